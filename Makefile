@@ -1,0 +1,82 @@
+# The front door. `make help` lists what there is.
+
+LUA_VERSION ?= 5.4
+PREFIX ?= /usr/local
+DESTDIR ?=
+LUA_VERSIONS = 5.1 5.2 5.3 5.4 jit
+PYTHON ?= /usr/bin/python3
+CARGO ?= cargo
+BUILD = target/lua
+
+# LuaJIT reads 5.1's directories and takes 5.1's name for the module.
+FEATURE = lua$(subst .,,$(1))
+ABI = $(if $(filter jit,$(1)),5.1,$(1))
+MODULE = $(BUILD)/$(1)/metre_lua$(subst .,,$(call ABI,$(1))).so
+VERSION = $(patsubst luajit,jit,$(LUA_VERSION))
+
+LUA_DIR = $(DESTDIR)$(PREFIX)/share/lua/$(call ABI,$(VERSION))
+LIB_DIR = $(DESTDIR)$(PREFIX)/lib/lua/$(call ABI,$(VERSION))
+
+.PHONY: all install test lint bench demo help rust-tests lua-tests prosody-tests rock-tests clean FORCE
+
+all: $(call MODULE,$(VERSION)) ## build the module for LUA_VERSION (5.1, 5.2, 5.3, 5.4 or jit; 5.4 unless given)
+
+# Cargo knows what has to be built again.
+define module_rule
+$(call MODULE,$(1)): FORCE
+	@.ci/setup build
+	$(CARGO) build --release --locked --features $(call FEATURE,$(1))
+	@mkdir -p $$(@D)
+	@cmp -s target/release/libmetre.so $$@ || install -m 644 target/release/libmetre.so $$@
+endef
+$(foreach version,$(LUA_VERSIONS),$(eval $(call module_rule,$(version))))
+
+install: $(call MODULE,$(VERSION)) ## install under PREFIX (/usr/local unless given)
+	install -d $(LUA_DIR)/metre $(LIB_DIR)
+	install -m 644 lua/metre.lua $(LUA_DIR)/
+	install -m 644 lua/metre/*.lua $(LUA_DIR)/metre/
+	install -m 644 $< $(LIB_DIR)/
+
+test: lint rust-tests lua-tests rock-tests prosody-tests ## run everything that CI runs
+
+rust-tests:
+	@.ci/setup build
+	$(CARGO) test --locked
+
+# A shared test body for each Lua version.
+lua-tests: $(foreach version,$(LUA_VERSIONS),$(call MODULE,$(version)))
+	@.ci/setup lua prosody
+	@set -e; for version in $(LUA_VERSIONS); do \
+		echo "== busted on Lua $$version"; \
+		METRE_MODULES=$(CURDIR)/$(BUILD)/$$version spec/run $$version; \
+	done
+
+rock-tests: $(call MODULE,5.4)
+	@.ci/setup lua prosody rocks
+	spec/rock
+
+prosody-tests: $(call MODULE,5.4)
+	@.ci/setup prosody
+	METRE_MODULES=$(CURDIR)/$(BUILD)/5.4 $(PYTHON) -m unittest discover -v -s spec/prosody -p 'test_*.py'
+
+lint: ## check formatting, and look for mistakes in Rust and Lua
+	@.ci/setup build lint
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked --features lua54 -- -D warnings
+	luacheck --quiet lua spec benches
+
+bench: $(call MODULE,5.4) ## compare with Prosody's own provider, side by side
+	@.ci/setup prosody
+	LUA_PATH="lua/?.lua;/usr/lib/prosody/?.lua;;" LUA_CPATH="$(BUILD)/5.4/?.so;/usr/lib/prosody/?.so;;" \
+		lua5.4 benches/providers.lua
+
+demo: $(call MODULE,5.4) ## run a real Prosody on metre with real clients; DEMO_SECONDS=20 ends it by itself
+	@.ci/setup prosody
+	@METRE_MODULES=$(CURDIR)/$(BUILD)/5.4 $(PYTHON) spec/prosody/demo.py
+
+clean: ## remove what was built
+	$(CARGO) clean
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

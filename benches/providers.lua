@@ -1,0 +1,122 @@
+-- metre against Prosody's own provider, side by side in one process, interleaved; medians.
+--
+-- Usage: lua providers.lua [rounds]
+
+local clock = os.clock;
+local rounds = tonumber(arg[1]) or 7;
+
+local function provider(name)
+	return assert(require(name).new()).metric_registry;
+end
+local registries = { prosody = provider "util.statistics", metre = provider "metre" };
+
+-- Each case: a name, how often to run it, and a function of a registry that returns the function to measure.
+local cases = {};
+local function case(name, times, prepare)
+	cases[#cases + 1] = { name = name, times = times, prepare = prepare };
+end
+
+local labels = { "host", "type", "ip_family" };
+local seven = { 0.001, 0.01, 0.1, 1, 10, 100, 1000 };
+local ten = { 1, 2, 4, 8, 16, 32, 64, 128, 256, 512 };
+
+local function handle(registry, kind, extra)
+	return registry[kind](registry, "bench_" .. kind .. (extra and #extra.buckets or ""), "", "", labels, extra)
+		:with_labels("example.org", "c2s", "ipv4");
+end
+
+case("counter add", 2e6, function (registry)
+	local m = handle(registry, "counter");
+	return function (n) for _ = 1, n do m:add(1); end end
+end);
+case("gauge set", 2e6, function (registry)
+	local m = handle(registry, "gauge");
+	return function (n) for i = 1, n do m:set(i); end end
+end);
+case("summary sample", 2e6, function (registry)
+	local m = handle(registry, "summary");
+	return function (n) for i = 1, n do m:sample(i); end end
+end);
+case("histogram sample, 7 buckets", 3e5, function (registry)
+	local m = handle(registry, "histogram", { buckets = seven });
+	return function (n) for i = 1, n do m:sample(i % 100 / 10); end end
+end);
+case("histogram sample, 10 buckets", 3e5, function (registry)
+	local m = handle(registry, "histogram", { buckets = ten });
+	return function (n) for i = 1, n do m:sample(i % 600); end end
+end);
+case("with_labels of 3 + add", 5e5, function (registry)
+	local family = registry:counter("bench_labels", "", "", labels);
+	return function (n) for _ = 1, n do family:with_labels("example.org", "c2s", "ipv4"):add(1); end end
+end);
+case("partial label + 2 + add", 5e5, function (registry)
+	local family = registry:counter("bench_partial", "", "", labels):with_partial_label("example.org");
+	return function (n) for _ = 1, n do family:with_labels("c2s", "ipv4"):add(1); end end
+end);
+case("field read", 1e6, function (registry)
+	local family = registry:gauge("bench_read", "", "");
+	return function (n) for _ = 1, n do local _ = family.data.value; end end
+end);
+case("new series of 2 labels", 2e4, function (registry)
+	local family = registry:counter("bench_new", "", "", { "host", "user" });
+	local i = 0;
+	return function (n)
+		for _ = 1, n do
+			i = i + 1;
+			family:with_labels("example.org", "user" .. i):add(1);
+		end
+	end
+end);
+case("iter_metrics and iter_samples, a series", 2e4, function (registry)
+	local family = registry:counter("bench_walk", "", "", labels);
+	for i = 1, 2e4 do
+		family:with_labels("example.org", "c2s", "user" .. i):add(i);
+	end
+	return function ()
+		for _, metric in family:iter_metrics() do
+			for _ in metric:iter_samples() do end -- luacheck: ignore 542
+		end
+	end
+end);
+
+-- Rendering is measured on registries that hold nothing else.
+local function render_case(name, series, fill)
+	case(name, series, function (registry)
+		local own = provider(registry == registries.metre and "metre" or "util.statistics");
+		fill(own, series);
+		return function () own:render(); end
+	end);
+end
+render_case("render, a counter series of 3 labels", 2e4, function (registry, series)
+	local family = registry:counter("bench_render", "", "", labels);
+	for i = 1, series do
+		family:with_labels("example.org", "c2s", "user" .. i):add(i);
+	end
+end);
+render_case("render, a 7-bucket histogram", 2e3, function (registry, series)
+	local family = registry:histogram("bench_render", "", "", labels, { buckets = seven });
+	for i = 1, series do
+		family:with_labels("example.org", "c2s", "user" .. i):sample(i / 100);
+	end
+end);
+
+local function median(list)
+	table.sort(list);
+	return list[math.ceil(#list / 2)];
+end
+
+print(("%-42s %12s %12s %9s"):format("nanoseconds, medians of " .. rounds, "Prosody's", "metre", "ratio"));
+for _, c in ipairs(cases) do
+	local times = { prosody = {}, metre = {} };
+	local run = { prosody = c.prepare(registries.prosody), metre = c.prepare(registries.metre) };
+	for _ = 1, rounds do
+		for _, who in ipairs { "prosody", "metre" } do
+			collectgarbage();
+			local start = clock();
+			run[who](c.times);
+			table.insert(times[who], (clock() - start) / c.times * 1e9);
+		end
+	end
+	local theirs, ours = median(times.prosody), median(times.metre);
+	print(("%-42s %12.1f %12.1f %9.2f"):format(c.name, theirs, ours, theirs / ours));
+end

@@ -1,0 +1,41 @@
+-- Loads the native module that was built for this Lua version.
+--
+-- Each version has a module of its own name, since one that was built for another version can crash on loading.
+
+local log = require "metre.log";
+
+local name = "metre_lua" .. _VERSION:gsub("%D", "");
+
+-- The directories where the module can lie next to this file, as make install and luarocks put them.
+local function directories()
+	local root = debug.getinfo(1, "S").source:match("^@(.*)metre/native%.lua$");
+	if not root then
+		return {};
+	end
+	return { root, (root:gsub("/share/lua/", "/lib/lua/")) };
+end
+
+-- Prosody 0.12 sets package.cpath wrongly for what `prosodyctl install` installs, so look beside this file too.
+local function load_beside(first_error)
+	for _, directory in ipairs(directories()) do
+		local open = package.loadlib(directory .. name .. ".so", "luaopen_" .. name);
+		if open then
+			return open(name);
+		end
+	end
+	error("metre: cannot load its native module for " .. _VERSION .. "; was it built and installed for this version "
+		.. "(make install LUA_VERSION=" .. _VERSION:match("%d+%.%d+") .. ")? " .. tostring(first_error), 0);
+end
+
+local found, native = pcall(require, name);
+if not found then
+	native = load_beside(native);
+	package.loaded[name] = native;
+end
+
+native.on_notice(function (family_name, what, value, why)
+	log("warn", "Metric %s: %s %s %s; ignored or repaired, and not logged again for this metric",
+		family_name, what, tostring(value), why);
+end);
+
+return native;

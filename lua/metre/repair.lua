@@ -1,0 +1,97 @@
+-- Repairs what modules register families with. Whatever is repaired ends in one log line a family.
+
+local log = require "metre.log";
+local t_concat, t_insert = table.concat, table.insert;
+
+local problems_methods = {};
+local problems_mt = { __index = problems_methods };
+
+local function problems()
+	return setmetatable({}, problems_mt);
+end
+
+-- Text that stays text, numbers as their digits; nil for the rest.
+local function text(value)
+	local kind = type(value);
+	if kind == "string" then
+		return value;
+	elseif kind == "number" then
+		return tostring(value);
+	end
+end
+
+function problems_methods:note(message, ...)
+	t_insert(self, message:format(...));
+end
+
+function problems_methods:name(name)
+	local repaired = text(name);
+	if not repaired or repaired == "" then
+		self:note("its name is %s, so it is called 'unnamed'", repaired and "empty" or "a " .. type(name));
+		return "unnamed";
+	end
+	return repaired;
+end
+
+function problems_methods:unit(unit)
+	local repaired = text(unit);
+	if unit ~= nil and not repaired then
+		self:note("its unit is a %s and is left out", type(unit));
+	end
+	return repaired;
+end
+
+function problems_methods:description(description)
+	local repaired = text(description);
+	if description ~= nil and not repaired then
+		self:note("its description is a %s and is left out", type(description));
+	end
+	return repaired;
+end
+
+-- Always a new list, so that nothing changes when the module changes its own.
+function problems_methods:label_keys(label_keys)
+	if label_keys ~= nil and type(label_keys) ~= "table" then
+		self:note("its label keys are a %s and not a list", type(label_keys));
+		label_keys = { text(label_keys) };
+	end
+	local repaired = {};
+	for i = 1, label_keys and #label_keys or 0 do
+		local label_key = text(label_keys[i]);
+		if not label_key then
+			self:note("its label key %d is a %s", i, type(label_keys[i]));
+			label_key = "label";
+		end
+		repaired[i] = label_key;
+	end
+	return repaired;
+end
+
+-- Numbers only. Sorting them and leaving out what can't be a threshold is up to the store.
+function problems_methods:buckets(buckets)
+	local repaired = {};
+	local last;
+	for i = 1, #buckets do
+		local threshold = tonumber(buckets[i]);
+		if not threshold or threshold ~= threshold or threshold == -1/0 then
+			self:note("its bucket %s is left out", tostring(buckets[i]));
+		else
+			if last and threshold <= last then
+				self:note("its buckets are not ascending");
+			end
+			last = threshold;
+			t_insert(repaired, threshold);
+		end
+	end
+	return repaired;
+end
+
+function problems_methods:log(name)
+	if #self > 0 then
+		log("warn", "Metric family %s: %s", name, t_concat(self, "; "));
+	end
+end
+
+return {
+	problems = problems;
+};

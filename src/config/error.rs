@@ -1,0 +1,150 @@
+//! What can be wrong with a configuration, told so that it can be mended.
+
+use super::Value;
+use std::fmt;
+
+/// Where keys stand that no file holds.
+pub(super) const TABLE: &str = "statistics_config";
+
+/// An error in the configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ConfigError {
+    origin: String,
+    path: Vec<String>,
+    problem: Problem,
+}
+
+/// What is wrong.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Problem {
+    /// The last key of the path doesn't exist.
+    UnknownKey {
+        /// What it was set to.
+        given: String,
+        /// The keys that exist there.
+        allowed: &'static [&'static str],
+    },
+    /// A value can't stand for the key.
+    WrongValue {
+        /// What it was set to.
+        given: String,
+        /// What would be right.
+        allowed: String,
+    },
+    /// The file can't be read.
+    Unreadable(String),
+    /// The file is not TOML; the message has line and column.
+    Malformed(String),
+    /// Anything else.
+    Other(String),
+}
+
+impl Problem {
+    pub(super) fn wrong_type(given: &Value, allowed: &str) -> Problem {
+        Problem::WrongValue {
+            given: given.to_string(),
+            allowed: allowed.to_owned(),
+        }
+    }
+}
+
+impl ConfigError {
+    /// An error in `origin`: a file's path, or `statistics_config`.
+    pub fn new(origin: &str, problem: Problem) -> ConfigError {
+        ConfigError {
+            origin: origin.to_owned(),
+            path: Vec::new(),
+            problem,
+        }
+    }
+
+    /// The same error, one key further out.
+    pub(super) fn inside(mut self, key: &str) -> ConfigError {
+        self.path.insert(0, key.to_owned());
+        self
+    }
+
+    pub(super) fn in_origin(mut self, origin: &str) -> ConfigError {
+        self.origin = origin.to_owned();
+        self
+    }
+
+    /// The same error, with what an unknown key was set to.
+    pub(super) fn with_given(mut self, value: &Value) -> ConfigError {
+        if let Problem::UnknownKey { given, .. } = &mut self.problem {
+            *given = value.to_string();
+        }
+        self
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ConfigError { origin, path, .. } = self;
+        let key = path.join(".");
+        let at = match path.is_empty() {
+            true => String::new(),
+            false => format!("'{key}' "),
+        };
+        match &self.problem {
+            Problem::UnknownKey { given, allowed } => {
+                write!(f, "{origin}: unknown key '{key}' (given: {given}); ")?;
+                // `config_file` is taken out before the schema sees the table, but it is a key there all the same.
+                let file = (origin == TABLE && path.len() == 1).then_some("config_file");
+                let allowed: Vec<&str> = file.iter().chain(*allowed).copied().collect();
+                if let Some(likely) = nearest(path.last().map_or("", String::as_str), &allowed) {
+                    write!(f, "did you mean '{likely}'? ")?;
+                }
+                write!(f, "allowed here: '{}'", allowed.join("', '"))
+            }
+            Problem::WrongValue { given, allowed } => {
+                write!(f, "{origin}: {at}is {given}; allowed: {allowed}")
+            }
+            Problem::Unreadable(why) => write!(
+                f,
+                "{origin}: cannot be read: {why}; check 'config_file' and that Prosody's user may read it"
+            ),
+            Problem::Malformed(why) => write!(f, "{origin}: is not valid TOML: {why}"),
+            Problem::Other(why) => write!(f, "{origin}: {at}{why}"),
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl serde::de::Error for ConfigError {
+    fn custom<T: fmt::Display>(message: T) -> Self {
+        ConfigError::new("", Problem::Other(message.to_string()))
+    }
+
+    fn invalid_type(given: serde::de::Unexpected<'_>, allowed: &dyn serde::de::Expected) -> Self {
+        let problem = Problem::WrongValue {
+            given: given.to_string(),
+            allowed: allowed.to_string(),
+        };
+        ConfigError::new("", problem)
+    }
+
+    fn invalid_value(given: serde::de::Unexpected<'_>, allowed: &dyn serde::de::Expected) -> Self {
+        Self::invalid_type(given, allowed)
+    }
+
+    fn unknown_field(field: &str, allowed: &'static [&'static str]) -> Self {
+        let problem = Problem::UnknownKey {
+            given: String::new(),
+            allowed,
+        };
+        ConfigError::new("", problem).inside(field)
+    }
+}
+
+/// The allowed key that was probably meant.
+fn nearest<'a>(key: &str, allowed: &[&'a str]) -> Option<&'a str> {
+    const ALIKE: f64 = 0.8;
+    let likeness = |other: &str| strsim::jaro_winkler(&key.to_lowercase(), other);
+    allowed
+        .iter()
+        .copied()
+        .filter(|other| likeness(other) >= ALIKE)
+        .max_by(|a, b| likeness(a).total_cmp(&likeness(b)))
+}

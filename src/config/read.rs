@@ -1,0 +1,95 @@
+//! From values to the schema, through serde, with errors that know their key.
+
+use super::{Config, ConfigError, Value};
+use serde::de::{DeserializeSeed, IntoDeserializer, MapAccess, SeqAccess, Visitor};
+use serde::{forward_to_deserialize_any, Deserialize, Deserializer};
+use std::collections::btree_map;
+
+/// The configuration that `value`, found in `origin`, stands for.
+pub(super) fn config(value: &Value, origin: &str) -> Result<Config, ConfigError> {
+    Config::deserialize(Reader(value)).map_err(|error| error.in_origin(origin))
+}
+
+#[derive(Clone, Copy)]
+struct Reader<'a>(&'a Value);
+
+impl<'de> Deserializer<'de> for Reader<'_> {
+    type Error = ConfigError;
+
+    fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ConfigError> {
+        match self.0 {
+            Value::Bool(value) => visitor.visit_bool(*value),
+            Value::Int(value) => visitor.visit_i64(*value),
+            Value::Float(value) => visitor.visit_f64(*value),
+            Value::String(value) => visitor.visit_str(value),
+            Value::List(list) => visitor.visit_seq(List(list.iter().enumerate())),
+            Value::Table(table) => visitor.visit_map(Table {
+                pairs: table.iter(),
+                current: None,
+            }),
+            Value::Other(name) => Err(serde::de::Error::invalid_type(
+                serde::de::Unexpected::Other(name),
+                &visitor,
+            )),
+        }
+    }
+
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ConfigError> {
+        visitor.visit_some(self)
+    }
+
+    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ConfigError> {
+        match self.0 {
+            // Lua's empty table is an empty list too.
+            Value::Table(table) if table.is_empty() => visitor.visit_seq(List([].iter().enumerate())),
+            _ => self.deserialize_any(visitor),
+        }
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct
+        newtype_struct tuple tuple_struct map struct enum identifier ignored_any
+    }
+}
+
+struct List<'a>(std::iter::Enumerate<std::slice::Iter<'a, Value>>);
+
+impl<'de> SeqAccess<'de> for List<'_> {
+    type Error = ConfigError;
+
+    fn next_element_seed<T: DeserializeSeed<'de>>(&mut self, seed: T) -> Result<Option<T::Value>, ConfigError> {
+        self.0
+            .next()
+            .map(|(index, value)| {
+                seed.deserialize(Reader(value))
+                    .map_err(|error| error.inside(&(index + 1).to_string()))
+            })
+            .transpose()
+    }
+}
+
+struct Table<'a> {
+    pairs: btree_map::Iter<'a, String, Value>,
+    current: Option<(&'a str, &'a Value)>,
+}
+
+impl<'de> MapAccess<'de> for Table<'_> {
+    type Error = ConfigError;
+
+    fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, ConfigError> {
+        let Some((key, value)) = self.pairs.next() else {
+            return Ok(None);
+        };
+        self.current = Some((key, value));
+        seed.deserialize(key.as_str().into_deserializer())
+            .map(Some)
+            .map_err(|error: ConfigError| error.with_given(value))
+    }
+
+    fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, ConfigError> {
+        match self.current.take() {
+            Some((key, value)) => seed.deserialize(Reader(value)).map_err(|error| error.inside(key)),
+            None => Err(serde::de::Error::custom("a value without a key")),
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! Encoders: from snapshots to bytes.
+
+mod escape;
+mod number;
+pub mod openmetrics;

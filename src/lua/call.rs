@@ -1,0 +1,82 @@
+//! How raw functions begin and end.
+
+use mlua::ffi::{self, lua_State};
+use std::ffi::{c_int, CStr};
+use std::panic::{catch_unwind, AssertUnwindSafe};
+
+/// The results on the stack, or a message to raise.
+pub(super) type Outcome = Result<c_int, &'static CStr>;
+
+/// Runs the body of a raw function. A panic in it becomes a Lua error with a string, as an `Err` does.
+///
+/// # Safety
+/// `state` is the state that the function was called with.
+#[inline(always)]
+pub(super) unsafe fn contained(state: *mut lua_State, body: impl FnOnce() -> Outcome) -> c_int {
+    let outcome = catch_unwind(AssertUnwindSafe(body));
+    match outcome {
+        Ok(Ok(results)) => results,
+        // SAFETY: nothing with a destructor is alive: the message is static.
+        Ok(Err(message)) => unsafe { raise(state, message) },
+        Err(panic) => {
+            // A payload whose destructor panics must not get further either.
+            std::mem::forget(panic);
+            // SAFETY: as above.
+            unsafe { raise(state, c"metre: internal error, please report") }
+        }
+    }
+}
+
+#[cold]
+unsafe fn raise(state: *mut lua_State, message: &CStr) -> c_int {
+    // SAFETY: the format takes one C string. `luaL_error` leaves by `longjmp` over frames without destructors.
+    unsafe { ffi::luaL_error(state, c"%s".as_ptr(), message.as_ptr()) }
+}
+
+/// Pushes a string.
+///
+/// # Safety
+/// There is room on the stack.
+pub(super) unsafe fn push_bytes(state: *mut lua_State, bytes: &[u8]) {
+    // SAFETY: pointer and length are those of a slice; Lua copies it.
+    unsafe {
+        ffi::lua_pushlstring(state, bytes.as_ptr().cast(), bytes.len());
+    }
+}
+
+/// The bytes of the string at `index`; `None` if there is something else. They live as long as the string stays on
+/// the stack.
+///
+/// # Safety
+/// `index` is valid, and the caller keeps the string on the stack while it uses the bytes.
+#[inline(always)]
+pub(super) unsafe fn bytes_at<'a>(state: *mut lua_State, index: c_int) -> Option<&'a [u8]> {
+    // SAFETY: `lua_tolstring` changes nothing where there is a string already, and gives its address and length.
+    unsafe {
+        if ffi::lua_type(state, index) != ffi::LUA_TSTRING {
+            return None;
+        }
+        let mut length = 0;
+        let start = ffi::lua_tolstring(state, index, &mut length);
+        Some(std::slice::from_raw_parts(start.cast(), length))
+    }
+}
+
+/// Sets the string-keyed field `name` of the table at `table` to a function with `upvalues` values from the top of
+/// the stack.
+///
+/// # Safety
+/// There is a table at `table`, an absolute index, and the upvalues are on the stack.
+pub(super) unsafe fn set_function(
+    state: *mut lua_State,
+    table: c_int,
+    name: &CStr,
+    function: ffi::lua_CFunction,
+    upvalues: c_int,
+) {
+    // SAFETY: by the contract above; tables made here have no metamethods.
+    unsafe {
+        ffi::lua_pushcclosure(state, function, upvalues);
+        ffi::lua_setfield(state, table, name.as_ptr());
+    }
+}

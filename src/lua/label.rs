@@ -1,0 +1,264 @@
+//! From label values to metrics: `with_labels`, `with_partial_label`, `data:get`.
+
+use super::block::{key, FamilyBlock, Handle};
+use super::call::{bytes_at, contained, push_bytes, Outcome};
+use super::notice::{self, About};
+use super::{number, view};
+use crate::model::labels::{self, LabelSet};
+use crate::model::{Kind, Number};
+use crate::store::Location;
+use mlua::ffi::{self, lua_State};
+use std::ffi::c_int;
+use std::sync::atomic::AtomicU64;
+
+/// The registry's table of live handles by the address of their record, with weak values: the same labels give the
+/// same object, and nothing is kept for metrics that nobody holds.
+pub(super) static HANDLES: u8 = 0;
+
+/// The upvalues of [`with_labels`] and [`get`]: the family, the values of its first keys as encoded (or nil), and the
+/// table of handles.
+const FAMILY: c_int = 1;
+const PREFIX: c_int = 2;
+const HANDLES_UPVALUE: c_int = 3;
+
+const BAD_FAMILY: &std::ffi::CStr = c"metre: a metric family expected";
+
+/// `with_labels_of(family, prefix or nil)`: the family's `with_labels`.
+pub(super) unsafe extern "C-unwind" fn with_labels_of(state: *mut lua_State) -> c_int {
+    // SAFETY: a raw function's state.
+    unsafe { contained(state, || closure_over(state, with_labels)) }
+}
+
+/// `get_of(family)`: the `get` of the family's `data`.
+pub(super) unsafe extern "C-unwind" fn get_of(state: *mut lua_State) -> c_int {
+    // SAFETY: a raw function's state.
+    unsafe { contained(state, || closure_over(state, get)) }
+}
+
+unsafe fn closure_over(state: *mut lua_State, function: ffi::lua_CFunction) -> Outcome {
+    // SAFETY: three values are pushed as upvalues; the family's type is checked, which the function relies on.
+    unsafe {
+        ffi::lua_settop(state, 2);
+        FamilyBlock::at(state, 1).ok_or(BAD_FAMILY)?;
+        ffi::lua_rawgetp(state, ffi::LUA_REGISTRYINDEX, key(&HANDLES));
+        ffi::lua_pushcclosure(state, function, 3);
+        Ok(1)
+    }
+}
+
+/// `family:with_labels(...)`: the metric of these label values, new if there is none.
+unsafe extern "C-unwind" fn with_labels(state: *mut lua_State) -> c_int {
+    // SAFETY: the upvalues are those of `closure_over`.
+    unsafe {
+        contained(state, || {
+            let found = find(state, true)?;
+            match found {
+                Some((record, kind)) => push_handle(
+                    state,
+                    ffi::lua_upvalueindex(HANDLES_UPVALUE),
+                    ffi::lua_upvalueindex(FAMILY),
+                    record,
+                    kind,
+                )?,
+                None => return Err(c"metre: no room for another series in this family"),
+            }
+            Ok(1)
+        })
+    }
+}
+
+/// `family.data:get(...)`: the metric of these label values to read, nil if there is none.
+unsafe extern "C-unwind" fn get(state: *mut lua_State) -> c_int {
+    // SAFETY: the upvalues are those of `closure_over`.
+    unsafe {
+        contained(state, || {
+            let Ok(Some((record, kind))) = find(state, false) else {
+                ffi::lua_pushnil(state);
+                return Ok(1);
+            };
+            push_handle(
+                state,
+                ffi::lua_upvalueindex(HANDLES_UPVALUE),
+                ffi::lua_upvalueindex(FAMILY),
+                record,
+                kind,
+            )?;
+            view::wrap(state, kind)?;
+            Ok(1)
+        })
+    }
+}
+
+/// The record that the arguments after the first name, and its type.
+#[inline(always)]
+unsafe fn find(
+    state: *mut lua_State,
+    create: bool,
+) -> Result<Option<(*const AtomicU64, Kind)>, &'static std::ffi::CStr> {
+    // SAFETY: the upvalues are those of `closure_over`. Between the moment the label set is begun and its end no
+    // call can raise: `bytes_at` of strings doesn't.
+    unsafe {
+        let block = FamilyBlock::at(state, ffi::lua_upvalueindex(FAMILY)).ok_or(BAD_FAMILY)?;
+        let prefix = bytes_at(state, ffi::lua_upvalueindex(PREFIX)).unwrap_or_default();
+        let top = ffi::lua_gettop(state);
+        let Some(content) = (*block).state() else {
+            return Err(c"metre: the Lua state is closing");
+        };
+        let given = usize::try_from(top - 1).unwrap_or(0) + labels::values(prefix).count();
+        if given != content.family().label_names.len() {
+            return Err(c"number of labels passed to with_labels does not match number of label keys");
+        }
+        for index in 2..=top {
+            if ffi::lua_type(state, index) != ffi::LUA_TSTRING {
+                make_text(state, index, block);
+            }
+        }
+        let mut set = LabelSet::new();
+        set.push_encoded(prefix);
+        for index in 2..=top {
+            set.push(bytes_at(state, index).unwrap_or_default());
+        }
+        // No Lua code runs from here to the end, so this is the only reference.
+        let Some(content) = (*block).state_mut() else {
+            return Ok(None);
+        };
+        let location = match create {
+            true => content.writer.find_or_create(set.as_bytes()),
+            false => content.writer.find(set.as_bytes()),
+        };
+        let kind = content.family().kind;
+        Ok(location.map(|location| (content.writer.record(location).as_ptr(), kind)))
+    }
+}
+
+/// Pushes the handle for a record.
+///
+/// # Safety
+/// At `handles` there is the table of handles and at `family` the block of the family that the record is one of.
+#[inline(always)]
+pub(super) unsafe fn push_handle(
+    state: *mut lua_State,
+    handles: c_int,
+    family: c_int,
+    record: *const AtomicU64,
+    kind: Kind,
+) -> Result<(), &'static std::ffi::CStr> {
+    // SAFETY: the stack has room for the three values; a handle gets its family's metatable, which keeps the block.
+    unsafe {
+        ffi::lua_rawgetp(state, handles, record.cast());
+        if ffi::lua_type(state, -1) == ffi::LUA_TUSERDATA {
+            return Ok(());
+        }
+        ffi::lua_pop(state, 1);
+        let block = FamilyBlock::at(state, family).ok_or(BAD_FAMILY)?;
+        Handle::push(state, record, kind, block);
+        ffi::lua_getuservalue(state, family);
+        ffi::lua_setmetatable(state, -2);
+        ffi::lua_pushvalue(state, -1);
+        ffi::lua_rawsetp(state, handles, record.cast());
+        Ok(())
+    }
+}
+
+/// Pushes the handle for the series at `location`, with its table of handles from the registry.
+///
+/// # Safety
+/// At `family`, an absolute index or an upvalue, there is a family's block, and the location is one of its.
+pub(super) unsafe fn push_at(
+    state: *mut lua_State,
+    family: c_int,
+    location: Location,
+) -> Result<Kind, &'static std::ffi::CStr> {
+    // SAFETY: by the contract above.
+    unsafe {
+        let block = FamilyBlock::at(state, family).ok_or(BAD_FAMILY)?;
+        let content = (*block).state().ok_or(BAD_FAMILY)?;
+        let kind = content.family().kind;
+        let record = content.writer.record(location).as_ptr();
+        ffi::lua_rawgetp(state, ffi::LUA_REGISTRYINDEX, key(&HANDLES));
+        let handles = ffi::lua_gettop(state);
+        push_handle(state, handles, family, record, kind)?;
+        ffi::lua_remove(state, handles);
+        Ok(kind)
+    }
+}
+
+/// `prefix(family, prefix or nil, value)`: the encoded prefix with one more value.
+pub(super) unsafe extern "C-unwind" fn prefix(state: *mut lua_State) -> c_int {
+    // SAFETY: all values stay on the stack. The label set is gone before the result is pushed: a string is built
+    // from pieces by Lua itself.
+    unsafe {
+        contained(state, || {
+            ffi::lua_settop(state, 3);
+            let block = FamilyBlock::at(state, 1).ok_or(BAD_FAMILY)?;
+            if ffi::lua_type(state, 3) != ffi::LUA_TSTRING {
+                make_text(state, 3, block);
+            }
+            if ffi::lua_type(state, 2) != ffi::LUA_TSTRING {
+                push_bytes(state, b"");
+                ffi::lua_replace(state, 2);
+            }
+            let value = bytes_at(state, 3).unwrap_or_default();
+            let (length, used) = labels::length_prefix(value.len());
+            push_bytes(state, &length[..used]);
+            ffi::lua_insert(state, 3);
+            ffi::lua_concat(state, 3);
+            Ok(1)
+        })
+    }
+}
+
+/// Replaces the label value at `index`, which is not a string, by text. Numbers become their digits, whole ones
+/// without a point, so that 1 and 1.0 are one label value as they are one key of a Lua table; nil becomes the empty
+/// value; anything else what `tostring` makes of it, or the name of its type if that fails or would be an address.
+#[cold]
+unsafe fn make_text(state: *mut lua_State, index: c_int, block: *mut FamilyBlock) {
+    // SAFETY: values are pushed within LUA_MINSTACK and end in the slot they replace. `tostring` runs protected.
+    unsafe {
+        let type_ = ffi::lua_type(state, index);
+        if type_ != ffi::LUA_TNUMBER {
+            if let Some(content) = (*block).state() {
+                notice::send(state, content, About::Label, "label value", index, "is not a string");
+            }
+        }
+        if ffi::lua_checkstack(state, 4) == 0 {
+            return;
+        }
+        match type_ {
+            ffi::LUA_TNUMBER => push_number_text(state, index),
+            ffi::LUA_TBOOLEAN if ffi::lua_toboolean(state, index) != 0 => push_bytes(state, b"true"),
+            ffi::LUA_TBOOLEAN => push_bytes(state, b"false"),
+            ffi::LUA_TNIL => push_bytes(state, b""),
+            _ if ffi::luaL_getmetafield(state, index, c"__tostring".as_ptr()) != 0 => {
+                ffi::lua_pushvalue(state, index);
+                let failed = ffi::lua_pcall(state, 1, 1, 0) != 0;
+                if failed || ffi::lua_type(state, -1) != ffi::LUA_TSTRING {
+                    ffi::lua_pop(state, 1);
+                    ffi::lua_pushstring(state, ffi::lua_typename(state, type_));
+                }
+            }
+            _ => {
+                ffi::lua_pushstring(state, ffi::lua_typename(state, type_));
+            }
+        }
+        ffi::lua_replace(state, index);
+    }
+}
+
+unsafe fn push_number_text(state: *mut lua_State, index: c_int) {
+    const WHOLE: f64 = 9_007_199_254_740_992.0;
+    // SAFETY: the number is pushed and converted in its own slot.
+    unsafe {
+        match number::number_at(state, index) {
+            Some(Number::Float(x)) if x.is_nan() => push_bytes(state, b"nan"),
+            Some(Number::Float(x)) if x.trunc() == x && x.abs() < WHOLE => {
+                let mut buffer = itoa::Buffer::new();
+                push_bytes(state, buffer.format(x as i64).as_bytes());
+            }
+            _ => {
+                ffi::lua_pushvalue(state, index);
+                ffi::lua_tolstring(state, -1, std::ptr::null_mut());
+            }
+        }
+    }
+}

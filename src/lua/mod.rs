@@ -1,0 +1,55 @@
+//! The wall: the only folder that knows Lua, and the only one with `unsafe`.
+//!
+//! What runs a thousand times a second (updates, `with_labels`, field reads) are raw C functions over small userdata
+//! blocks; everything else goes through mlua. `docs/design.md`, "The wall", has the shapes and what they cost.
+//!
+//! Rules for every raw function here:
+//! - It runs inside [`call::contained`], so a panic ends as an ordinary Lua error.
+//! - Lua may leave it by `longjmp` in any call that can raise (allocation, metamethods). So nothing that has a
+//!   destructor, no lock and no `&mut` to a family is alive then.
+#![allow(unsafe_code)]
+
+mod block;
+mod call;
+mod config;
+mod iterate;
+mod label;
+mod notice;
+mod number;
+mod provider;
+mod register;
+mod samples;
+mod update;
+mod view;
+
+use mlua::ffi;
+use mlua::prelude::*;
+
+/// What `require` returns for the native module: one function, which makes a provider.
+///
+/// # Errors
+/// When Lua is out of memory.
+// The name of the opening function holds the Lua version, so that a module can't be loaded into another one.
+#[cfg_attr(feature = "lua54", mlua::lua_module(name = "metre_lua54"))]
+#[cfg_attr(feature = "lua53", mlua::lua_module(name = "metre_lua53"))]
+#[cfg_attr(feature = "lua52", mlua::lua_module(name = "metre_lua52"))]
+#[cfg_attr(any(feature = "lua51", feature = "luajit"), mlua::lua_module(name = "metre_lua51"))]
+fn open(lua: &Lua) -> LuaResult<LuaTable> {
+    anchor_thread(lua)?;
+    let functions = register::functions(lua)?;
+    provider::export(lua, &functions)?;
+    Ok(functions)
+}
+
+/// Keeps the coroutine that opens the module alive as long as its Lua state: mlua goes on using it (seen with 0.12.2),
+/// and once it is collected any error is a crash.
+fn anchor_thread(lua: &Lua) -> LuaResult<()> {
+    static KEY: u8 = 0;
+    // SAFETY: one value is pushed, and `lua_rawsetp` takes it off again.
+    unsafe {
+        lua.exec_raw((), |state| {
+            ffi::lua_pushthread(state);
+            ffi::lua_rawsetp(state, ffi::LUA_REGISTRYINDEX, (&raw const KEY).cast());
+        })
+    }
+}

@@ -1,0 +1,80 @@
+//! Telling operators, once, that something was repaired or not taken.
+
+use super::block::{key, FamilyState};
+use super::call;
+use mlua::ffi::{self, lua_State};
+use std::ffi::c_int;
+
+static CALLBACK: u8 = 0;
+
+/// What a notice is about; one of each per family is logged.
+#[derive(Clone, Copy)]
+pub(super) enum About {
+    /// A value that an update brought.
+    Value,
+    /// A label value that is not a string.
+    Label,
+}
+
+/// `on_notice(f)`: from now on `f(family_name, text)` is called for each notice.
+pub(super) unsafe extern "C-unwind" fn on_notice(state: *mut lua_State) -> c_int {
+    // SAFETY: one value is on the stack and is taken off.
+    unsafe {
+        call::contained(state, || {
+            ffi::lua_settop(state, 1);
+            ffi::lua_rawsetp(state, ffi::LUA_REGISTRYINDEX, key(&CALLBACK));
+            Ok(0)
+        })
+    }
+}
+
+/// Calls the callback, unless this family has had a notice about the same. The text says what became of the value
+/// at `index`: `what`, a short form of the value, `why`. Errors in the callback go nowhere.
+///
+/// # Safety
+/// `index` is an absolute index or none. `family` is not used afterwards: the callback is Lua code.
+#[cold]
+pub(super) unsafe fn send(
+    state: *mut lua_State,
+    family: &FamilyState,
+    about: About,
+    what: &str,
+    index: c_int,
+    why: &str,
+) {
+    let bit = 1 << about as u32;
+    if family.noticed.get() & bit != 0 {
+        return;
+    }
+    family.noticed.set(family.noticed.get() | bit);
+    // SAFETY: there are at least LUA_MINSTACK slots in a C function; what is pushed is popped. Strings are pushed
+    // from memory that outlives the push.
+    unsafe {
+        if ffi::lua_checkstack(state, 8) == 0 {
+            return;
+        }
+        let top = ffi::lua_gettop(state);
+        ffi::lua_rawgetp(state, ffi::LUA_REGISTRYINDEX, key(&CALLBACK));
+        call::push_bytes(state, &family.family().raw_name);
+        call::push_bytes(state, what.as_bytes());
+        push_short(state, index);
+        call::push_bytes(state, why.as_bytes());
+        ffi::lua_pcall(state, 4, 0, 0);
+        ffi::lua_settop(state, top);
+    }
+}
+
+/// Pushes the value at `index` if it is a number or short text, else the name of its type.
+unsafe fn push_short(state: *mut lua_State, index: c_int) {
+    const LONGEST: usize = 60;
+    // SAFETY: the value is on the stack while it is looked at.
+    unsafe {
+        let type_ = ffi::lua_type(state, index);
+        let short = call::bytes_at(state, index).is_some_and(|text| text.len() <= LONGEST);
+        if type_ == ffi::LUA_TNUMBER || short {
+            ffi::lua_pushvalue(state, index);
+        } else {
+            ffi::lua_pushstring(state, ffi::lua_typename(state, type_.max(ffi::LUA_TNIL)));
+        }
+    }
+}

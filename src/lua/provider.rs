@@ -1,0 +1,142 @@
+//! The calls that are not made a thousand times a second, through mlua.
+
+use super::{config, register};
+use crate::config as configuration;
+use crate::encode::openmetrics;
+use crate::model::{name, Buckets, Kind, Number};
+use crate::runtime::Runtime;
+use crate::store::{FamilySpec, Store};
+use mlua::prelude::*;
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::rc::Rc;
+
+/// One provider: what `metre.new()` makes.
+struct Provider {
+    store: Store,
+    runtime: Runtime,
+    page: openmetrics::Options,
+}
+
+/// A function's results, or a message that it returns after `nil`.
+type Answer = Result<LuaMultiValue, String>;
+
+/// Sets `provider` in `functions`: `provider(statistics_config)` makes a provider's functions, or returns `nil` and what
+/// is wrong with the configuration.
+pub(super) fn export(lua: &Lua, functions: &LuaTable) -> LuaResult<()> {
+    functions.set(
+        "provider",
+        answering(lua, |lua, given: LuaValue| {
+            let config = configuration::load(config::value(&given)).map_err(text)?;
+            let provider = Rc::new(Provider {
+                store: Store::new(),
+                runtime: Runtime::new(),
+                page: config.openmetrics.into(),
+            });
+            functions_of(lua, &provider)
+                .map_err(text)?
+                .into_lua_multi(lua)
+                .map_err(text)
+        })?,
+    )
+}
+
+fn functions_of(lua: &Lua, provider: &Rc<Provider>) -> LuaResult<LuaTable> {
+    let table = lua.create_table()?;
+    let set = |name: &str, run: fn(&Provider)| {
+        let provider = Rc::clone(provider);
+        let function = answering(lua, move |_, ()| {
+            run(&provider);
+            Ok(LuaMultiValue::new())
+        })?;
+        table.set(name, function)
+    };
+    set("cork", |provider| provider.store.cork())?;
+    set("uncork", |provider| provider.store.uncork())?;
+    set("start", |provider| provider.runtime.start())?;
+    set("stop", |provider| provider.runtime.stop())?;
+
+    let ask = |name: &str, run: fn(&Provider) -> bool| {
+        let provider = Rc::clone(provider);
+        let function = answering(lua, move |lua, ()| run(&provider).into_lua_multi(lua).map_err(text))?;
+        table.set(name, function)
+    };
+    ask("flush", |provider| provider.runtime.flush())?;
+    ask("is_running", |provider| provider.runtime.is_running())?;
+
+    let of_render = Rc::clone(provider);
+    table.set(
+        "render",
+        answering(lua, move |lua, ()| {
+            let mut page = Vec::new();
+            openmetrics::page(&mut page, &of_render.store, of_render.page).map_err(text)?;
+            lua.create_string(&page)
+                .and_then(|page| page.into_lua_multi(lua))
+                .map_err(text)
+        })?,
+    )?;
+    let of_register = Rc::clone(provider);
+    table.set(
+        "register",
+        answering(lua, move |lua, spec: LuaTable| {
+            register_family(lua, &of_register.store, &spec).map_err(text)
+        })?,
+    )?;
+    Ok(table)
+}
+
+/// `register{kind=…, name=…, unit=…, help=…, label_keys={…}, buckets={…}}`: the family's userdata, and its name on the page
+/// if another family already uses the one it would have. All fields are strings but the lists.
+fn register_family(lua: &Lua, store: &Store, spec: &LuaTable) -> LuaResult<LuaMultiValue> {
+    let bytes = |key: &str| -> LuaResult<Vec<u8>> { Ok(spec.raw_get::<LuaString>(key)?.as_bytes().to_vec()) };
+    let kind = spec.raw_get::<String>("kind")?;
+    let kind =
+        Kind::from_name(&kind).ok_or_else(|| LuaError::runtime(format!("unknown metric family type: {kind}")))?;
+    let mut label_keys = Vec::new();
+    for key in spec.raw_get::<LuaTable>("label_keys")?.sequence_values::<LuaString>() {
+        label_keys.push(key?.as_bytes().to_vec());
+    }
+    let mut buckets = Buckets::default();
+    if kind == Kind::Histogram {
+        let mut thresholds = Vec::new();
+        for threshold in spec.raw_get::<LuaTable>("buckets")?.sequence_values::<LuaValue>() {
+            match threshold? {
+                LuaValue::Integer(n) => thresholds.push(Number::Int(n.into())),
+                LuaValue::Number(x) => thresholds.push(Number::Float(x)),
+                _ => {}
+            }
+        }
+        buckets = Buckets::new(thresholds);
+    }
+    let mut writer = store.register(FamilySpec {
+        kind,
+        name: bytes("name")?,
+        unit: bytes("unit")?,
+        help: String::from_utf8_lossy(&bytes("help")?).into_owned(),
+        label_keys,
+        buckets,
+    });
+    if writer.family().label_names.is_empty() {
+        // Prosody's own families without labels have their metric from the start.
+        writer.find_or_create(&[]);
+    }
+    let family = writer.family();
+    let renamed = (family.name != name::family(&family.raw_name)).then(|| family.name.clone());
+    let family = register::new_family(lua, writer)?;
+    (family, renamed).into_lua_multi(lua)
+}
+
+/// A Lua function that never raises: an error or a panic comes back as `nil` and a message.
+fn answering<A: FromLuaMulti>(lua: &Lua, function: impl Fn(&Lua, A) -> Answer + 'static) -> LuaResult<LuaFunction> {
+    lua.create_function(move |lua, arguments: A| {
+        let answer = catch_unwind(AssertUnwindSafe(|| function(lua, arguments)))
+            .unwrap_or_else(|_| Err("internal error, please report".to_owned()));
+        match answer {
+            Ok(values) => Ok(values),
+            Err(message) => (LuaValue::Nil, message).into_lua_multi(lua),
+        }
+    })
+}
+
+fn text(error: impl ToString) -> String {
+    error.to_string()
+}

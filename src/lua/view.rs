@@ -1,0 +1,302 @@
+//! Views: what modules get where they read (`family.data`, `data:get(...)`, `iter_metrics()`). A view has the fields
+//! and the methods of Prosody's own metric objects and shows what the store holds at the moment of the look.
+//!
+//! A view is a table with one hidden field, the handle. Its other fields come from `__index`. Lua 5.1 and LuaJIT ask no
+//! metamethod for `#`, `ipairs` and `pairs`; there a histogram's view has its buckets as real elements, renewed whenever
+//! the view is handed out or one of its other fields is read.
+
+use super::block::{key, Handle};
+use super::call::{bytes_at, contained, set_function};
+use super::number;
+use super::register;
+use crate::model::Kind;
+use crate::store::cell;
+use mlua::ffi::{self, lua_State};
+use std::ffi::{c_int, CStr};
+
+/// The hidden field.
+static LINK: u8 = 0;
+/// The registry's metatables for views, by type.
+static METATABLES: [u8; 4] = [0; 4];
+
+/// Whether metamethods answer for a table's length and elements.
+const METAMETHODS: bool = cfg!(any(feature = "lua52", feature = "lua53", feature = "lua54"));
+
+/// Makes the metatable for views of a type. Its methods are those of handles.
+///
+/// # Safety
+/// There is room on the stack.
+pub(super) unsafe fn make_metatable(state: *mut lua_State, kind: Kind) {
+    let (index, pairs): (ffi::lua_CFunction, ffi::lua_CFunction) = match kind {
+        Kind::Gauge => (index::<0>, pairs::<0>),
+        Kind::Counter => (index::<1>, pairs::<1>),
+        Kind::Histogram => (index::<2>, pairs::<2>),
+        Kind::Summary => (index::<3>, pairs::<3>),
+    };
+    // SAFETY: everything that is pushed ends in the registry.
+    unsafe {
+        ffi::lua_createtable(state, 0, 6);
+        let table = ffi::lua_gettop(state);
+        register::push_methods(state, kind);
+        set_function(state, table, c"__index", index, 1);
+        set_function(state, table, c"__pairs", pairs, 0);
+        if kind == Kind::Histogram {
+            set_function(state, table, c"__ipairs", ipairs, 0);
+            set_function(state, table, c"__len", len, 0);
+        }
+        ffi::lua_rawsetp(state, ffi::LUA_REGISTRYINDEX, key(&METATABLES[kind as usize]));
+    }
+}
+
+/// Replaces the handle on top of the stack by a view of it.
+///
+/// # Safety
+/// There is a handle of this type on top, and room on the stack.
+pub(super) unsafe fn wrap(state: *mut lua_State, kind: Kind) -> Result<(), &'static CStr> {
+    // SAFETY: by the contract above.
+    unsafe {
+        ffi::lua_createtable(state, 0, 1);
+        ffi::lua_pushvalue(state, -2);
+        ffi::lua_rawsetp(state, -2, key(&LINK));
+        ffi::lua_rawgetp(state, ffi::LUA_REGISTRYINDEX, key(&METATABLES[kind as usize]));
+        ffi::lua_setmetatable(state, -2);
+        ffi::lua_replace(state, -2);
+        if !METAMETHODS && kind == Kind::Histogram {
+            let view = ffi::lua_gettop(state);
+            let handle = linked_handle(state, view, kind).ok_or(NO_VIEW)?;
+            fill_buckets(state, view, handle);
+            ffi::lua_settop(state, view);
+        }
+        Ok(())
+    }
+}
+
+const NO_VIEW: &CStr = c"metre: a metric expected";
+
+/// The handle behind the view at `index`. It is left on top of the stack.
+///
+/// # Safety
+/// `index` is an absolute index or none; the handle is used no longer than it stays on the stack.
+#[cold]
+pub(super) unsafe fn linked_handle<'a>(state: *mut lua_State, index: c_int, kind: Kind) -> Option<&'a Handle> {
+    // SAFETY: only tables are looked into.
+    unsafe {
+        if ffi::lua_type(state, index) != ffi::LUA_TTABLE {
+            return None;
+        }
+        ffi::lua_rawgetp(state, index, key(&LINK));
+        Handle::at(state, -1, kind)
+    }
+}
+
+/// `view[key]`: a field, or a method.
+unsafe extern "C-unwind" fn index<const KIND: usize>(state: *mut lua_State) -> c_int {
+    let kind = Kind::ALL[KIND];
+    // SAFETY: the handle stays on the stack; the key is there as long as its bytes are used.
+    unsafe {
+        contained(state, || {
+            ffi::lua_settop(state, 2);
+            let handle = linked_handle(state, 1, kind).ok_or(NO_VIEW)?;
+            let shown = match bytes_at(state, 2) {
+                Some(name) => push_field(state, handle, kind, name),
+                None => push_element(state, handle, kind, 2),
+            };
+            if !METAMETHODS && shown && kind == Kind::Histogram {
+                fill_buckets(state, 1, handle);
+            }
+            if !shown {
+                ffi::lua_pushvalue(state, 2);
+                ffi::lua_rawget(state, ffi::lua_upvalueindex(1));
+            }
+            Ok(1)
+        })
+    }
+}
+
+/// The fields that a metric of this type has, besides its buckets.
+fn field_names(kind: Kind) -> &'static [&'static str] {
+    match kind {
+        Kind::Gauge => &["value"],
+        Kind::Counter => &["_created", "value"],
+        Kind::Histogram | Kind::Summary => &["_created", "_sum", "_count"],
+    }
+}
+
+/// Pushes the field of this name; false if there is none.
+unsafe fn push_field(state: *mut lua_State, handle: &Handle, kind: Kind, name: &[u8]) -> bool {
+    // SAFETY: pushing numbers doesn't raise.
+    unsafe {
+        let Some(content) = handle.state() else {
+            return false;
+        };
+        let family = content.family();
+        let record = handle.whole(family);
+        match (kind, name) {
+            (Kind::Gauge, b"value") => number::push(state, cell::gauge::value(record)),
+            (Kind::Counter, b"value") => number::push(state, cell::counter::value(record)),
+            (Kind::Counter | Kind::Histogram | Kind::Summary, b"_created") => {
+                ffi::lua_pushnumber(state, cell::created(record));
+            }
+            (Kind::Histogram | Kind::Summary, b"_sum") => {
+                number::push(state, cell::samples::sum(record));
+            }
+            (Kind::Histogram | Kind::Summary, b"_count") => {
+                let count = cell::samples::count(record, family.count_words());
+                number::push_count(state, count);
+            }
+            _ => return false,
+        }
+        true
+    }
+}
+
+/// Pushes the bucket whose number is the key at `index`; false if there is none.
+unsafe fn push_element(state: *mut lua_State, handle: &Handle, kind: Kind, index: c_int) -> bool {
+    // SAFETY: the key is on the stack.
+    unsafe {
+        if kind != Kind::Histogram || ffi::lua_type(state, index) != ffi::LUA_TNUMBER {
+            return false;
+        }
+        let wanted = ffi::lua_tonumberx(state, index, std::ptr::null_mut());
+        let buckets = handle.state().map_or(0, |content| content.family().buckets.len());
+        let number = wanted as usize;
+        if number as f64 != wanted || number < 1 || number > buckets {
+            return false;
+        }
+        push_bucket(state, handle, number);
+        true
+    }
+}
+
+/// Pushes `{threshold=…, threshold_s=…, count=…}` of the bucket with this number, counted from 1.
+unsafe fn push_bucket(state: *mut lua_State, handle: &Handle, number: usize) {
+    // SAFETY: the table is new, and there is room on the stack; strings are copied from the family, which is there
+    // as long as the handle on the stack.
+    unsafe {
+        ffi::lua_createtable(state, 0, 3);
+        let Some(content) = handle.state() else {
+            return;
+        };
+        let family = content.family();
+        let bucket = &family.buckets.as_slice()[number - 1];
+        let count = cell::samples::count(handle.whole(family), number);
+        number::push(state, bucket.threshold);
+        ffi::lua_setfield(state, -2, c"threshold".as_ptr());
+        super::call::push_bytes(state, bucket.le.as_bytes());
+        ffi::lua_setfield(state, -2, c"threshold_s".as_ptr());
+        number::push_count(state, count);
+        ffi::lua_setfield(state, -2, c"count".as_ptr());
+    }
+}
+
+/// Sets all buckets as elements of the table at `table`, an absolute index.
+unsafe fn fill_buckets(state: *mut lua_State, table: c_int, handle: &Handle) {
+    // SAFETY: as in `push_bucket`.
+    unsafe {
+        let buckets = handle.state().map_or(0, |content| content.family().buckets.len());
+        for number in 1..=buckets {
+            push_bucket(state, handle, number);
+            ffi::lua_rawseti(state, table, number as ffi::lua_Integer);
+        }
+    }
+}
+
+/// Pushes a plain table with the fields of the view that is the first argument.
+unsafe fn push_plain(state: *mut lua_State, kind: Kind) -> Result<(), &'static CStr> {
+    // SAFETY: the handle stays on the stack below the table.
+    unsafe {
+        let handle = linked_handle(state, 1, kind).ok_or(NO_VIEW)?;
+        ffi::lua_createtable(state, 0, 4);
+        let table = ffi::lua_gettop(state);
+        for name in field_names(kind) {
+            super::call::push_bytes(state, name.as_bytes());
+            match push_field(state, handle, kind, name.as_bytes()) {
+                true => ffi::lua_rawset(state, table),
+                false => ffi::lua_pop(state, 1),
+            }
+        }
+        if kind == Kind::Histogram {
+            fill_buckets(state, table, handle);
+        }
+        Ok(())
+    }
+}
+
+/// `pairs(view)`.
+unsafe extern "C-unwind" fn pairs<const KIND: usize>(state: *mut lua_State) -> c_int {
+    // SAFETY: a raw function's state.
+    unsafe {
+        contained(state, || {
+            ffi::lua_settop(state, 1);
+            ffi::lua_pushcfunction(state, next);
+            push_plain(state, Kind::ALL[KIND])?;
+            ffi::lua_remove(state, 3);
+            Ok(2)
+        })
+    }
+}
+
+unsafe extern "C-unwind" fn next(state: *mut lua_State) -> c_int {
+    // SAFETY: `lua_next` takes the key off and pushes a pair or nothing.
+    unsafe {
+        contained(state, || {
+            ffi::lua_settop(state, 2);
+            if ffi::lua_type(state, 1) != ffi::LUA_TTABLE {
+                return Err(NO_VIEW);
+            }
+            if ffi::lua_next(state, 1) != 0 {
+                return Ok(2);
+            }
+            ffi::lua_pushnil(state);
+            Ok(1)
+        })
+    }
+}
+
+/// `ipairs(view)` of a histogram, on Lua 5.2.
+unsafe extern "C-unwind" fn ipairs(state: *mut lua_State) -> c_int {
+    // SAFETY: a raw function's state.
+    unsafe {
+        contained(state, || {
+            ffi::lua_settop(state, 1);
+            ffi::lua_pushcfunction(state, next_element);
+            push_plain(state, Kind::Histogram)?;
+            ffi::lua_remove(state, 3);
+            number::push_integer(state, 0);
+            Ok(3)
+        })
+    }
+}
+
+unsafe extern "C-unwind" fn next_element(state: *mut lua_State) -> c_int {
+    // SAFETY: only tables are looked into.
+    unsafe {
+        contained(state, || {
+            ffi::lua_settop(state, 2);
+            if ffi::lua_type(state, 1) != ffi::LUA_TTABLE {
+                return Err(NO_VIEW);
+            }
+            let number = ffi::lua_tointegerx(state, 2, std::ptr::null_mut()) + 1;
+            number::push_integer(state, number as i64);
+            ffi::lua_rawgeti(state, 1, number as ffi::lua_Integer);
+            Ok(if ffi::lua_type(state, -1) == ffi::LUA_TNIL {
+                1
+            } else {
+                2
+            })
+        })
+    }
+}
+
+/// `#view` of a histogram.
+unsafe extern "C-unwind" fn len(state: *mut lua_State) -> c_int {
+    // SAFETY: the handle stays on the stack.
+    unsafe {
+        contained(state, || {
+            let handle = linked_handle(state, 1, Kind::Histogram).ok_or(NO_VIEW)?;
+            let buckets = handle.state().map_or(0, |content| content.family().buckets.len());
+            number::push_count(state, buckets as u64);
+            Ok(1)
+        })
+    }
+}

@@ -1,0 +1,45 @@
+//! Metric family types.
+
+/// The type of a metric family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// A value that goes up and down.
+    Gauge,
+    /// A total that only grows, or starts again.
+    Counter,
+    /// Samples counted by size.
+    Histogram,
+    /// Samples counted and summed.
+    Summary,
+}
+
+impl Kind {
+    /// All types, in the order of the enum.
+    pub const ALL: [Kind; 4] = [Kind::Gauge, Kind::Counter, Kind::Histogram, Kind::Summary];
+
+    /// The type of this name (`"gauge"`, `"counter"`, …), if there is one.
+    pub fn from_name(name: &str) -> Option<Kind> {
+        Kind::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
+    /// The type's name in metadata and in Prosody's API.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Gauge => "gauge",
+            Kind::Counter => "counter",
+            Kind::Histogram => "histogram",
+            Kind::Summary => "summary",
+        }
+    }
+
+    /// The suffixes of every name that a family of this type takes up, its own bare name first: no other
+    /// family may use one of them (OpenMetrics 1.0, "MetricFamily", "Suffixes").
+    pub fn suffixes(self) -> &'static [&'static str] {
+        match self {
+            Kind::Gauge => &[""],
+            Kind::Counter => &["", "_total", "_created"],
+            Kind::Histogram => &["", "_bucket", "_count", "_sum", "_created"],
+            Kind::Summary => &["", "_count", "_sum", "_created"],
+        }
+    }
+}

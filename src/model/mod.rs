@@ -1,0 +1,12 @@
+//! The nouns of metrics: kinds, numbers, names, label sets, buckets, timestamps.
+
+mod buckets;
+pub mod clock;
+mod kind;
+pub mod labels;
+pub mod name;
+mod number;
+
+pub use buckets::{Bucket, Buckets};
+pub use kind::Kind;
+pub use number::Number;

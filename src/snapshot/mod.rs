@@ -1,0 +1,131 @@
+//! A family's series as they were at one moment, for encoders.
+
+use crate::model::{labels, Kind, Number};
+use crate::store::{cell, read_shape, Family};
+
+/// Copies of all series of one family. One is made a page and used for each family in turn.
+#[derive(Default)]
+pub struct FamilySnapshot {
+    bytes: Vec<u8>,
+}
+
+/// One series: its encoded label set and its values.
+pub struct Series<'a> {
+    labels: &'a [u8],
+    /// What the series holds.
+    pub point: Point<'a>,
+}
+
+/// The values of a series.
+pub enum Point<'a> {
+    /// A gauge's value.
+    Gauge(Number),
+    /// A counter's total, and when it started in seconds since the epoch.
+    Counter(Number, f64),
+    /// A summary's samples.
+    Summary(Samples, u64),
+    /// A histogram's samples, and how many fell into each bucket alone.
+    Histogram(Samples, BucketCounts<'a>),
+}
+
+/// What histograms and summaries have in common.
+#[derive(Clone, Copy)]
+pub struct Samples {
+    /// The sum of all samples.
+    pub sum: Number,
+    /// Whether a sample was below zero.
+    pub negative: bool,
+    /// When it started, in seconds since the epoch.
+    pub created: f64,
+}
+
+impl Samples {
+    /// The sum, if it may stand on a page: a histogram or summary with negative samples shows none, and NaN is no
+    /// sum (OpenMetrics 1.0, "Histogram", "Summary").
+    pub fn exposable_sum(&self) -> Option<Number> {
+        (!self.negative && !self.sum.is_nan()).then_some(self.sum)
+    }
+}
+
+/// How many samples fell into each bucket of a histogram.
+#[derive(Clone, Copy)]
+pub struct BucketCounts<'a> {
+    words: &'a [u8],
+}
+
+impl BucketCounts<'_> {
+    /// The cumulative counts, bucket by bucket; the last one is the number of samples.
+    pub fn cumulative(&self) -> impl Iterator<Item = u64> + '_ {
+        self.words.chunks_exact(8).scan(0_u64, |sum, word| {
+            *sum = sum.wrapping_add(word_at(word, 0));
+            Some(*sum)
+        })
+    }
+}
+
+impl<'a> Series<'a> {
+    /// The label values, in the order of the label names.
+    pub fn label_values(&self) -> labels::Values<'a> {
+        labels::values(self.labels)
+    }
+}
+
+impl FamilySnapshot {
+    /// An empty one.
+    pub fn new() -> FamilySnapshot {
+        FamilySnapshot::default()
+    }
+
+    /// Copies `family`; what was copied before goes. Waits for nothing but a writer that is in the middle of a few
+    /// instructions.
+    pub fn take(&mut self, family: &Family) {
+        family.copy_records(&mut self.bytes);
+    }
+
+    /// The series of `family`, which the snapshot was taken of, in the order of their creation.
+    pub fn series<'a>(&'a self, family: &'a Family) -> impl Iterator<Item = Series<'a>> {
+        let mut rest = self.bytes.as_slice();
+        std::iter::from_fn(move || {
+            if rest.is_empty() {
+                return None;
+            }
+            let (words, label_bytes) = read_shape(word_at(rest, 0));
+            let (record, after) = rest.split_at_checked(8 * words)?;
+            rest = after;
+            let labels = &record[8 * (words - label_bytes.div_ceil(8))..][..label_bytes];
+            Some(Series {
+                labels,
+                point: point(family, record),
+            })
+        })
+    }
+}
+
+fn word_at(bytes: &[u8], index: usize) -> u64 {
+    let mut word = [0; 8];
+    word.copy_from_slice(&bytes[8 * index..8 * index + 8]);
+    u64::from_le_bytes(word)
+}
+
+fn point<'a>(family: &Family, record: &'a [u8]) -> Point<'a> {
+    let flags = word_at(record, cell::HEAD) as u32;
+    let value = word_at(record, cell::VALUE);
+    let number = |bits, flag| Number::from_bits(bits, flags & flag != 0);
+    let created = f64::from_bits(word_at(record, cell::CREATED));
+    let samples = Samples {
+        sum: number(value, cell::FLOAT),
+        negative: flags & cell::NEGATIVE != 0,
+        created,
+    };
+    match family.kind {
+        Kind::Gauge => Point::Gauge(number(word_at(record, cell::SHOWN), cell::SHOWN_FLOAT)),
+        Kind::Counter => Point::Counter(number(value, cell::FLOAT), created),
+        Kind::Summary => Point::Summary(samples, word_at(record, cell::COUNTS)),
+        Kind::Histogram => Point::Histogram(
+            samples,
+            BucketCounts {
+                words: &record[8 * cell::COUNTS..][..8 * family.buckets.len()],
+            },
+        ),
+    }
+}

@@ -1,0 +1,279 @@
+//! What each metric type keeps in the body of its record, and the updates to it.
+//!
+//! These are the calls that Prosody's thread makes thousands of times a second: no lock, no allocation.
+
+use super::cork::Cork;
+use super::family::Family;
+pub(crate) use super::record::HEAD;
+use super::record::{self, BODY};
+use crate::model::{clock, Buckets, Kind, Number};
+use std::sync::atomic::{AtomicU64, Ordering::*};
+
+/// The value (or the sum) is a float.
+pub(crate) const FLOAT: u32 = 1;
+/// Gauge: the value that readers see is a float.
+pub(crate) const SHOWN_FLOAT: u32 = 2;
+/// Gauge: was written while corked.
+pub(crate) const PENDING: u32 = 4;
+/// Histogram, summary: has seen a sample below zero.
+pub(crate) const NEGATIVE: u32 = 8;
+
+/// Words: gauge, value and the value shown; counter, value and created.
+pub(crate) const VALUE: usize = BODY;
+pub(crate) const SHOWN: usize = BODY + 1;
+/// Counter, histogram, summary: when it started.
+pub(crate) const CREATED: usize = BODY + 1;
+/// Histogram, summary: the sum is where the others have their value.
+const SUM: usize = VALUE;
+/// Summary: how many samples. Histogram: the first bucket's own count (not the cumulative one).
+pub(crate) const COUNTS: usize = BODY + 2;
+
+/// The number of words a body takes.
+pub(crate) fn body_words(kind: Kind, buckets: &Buckets) -> usize {
+    match kind {
+        Kind::Gauge | Kind::Counter => 2,
+        Kind::Summary => 3,
+        Kind::Histogram => 2 + buckets.len(),
+    }
+}
+
+/// How many words a record of this family has before its label set.
+pub fn record_words(family: &Family) -> usize {
+    BODY + body_words(family.kind, &family.buckets)
+}
+
+/// Words of a gauge's or a counter's record before the label set.
+pub const VALUE_WORDS: usize = BODY + 2;
+/// Words of a summary's record before the label set.
+pub const SUMMARY_WORDS: usize = BODY + 3;
+
+/// A value that an update brought and that was not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// Not a number at all.
+    NotANumber,
+    /// NaN where only numbers make sense.
+    Nan,
+    /// A step or value of a counter that is below zero.
+    Negative,
+    /// An infinity, or a total beyond the range of numbers, in a counter.
+    Infinite,
+}
+
+impl Refused {
+    /// Why, as the end of a sentence that begins with the value.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Refused::NotANumber => "is not a number",
+            Refused::Nan => "is NaN",
+            Refused::Negative => "is negative, and a counter only grows",
+            Refused::Infinite => "is infinite, and a counter could never come back from that",
+        }
+    }
+}
+
+/// Fills the body of a new record.
+pub(crate) fn init(kind: Kind, record: &[AtomicU64]) {
+    if kind != Kind::Gauge {
+        record[CREATED].store(clock::now().to_bits(), Relaxed);
+    }
+}
+
+#[inline(always)]
+fn value(record: &[AtomicU64]) -> Number {
+    let float = record::flags(&record[HEAD]) & FLOAT != 0;
+    Number::from_bits(record[VALUE].load(Relaxed), float)
+}
+
+#[inline(always)]
+fn flag(on: bool, flag: u32) -> u32 {
+    if on {
+        flag
+    } else {
+        0
+    }
+}
+
+/// When the counter, histogram or summary started, in seconds since the epoch.
+pub fn created(record: &[AtomicU64]) -> f64 {
+    f64::from_bits(record[CREATED].load(Relaxed))
+}
+
+/// A gauge's updates.
+pub mod gauge {
+    use super::*;
+
+    /// The value that Prosody's thread sees.
+    #[inline(always)]
+    pub fn value(record: &[AtomicU64]) -> Number {
+        super::value(record)
+    }
+
+    /// Sets the value; while corked, readers go on seeing the old one.
+    #[inline(always)]
+    pub fn set(record: &[AtomicU64], to: Number, cork: &Cork) {
+        let (bits, float) = to.to_bits();
+        if cork.is_corked() {
+            let shown = record::flags(&record[HEAD]) & SHOWN_FLOAT;
+            record::set_flags(&record[HEAD], shown | flag(float, FLOAT) | PENDING);
+            record[VALUE].store(bits, Relaxed);
+            cork.note_pending();
+        } else {
+            record::step(&record[HEAD], flag(float, FLOAT | SHOWN_FLOAT), || {
+                record[VALUE].store(bits, Relaxed);
+                record[SHOWN].store(bits, Relaxed);
+            });
+        }
+    }
+
+    /// Adds to the value.
+    #[inline(always)]
+    pub fn add(record: &[AtomicU64], step: Number, cork: &Cork) {
+        set(record, value(record).plus(step), cork);
+    }
+
+    /// Shows readers what was written while corked.
+    pub(crate) fn show(record: &[AtomicU64]) {
+        let flags = record::flags(&record[HEAD]);
+        if flags & PENDING != 0 {
+            let float = flags & FLOAT != 0;
+            record::step(&record[HEAD], flag(float, FLOAT | SHOWN_FLOAT), || {
+                record[SHOWN].store(record[VALUE].load(Relaxed), Relaxed);
+            });
+        }
+    }
+}
+
+/// A counter's updates.
+pub mod counter {
+    use super::*;
+
+    /// The total.
+    #[inline(always)]
+    pub fn value(record: &[AtomicU64]) -> Number {
+        super::value(record)
+    }
+
+    /// Adds a step.
+    ///
+    /// # Errors
+    /// NaN, infinite and negative steps are refused, as is one that would make the total infinite.
+    #[inline(always)]
+    pub fn add(record: &[AtomicU64], step: Number) -> Result<(), Refused> {
+        check(step)?;
+        let total = value(record).plus(step);
+        if !total.is_finite() {
+            return Err(Refused::Infinite);
+        }
+        let (bits, float) = total.to_bits();
+        record::step(&record[HEAD], flag(float, FLOAT), || {
+            record[VALUE].store(bits, Relaxed);
+        });
+        Ok(())
+    }
+
+    /// Sets the total. A lower one than before is a restart and moves the creation time.
+    ///
+    /// # Errors
+    /// NaN, infinities and negative totals are refused.
+    pub fn set(record: &[AtomicU64], to: Number) -> Result<(), Refused> {
+        check(to)?;
+        let lower = to.compare(value(record)) == Some(std::cmp::Ordering::Less);
+        write(record, to, lower);
+        Ok(())
+    }
+
+    /// Starts again from zero.
+    pub fn reset(record: &[AtomicU64]) {
+        write(record, Number::ZERO, true);
+    }
+
+    fn write(record: &[AtomicU64], to: Number, restart: bool) {
+        let (bits, float) = to.to_bits();
+        record::step(&record[HEAD], flag(float, FLOAT), || {
+            record[VALUE].store(bits, Relaxed);
+            if restart {
+                let created = clock::restart_after(created(record));
+                record[CREATED].store(created.to_bits(), Relaxed);
+            }
+        });
+    }
+
+    #[inline(always)]
+    fn check(value: Number) -> Result<(), Refused> {
+        match value {
+            Number::Int(n) if n >= 0 => Ok(()),
+            Number::Float(x) if x >= 0.0 && x.is_finite() => Ok(()),
+            Number::Float(x) if x.is_nan() => Err(Refused::Nan),
+            Number::Float(x) if x > 0.0 => Err(Refused::Infinite),
+            _ => Err(Refused::Negative),
+        }
+    }
+}
+
+/// Updates of histograms and summaries.
+pub mod samples {
+    use super::*;
+
+    /// Counts `sample` in the word at `slot` and adds it to the sum.
+    #[inline(always)]
+    fn take(record: &[AtomicU64], sample: Number, slot: usize) -> Result<(), Refused> {
+        let (bits, float) = value(record).plus(sample).to_bits();
+        let kept = record::flags(&record[HEAD]) & NEGATIVE;
+        let flags = kept | flag(float, FLOAT) | flag(sample.is_negative(), NEGATIVE);
+        record::step(&record[HEAD], flags, || {
+            record[SUM].store(bits, Relaxed);
+            let count = record[slot].load(Relaxed).wrapping_add(1);
+            record[slot].store(count, Relaxed);
+        });
+        Ok(())
+    }
+
+    /// Takes a sample into a summary.
+    ///
+    /// # Errors
+    /// NaN is refused.
+    #[inline(always)]
+    pub fn summary(record: &[AtomicU64], sample: Number) -> Result<(), Refused> {
+        if sample.is_nan() {
+            return Err(Refused::Nan);
+        }
+        take(record, sample, COUNTS)
+    }
+
+    /// Takes a sample into a histogram.
+    ///
+    /// # Errors
+    /// NaN is refused.
+    #[inline(always)]
+    pub fn histogram(record: &[AtomicU64], sample: Number, buckets: &Buckets) -> Result<(), Refused> {
+        if sample.is_nan() {
+            return Err(Refused::Nan);
+        }
+        take(record, sample, COUNTS + buckets.position(sample))
+    }
+
+    /// Starts a histogram or summary with `counters` count words again from nothing.
+    pub fn reset(record: &[AtomicU64], counters: usize) {
+        record::step(&record[HEAD], 0, || {
+            record[SUM].store(0, Relaxed);
+            for count in &record[COUNTS..COUNTS + counters] {
+                count.store(0, Relaxed);
+            }
+            let created = clock::restart_after(created(record));
+            record[CREATED].store(created.to_bits(), Relaxed);
+        });
+    }
+
+    /// The sum of the samples.
+    pub fn sum(record: &[AtomicU64]) -> Number {
+        value(record)
+    }
+
+    /// How many samples fell into the first `buckets` count words (all of them: the number of samples).
+    pub fn count(record: &[AtomicU64], buckets: usize) -> u64 {
+        record[COUNTS..COUNTS + buckets]
+            .iter()
+            .fold(0, |sum, count| sum.wrapping_add(count.load(Relaxed)))
+    }
+}

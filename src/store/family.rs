@@ -1,0 +1,243 @@
+//! A metric family: its metadata and its series, for readers ([`Family`]) and for the writer ([`FamilyWriter`]).
+
+use super::chunk::{self, Chunk};
+use super::cork::Cork;
+use super::index::{Index, Location};
+use super::{cell, record};
+use crate::model::{labels, Buckets, Kind};
+use std::sync::atomic::{fence, AtomicU64, Ordering::*};
+use std::sync::Arc;
+
+/// What a family is registered with.
+#[derive(Clone, Debug)]
+pub struct FamilySpec {
+    /// The family's type.
+    pub kind: Kind,
+    /// Its name as the module gave it, unit included.
+    pub name: Vec<u8>,
+    /// Its unit as the module gave it; empty for none.
+    pub unit: Vec<u8>,
+    /// The help text; empty for none.
+    pub help: String,
+    /// The label keys as the module gave them.
+    pub label_keys: Vec<Vec<u8>>,
+    /// A histogram's buckets; empty for the other types.
+    pub buckets: Buckets,
+}
+
+/// A family as readers see it, on any thread.
+pub struct Family {
+    /// Its type.
+    pub kind: Kind,
+    /// Its name on the page, unlike every other family's.
+    pub name: String,
+    /// The name it was registered under.
+    pub raw_name: Vec<u8>,
+    /// Its unit, if the name ends in it.
+    pub unit: Option<String>,
+    /// The help text; empty for none.
+    pub help: String,
+    /// The label names on the page.
+    pub label_names: Vec<String>,
+    /// A histogram's buckets; empty for the other types.
+    pub buckets: Buckets,
+    /// Corking, for gauges.
+    pub cork: Cork,
+    first: Arc<Chunk>,
+    /// Odd while gauges written under the cork are being shown.
+    showing: AtomicU64,
+}
+
+impl Family {
+    /// Makes the family that readers see and the writer's side of it.
+    pub(crate) fn new(
+        spec: FamilySpec,
+        name: String,
+        unit: Option<String>,
+        label_names: Vec<String>,
+        cork: Cork,
+    ) -> FamilyWriter {
+        let body = cell::body_words(spec.kind, &spec.buckets);
+        // Without labels there is just one series; with labels there may be a few or a million.
+        let words = match label_names.len() {
+            0 => record::words_needed(body, 0),
+            keys => 2 * record::words_needed(body, 16 * keys),
+        };
+        let first = Arc::new(Chunk::new(words));
+        let family = Family {
+            kind: spec.kind,
+            name,
+            raw_name: spec.name,
+            unit,
+            help: spec.help,
+            label_names,
+            buckets: spec.buckets,
+            cork,
+            first: Arc::clone(&first),
+            showing: AtomicU64::new(0),
+        };
+        FamilyWriter {
+            family: Arc::new(family),
+            chunks: vec![first],
+            index: Index::new(),
+        }
+    }
+
+    /// How many words the count of samples takes: one a bucket, or one in all.
+    pub fn count_words(&self) -> usize {
+        self.buckets.len().max(1)
+    }
+
+    /// All records so far, in the order of their creation.
+    fn records(&self) -> impl Iterator<Item = &[AtomicU64]> {
+        std::iter::successors(Some(&self.first), |chunk| chunk.next()).flat_map(|chunk| chunk.records())
+    }
+
+    /// Replaces `out` by consistent copies of all records, one after the other.
+    pub(crate) fn copy_records(&self, out: &mut Vec<u8>) {
+        // Collections are seconds apart and showing takes microseconds; the bound is for a module that corks in
+        // a tight loop, so that it can't hold a reader for ever.
+        const ATTEMPTS: usize = 100;
+        for _ in 0..ATTEMPTS {
+            let before = self.showing.load(Acquire);
+            if before % 2 == 0 {
+                out.clear();
+                self.records().for_each(|record| record::copy(record, out));
+                fence(Acquire);
+                if self.showing.load(Relaxed) == before {
+                    return;
+                }
+            }
+            std::thread::yield_now();
+        }
+        out.clear();
+        self.records().for_each(|record| record::copy(record, out));
+    }
+
+    /// Shows readers the gauges that were written while corked.
+    pub(crate) fn show_pending(&self) {
+        if !self.cork.take_pending() {
+            return;
+        }
+        let step = self.showing.load(Relaxed).wrapping_add(1);
+        self.showing.store(step, Relaxed);
+        fence(Release);
+        self.records().for_each(cell::gauge::show);
+        self.showing.store(step.wrapping_add(1), Release);
+    }
+}
+
+/// The writer's side of a family: it alone adds series.
+pub struct FamilyWriter {
+    family: Arc<Family>,
+    chunks: Vec<Arc<Chunk>>,
+    index: Index,
+}
+
+impl FamilyWriter {
+    /// The family as readers see it.
+    pub fn family(&self) -> &Arc<Family> {
+        &self.family
+    }
+
+    /// The series with this encoded label set. A page can't show malformed values, so those that look alike once
+    /// repaired are one series.
+    #[inline]
+    pub fn find(&self, labels: &[u8]) -> Option<Location> {
+        self.find_exact(labels).or_else(|| {
+            let repaired = labels::repaired(labels)?;
+            self.find_exact(repaired.as_bytes())
+        })
+    }
+
+    /// The series with this encoded label set, new if there is none yet. `None` if there is no place for it: the
+    /// family holds billions of words already, or the label set has gigabytes.
+    #[inline]
+    pub fn find_or_create(&mut self, labels: &[u8]) -> Option<Location> {
+        match self.find(labels) {
+            Some(found) => Some(found),
+            None => match labels::repaired(labels) {
+                Some(repaired) => self.create(repaired.as_bytes()),
+                None => self.create(labels),
+            },
+        }
+    }
+
+    #[inline]
+    fn find_exact(&self, labels: &[u8]) -> Option<Location> {
+        self.index.find(labels, |location| self.has_labels(location, labels))
+    }
+
+    /// The record at `location`.
+    #[inline]
+    pub fn record(&self, location: Location) -> &[AtomicU64] {
+        self.chunks[location.chunk()].record(location.offset())
+    }
+
+    /// The length in bytes of the encoded label set of the series at `location`.
+    pub fn label_bytes(&self, location: Location) -> usize {
+        record::read_shape(self.record(location)[record::SHAPE].load(Relaxed)).1
+    }
+
+    /// Fills `out` with the encoded label set of the series at `location`, as far as it goes.
+    pub fn copy_labels(&self, location: Location, out: &mut [u8]) {
+        let words = self.label_words(location);
+        for (word, bytes) in words.iter().zip(out.chunks_mut(8)) {
+            bytes.copy_from_slice(&word.load(Relaxed).to_le_bytes()[..bytes.len()]);
+        }
+    }
+
+    /// The series that was created after the one at `location`, or the first one.
+    pub fn next(&self, location: Option<Location>) -> Option<Location> {
+        let (mut chunk, mut offset) = match location {
+            Some(at) => (at.chunk(), at.offset() + self.record(at).len()),
+            None => (0, 0),
+        };
+        while offset >= self.chunks.get(chunk)?.used() {
+            chunk += 1;
+            offset = 0;
+        }
+        Location::new(chunk, offset)
+    }
+
+    #[inline]
+    fn label_words(&self, location: Location) -> &[AtomicU64] {
+        let record = self.record(location);
+        let (_, label_bytes) = record::read_shape(record[record::SHAPE].load(Relaxed));
+        &record[record.len() - label_bytes.div_ceil(8)..]
+    }
+
+    #[inline]
+    fn has_labels(&self, location: Location, labels: &[u8]) -> bool {
+        self.label_bytes(location) == labels.len()
+            && self
+                .label_words(location)
+                .iter()
+                .zip(labels.chunks(8))
+                .all(|(word, bytes)| word.load(Relaxed) == chunk::word_of(bytes))
+    }
+
+    fn create(&mut self, labels: &[u8]) -> Option<Location> {
+        let kind = self.family.kind;
+        let body = cell::body_words(kind, &self.family.buckets);
+        let length = record::words_needed(body, labels.len());
+        u32::try_from(labels.len()).ok()?;
+        let last = self.chunks.last()?;
+        let offset = last.append(body, labels, |record| cell::init(kind, record));
+        let location = match offset {
+            Some(offset) => Location::new(self.chunks.len() - 1, offset)?,
+            None => {
+                // Checked before anything changes, so that what is full stays as it is.
+                let location = Location::new(self.chunks.len(), 0)?;
+                let words = (2 * last.capacity()).clamp(length, chunk::FULL.max(length));
+                let next = Arc::new(Chunk::new(words));
+                next.append(body, labels, |record| cell::init(kind, record))?;
+                last.link(Arc::clone(&next));
+                self.chunks.push(next);
+                location
+            }
+        };
+        self.index.insert(labels, location);
+        Some(location)
+    }
+}

@@ -1,0 +1,84 @@
+//! The layout of one series in memory, and the sequence lock that keeps readers from seeing it half done.
+//!
+//! A record is a run of words in a [`Chunk`](super::chunk::Chunk):
+//!
+//! | word | holds |
+//! | --- | --- |
+//! | 0 | shape: length of the record in words (high half), of its label set in bytes (low half) |
+//! | 1 | head: sequence number (high half), flags (low half) |
+//! | 2… | body: values, by type (see [`cell`](super::cell)) |
+//! | then | the encoded label set, zero-padded to whole words |
+//!
+//! There is one writer, Prosody's thread. It makes the sequence number odd, writes, and makes it even again; a
+//! reader copies the words and starts over if the number was odd or has changed. So the writer never waits.
+//! The number also tells whether a series has been touched since somebody last looked.
+
+use std::sync::atomic::{fence, AtomicU64, Ordering::*};
+
+pub(crate) const SHAPE: usize = 0;
+pub(crate) const HEAD: usize = 1;
+pub(crate) const BODY: usize = 2;
+
+/// How many words a record takes with a body of `body` words and a label set of `label_bytes` bytes.
+pub(crate) fn words_needed(body: usize, label_bytes: usize) -> usize {
+    BODY + body + label_bytes.div_ceil(8)
+}
+
+/// A shape word.
+pub(crate) fn shape(words: usize, label_bytes: usize) -> u64 {
+    (words as u64) << 32 | label_bytes as u64
+}
+
+/// The length of the record in words, of its label set in bytes.
+pub(crate) fn read_shape(shape: u64) -> (usize, usize) {
+    ((shape >> 32) as usize, (shape & 0xffff_ffff) as usize)
+}
+
+/// The flags in the head word.
+#[inline(always)]
+pub(crate) fn flags(head: &AtomicU64) -> u32 {
+    head.load(Relaxed) as u32
+}
+
+/// Sets the flags without a step of the sequence: for what readers don't look at.
+#[inline(always)]
+pub(crate) fn set_flags(head: &AtomicU64, flags: u32) {
+    let sequence = head.load(Relaxed) & !0xffff_ffff;
+    head.store(sequence | u64::from(flags), Relaxed);
+}
+
+/// Runs `write` as one step of the sequence and leaves `flags`. For the one writer only.
+#[inline(always)]
+pub(crate) fn step(head: &AtomicU64, flags: u32, write: impl FnOnce()) {
+    let sequence = head.load(Relaxed) >> 32;
+    head.store((sequence + 1) << 32 | u64::from(flags), Relaxed);
+    fence(Release);
+    write();
+    head.store((sequence + 2) << 32 | u64::from(flags), Release);
+}
+
+/// Appends a consistent copy of `record` to `out`, little-endian. For any thread.
+pub(crate) fn copy(record: &[AtomicU64], out: &mut Vec<u8>) {
+    let start = out.len();
+    for attempt in 1_u64.. {
+        let head = record[HEAD].load(Acquire);
+        if (head >> 32) & 1 == 0 {
+            out.extend_from_slice(&record[SHAPE].load(Relaxed).to_le_bytes());
+            out.extend_from_slice(&head.to_le_bytes());
+            for word in &record[BODY..] {
+                out.extend_from_slice(&word.load(Relaxed).to_le_bytes());
+            }
+            fence(Acquire);
+            if record[HEAD].load(Relaxed) >> 32 == head >> 32 {
+                return;
+            }
+            out.truncate(start);
+        }
+        if attempt % 64 == 0 {
+            // The writer was interrupted in the middle of its few instructions: let it run.
+            std::thread::yield_now();
+        } else {
+            std::hint::spin_loop();
+        }
+    }
+}
