@@ -14,9 +14,15 @@ ABI = $(if $(filter jit,$(1)),5.1,$(1))
 MODULE = $(BUILD)/$(1)/metre_lua$(subst .,,$(call ABI,$(1))).so
 VERSION = $(patsubst luajit,jit,$(LUA_VERSION))
 
+ifeq ($(filter $(VERSION),$(LUA_VERSIONS)),)
+$(error LUA_VERSION=$(LUA_VERSION) is not supported; use one of $(LUA_VERSIONS))
+endif
+
 LUA_DIR = $(DESTDIR)$(PREFIX)/share/lua/$(call ABI,$(VERSION))
 LIB_DIR = $(DESTDIR)$(PREFIX)/lib/lua/$(call ABI,$(VERSION))
 
+# The modules are built one after the other, in one place.
+.NOTPARALLEL:
 .PHONY: all install test lint bench demo help rust-tests lua-tests prosody-tests rock-tests clean FORCE
 
 all: $(call MODULE,$(VERSION)) ## build the module for LUA_VERSION (5.1, 5.2, 5.3, 5.4 or jit; 5.4 unless given)

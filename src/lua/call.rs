@@ -15,7 +15,7 @@ pub(super) type Outcome = Result<c_int, &'static CStr>;
 pub(super) unsafe fn contained(state: *mut lua_State, body: impl FnOnce() -> Outcome) -> c_int {
     let outcome = catch_unwind(AssertUnwindSafe(body));
     match outcome {
-        Ok(Ok(results)) => results,
+        Ok(Ok(results)) => whole_register(results),
         // SAFETY: nothing with a destructor is alive: the message is static.
         Ok(Err(message)) => unsafe { raise(state, message) },
         Err(panic) => {
@@ -24,6 +24,17 @@ pub(super) unsafe fn contained(state: *mut lua_State, body: impl FnOnce() -> Out
             // SAFETY: as above.
             unsafe { raise(state, c"metre: internal error, please report") }
         }
+    }
+}
+
+/// LuaJIT reads the number of results from the whole 64-bit register, whose upper half a C `int` leaves undefined
+/// (seen with 2.1.0-beta3: it crashes on what the compiler leaves there). Reading the number back from memory clears it.
+#[inline(always)]
+fn whole_register(results: c_int) -> c_int {
+    if cfg!(any(feature = "luajit", feature = "lua51")) {
+        std::hint::black_box(results)
+    } else {
+        results
     }
 }
 

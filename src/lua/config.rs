@@ -18,7 +18,7 @@ pub(super) fn value(given: &LuaValue) -> Value {
 fn convert(given: &LuaValue, depth: usize) -> Value {
     match given {
         LuaValue::Boolean(value) => Value::Bool(*value),
-        LuaValue::Integer(n) => Value::Int((*n).into()),
+        LuaValue::Integer(n) => Value::Int(*n),
         // Lua before 5.3 has only floats.
         LuaValue::Number(x) if x.trunc() == *x && x.abs() < 9e15 => Value::Int(*x as i64),
         LuaValue::Number(x) => Value::Float(*x),

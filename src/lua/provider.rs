@@ -100,7 +100,7 @@ fn register_family(lua: &Lua, store: &Store, spec: &LuaTable) -> LuaResult<LuaMu
         let mut thresholds = Vec::new();
         for threshold in spec.raw_get::<LuaTable>("buckets")?.sequence_values::<LuaValue>() {
             match threshold? {
-                LuaValue::Integer(n) => thresholds.push(Number::Int(n.into())),
+                LuaValue::Integer(n) => thresholds.push(Number::Int(n)),
                 LuaValue::Number(x) => thresholds.push(Number::Float(x)),
                 _ => {}
             }

@@ -49,8 +49,8 @@ pub struct Family {
 }
 
 impl Family {
-    /// Makes the family that readers see and the writer's side of it.
-    pub(crate) fn new(
+    /// Makes the family that readers see, and returns the writer's side of it.
+    pub(crate) fn create(
         spec: FamilySpec,
         name: String,
         unit: Option<String>,
@@ -100,7 +100,7 @@ impl Family {
         const ATTEMPTS: usize = 100;
         for _ in 0..ATTEMPTS {
             let before = self.showing.load(Acquire);
-            if before % 2 == 0 {
+            if before.is_multiple_of(2) {
                 out.clear();
                 self.records().for_each(|record| record::copy(record, out));
                 fence(Acquire);

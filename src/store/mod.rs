@@ -74,7 +74,7 @@ impl Store {
         let unit = Some(name::unit(&spec.unit)).filter(|unit| !unit.is_empty() && name.ends_with(&format!("_{unit}")));
         exposed.insert(spec.name.clone(), name.clone());
         let cork = Cork::new(Arc::clone(&self.corked));
-        let writer = Family::new(spec, name.clone(), unit, label_names, cork);
+        let writer = Family::create(spec, name.clone(), unit, label_names, cork);
         families.insert(name, Arc::clone(writer.family()));
         writer
     }
