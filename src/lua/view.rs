@@ -2,8 +2,8 @@
 //! and the methods of Prosody's own metric objects and shows what the store holds at the moment of the look.
 //!
 //! A view is a table with one hidden field, the handle. Its other fields come from `__index`. Lua 5.1 and LuaJIT ask no
-//! metamethod for `#`, `ipairs` and `pairs`; there a histogram's view has its buckets as real elements, renewed whenever
-//! the view is handed out or one of its other fields is read.
+//! metamethod for `#`, `ipairs` and `pairs`; there a histogram's view has its buckets as real elements, each with its
+//! `count` from an `__index` of its own.
 
 use super::block::{key, Handle};
 use super::call::{bytes_at, contained, set_function};
@@ -16,8 +16,12 @@ use std::ffi::{c_int, CStr};
 
 /// The hidden field.
 static LINK: u8 = 0;
+/// A bucket's hidden field, where it has one: its number.
+static NUMBER: u8 = 0;
 /// The registry's metatables for views, by type.
 static METATABLES: [u8; 4] = [0; 4];
+/// The registry's metatable for buckets, where they need one.
+static BUCKETS: u8 = 0;
 
 /// Whether metamethods answer for a table's length and elements.
 const METAMETHODS: bool = cfg!(any(feature = "lua52", feature = "lua53", feature = "lua54"));
@@ -45,6 +49,11 @@ pub(super) unsafe fn make_metatable(state: *mut lua_State, kind: Kind) {
             set_function(state, table, c"__len", len, 0);
         }
         ffi::lua_rawsetp(state, ffi::LUA_REGISTRYINDEX, key(&METATABLES[kind as usize]));
+        if !METAMETHODS && kind == Kind::Histogram {
+            ffi::lua_createtable(state, 0, 1);
+            set_function(state, table, c"__index", bucket_index, 0);
+            ffi::lua_rawsetp(state, ffi::LUA_REGISTRYINDEX, key(&BUCKETS));
+        }
     }
 }
 
@@ -64,7 +73,7 @@ pub(super) unsafe fn wrap(state: *mut lua_State, kind: Kind) -> Result<(), &'sta
         if !METAMETHODS && kind == Kind::Histogram {
             let view = ffi::lua_gettop(state);
             let handle = linked_handle(state, view, kind).ok_or(NO_VIEW)?;
-            fill_buckets(state, view, handle);
+            fill_buckets(state, view, handle, true);
             ffi::lua_settop(state, view);
         }
         Ok(())
@@ -101,9 +110,6 @@ unsafe extern "C-unwind" fn index<const KIND: usize>(state: *mut lua_State) -> c
                 Some(name) => push_field(state, handle, kind, name),
                 None => push_element(state, handle, kind, 2),
             };
-            if !METAMETHODS && shown && kind == Kind::Histogram {
-                fill_buckets(state, 1, handle);
-            }
             if !shown {
                 ffi::lua_pushvalue(state, 2);
                 ffi::lua_rawget(state, ffi::lua_upvalueindex(1));
@@ -173,29 +179,67 @@ unsafe fn push_bucket(state: *mut lua_State, handle: &Handle, number: usize) {
     // SAFETY: the table is new, and there is room on the stack; strings are copied from the family, which is there
     // as long as the handle on the stack.
     unsafe {
-        ffi::lua_createtable(state, 0, 3);
+        ffi::lua_createtable(state, 0, 4);
         let Some(content) = handle.state() else {
             return;
         };
         let family = content.family();
         let bucket = &family.buckets.as_slice()[number - 1];
-        let count = cell::samples::count(handle.whole(family), number);
         number::push(state, bucket.threshold);
         ffi::lua_setfield(state, -2, c"threshold".as_ptr());
         super::call::push_bytes(state, bucket.le.as_bytes());
         ffi::lua_setfield(state, -2, c"threshold_s".as_ptr());
-        number::push_count(state, count);
+        number::push_count(state, cell::samples::count(handle.whole(family), number));
         ffi::lua_setfield(state, -2, c"count".as_ptr());
     }
 }
 
-/// Sets all buckets as elements of the table at `table`, an absolute index.
-unsafe fn fill_buckets(state: *mut lua_State, table: c_int, handle: &Handle) {
+/// Makes the bucket on top of the stack, which is to stay an element of the view at `view`, look its count up.
+unsafe fn make_live(state: *mut lua_State, view: c_int, number: usize) {
+    // SAFETY: the values are on the stack; the metatable is there where `METAMETHODS` isn't.
+    unsafe {
+        ffi::lua_pushnil(state);
+        ffi::lua_setfield(state, -2, c"count".as_ptr());
+        ffi::lua_rawgetp(state, view, key(&LINK));
+        ffi::lua_rawsetp(state, -2, key(&LINK));
+        number::push_count(state, number as u64);
+        ffi::lua_rawsetp(state, -2, key(&NUMBER));
+        ffi::lua_rawgetp(state, ffi::LUA_REGISTRYINDEX, key(&BUCKETS));
+        ffi::lua_setmetatable(state, -2);
+    }
+}
+
+/// `bucket.count`, where buckets are elements.
+unsafe extern "C-unwind" fn bucket_index(state: *mut lua_State) -> c_int {
+    // SAFETY: the handle stays on the stack. The number is one that `make_live` set for this very handle.
+    unsafe {
+        contained(state, || {
+            ffi::lua_settop(state, 2);
+            let handle = linked_handle(state, 1, Kind::Histogram).ok_or(NO_VIEW)?;
+            if bytes_at(state, 2) != Some(b"count") {
+                ffi::lua_pushnil(state);
+                return Ok(1);
+            }
+            ffi::lua_rawgetp(state, 1, key(&NUMBER));
+            let number = ffi::lua_tonumberx(state, -1, std::ptr::null_mut()) as usize;
+            let content = handle.state().ok_or(NO_VIEW)?;
+            let count = cell::samples::count(handle.whole(content.family()), number);
+            number::push_count(state, count);
+            Ok(1)
+        })
+    }
+}
+
+/// Sets all buckets as elements of the table at `table`, an absolute index; `live` if it is a view.
+unsafe fn fill_buckets(state: *mut lua_State, table: c_int, handle: &Handle, live: bool) {
     // SAFETY: as in `push_bucket`.
     unsafe {
         let buckets = handle.state().map_or(0, |content| content.family().buckets.len());
         for number in 1..=buckets {
             push_bucket(state, handle, number);
+            if live {
+                make_live(state, table, number);
+            }
             ffi::lua_rawseti(state, table, number as ffi::lua_Integer);
         }
     }
@@ -216,7 +260,7 @@ unsafe fn push_plain(state: *mut lua_State, kind: Kind) -> Result<(), &'static C
             }
         }
         if kind == Kind::Histogram {
-            fill_buckets(state, table, handle);
+            fill_buckets(state, table, handle, false);
         }
         Ok(())
     }
