@@ -12,6 +12,7 @@
 mod block;
 mod call;
 mod config;
+mod guard;
 mod iterate;
 mod label;
 mod notice;

@@ -1,5 +1,6 @@
 //! The calls that are not made a thousand times a second, through mlua.
 
+use super::guard::guarded;
 use super::{config, register};
 use crate::config as configuration;
 use crate::encode::openmetrics;
@@ -127,14 +128,15 @@ fn register_family(lua: &Lua, store: &Store, spec: &LuaTable) -> LuaResult<LuaMu
 
 /// A Lua function that never raises: an error or a panic comes back as `nil` and a message.
 fn answering<A: FromLuaMulti>(lua: &Lua, function: impl Fn(&Lua, A) -> Answer + 'static) -> LuaResult<LuaFunction> {
-    lua.create_function(move |lua, arguments: A| {
+    let function = lua.create_function(move |lua, arguments: A| {
         let answer = catch_unwind(AssertUnwindSafe(|| function(lua, arguments)))
             .unwrap_or_else(|_| Err("internal error, please report".to_owned()));
         match answer {
             Ok(values) => Ok(values),
             Err(message) => (LuaValue::Nil, message).into_lua_multi(lua),
         }
-    })
+    })?;
+    guarded(lua, function)
 }
 
 fn text(error: impl ToString) -> String {

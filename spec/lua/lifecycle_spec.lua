@@ -1,0 +1,179 @@
+-- Starting, stopping, and every way a Lua state can end.
+
+-- A Prosody as far as metre sees it at start.
+local function fake_prosody(process_type)
+	local handlers = {};
+	return {
+		process_type = process_type;
+		paths = { config = "/nonexistent/etc" };
+		handlers = handlers;
+		events = {
+			add_handler = function (event, handler, priority)
+				table.insert(handlers, { event = event, handler = handler, priority = priority });
+			end;
+		};
+	};
+end
+
+local function with_prosody(prosody, f)
+	local old = rawget(_G, "prosody");
+	rawset(_G, "prosody", prosody);
+	local ok, err = pcall(f);
+	rawset(_G, "prosody", old);
+	assert(ok, err);
+end
+
+describe("in Prosody", function ()
+	it("starts after daemonizing and stops after the last collection", function ()
+		local prosody = fake_prosody("prosody");
+		with_prosody(prosody, function ()
+			local stats = require "metre".new();
+			local seen = {};
+			for _, handler in ipairs(prosody.handlers) do
+				seen[handler.event] = handler;
+			end
+			assert.equal(-0.5, seen["server-started"].priority);
+			assert.equal(-2, seen["server-stopped"].priority);
+			assert.is_false(stats._native.is_running());
+			-- A returned value would keep other handlers from running.
+			assert.equal(0, select("#", seen["server-started"].handler({})));
+			assert.is_true(stats._native.is_running());
+			assert.equal(0, select("#", seen["server-stopped"].handler({})));
+			assert.is_false(stats._native.is_running());
+		end);
+	end);
+
+	it("starts nothing in prosodyctl", function ()
+		local prosody = fake_prosody("prosodyctl");
+		with_prosody(prosody, function ()
+			assert.truthy(require "metre".new());
+			assert.same({}, prosody.handlers);
+		end);
+	end);
+
+	it("looks for a relative config_file beside Prosody's own", function ()
+		with_prosody(fake_prosody("prosody"), function ()
+			local config = { config_file = "metre.toml" };
+			local _, message = require "metre".new(config);
+			assert.truthy(message:find("/nonexistent/etc/metre.toml: cannot be read", 1, true));
+			assert.equal("metre.toml", config.config_file);
+		end);
+	end);
+end);
+
+-- Runs a program in a Lua of its own, which has to end with this status and print this.
+local function run(program, status, output)
+	local name = os.tmpname();
+	local file = assert(io.open(name, "w"));
+	file:write("package.path = ", ("%q"):format(package.path), "\npackage.cpath = ", ("%q"):format(package.cpath), "\n");
+	file:write(program);
+	file:close();
+	local shell = assert(io.popen(os.getenv("METRE_LUA") .. " " .. name .. " 2>&1; echo status $?"));
+	local printed = shell:read("*a");
+	shell:close();
+	os.remove(name);
+	local expected = "status " .. (status or 0) .. "\n";
+	-- A program that ends by an error prints where that was, each Lua in its own words.
+	assert.equal((output or "") .. expected, status == 1 and printed:match("[^\n]*\n$") or printed);
+end
+
+describe("a Lua state", function ()
+	it("ends well whichever way it ends", function ()
+		local use = [[
+			local registry = require "metre".new().metric_registry;
+			local family = registry:counter("c", "", "", { "a" });
+			local handles = {};
+			for i = 1, 1000 do handles[i] = family:with_labels("v" .. i); handles[i]:add(1); end
+		]];
+		run(use);
+		run(use .. "os.exit(3)", 3);
+		run(use .. "os.exit(0, true)");
+		run(use .. "error('x')", 1);
+		run(use .. "handles = nil; collectgarbage(); registry:render()");
+	end);
+
+	it("may use metrics while it closes", function ()
+		-- Finalizers run in an order that nobody should count on: some after the family's own.
+		run([[
+			local function finalized(f)
+				if _VERSION == "Lua 5.1" then
+					local proxy = newproxy(true);
+					getmetatable(proxy).__gc = f;
+					return proxy;
+				end
+				return setmetatable({}, { __gc = f });
+			end
+			before = finalized(function () use(); end);
+			local registry = require "metre".new().metric_registry;
+			middle = finalized(function () use(); end);
+			local histogram = registry:histogram("h", "", "", { "a" }, { buckets = { 1, 2 } });
+			local counter = registry:counter("c");
+			local handle, view, data = histogram:with_labels("x"), histogram.data:get("x"), counter.data;
+			handle:sample(1);
+			local view2 = histogram.data:get("x");
+			function use()
+				for _, f in ipairs {
+					function () handle:sample(1); end, function () handle:reset(); end, function () data:add(1); end,
+					function () return view2._sum; end, function () return view2[1].count; end, function () return #view2; end,
+					function () for _ in view2:iter_samples() do end end, function () histogram:with_labels("y"); end,
+					function () for _ in histogram:iter_metrics() do end end, function () histogram:clear(); end,
+					function () registry:render(); end, function () registry:counter("new"):with_labels():add(1); end,
+					function () histogram.data:get("x"); end, function () histogram:with_partial_label("x"):with_labels(); end,
+				} do
+					pcall(f);
+				end
+			end
+			after = finalized(function () use(); end);
+		]]);
+	end);
+
+	it("may load metre in a coroutine that dies", function ()
+		run([[
+			local stats = coroutine.wrap(function () return require "metre".new(); end)();
+			for _ = 1, 20 do
+				collectgarbage();
+				coroutine.wrap(function () for _ = 1, 1000 do local _ = {}; end end)();
+			end
+			local family = stats.metric_registry:counter("c", "", "", { "a" });
+			for _ = 1, 100 do
+				assert(not pcall(family.with_labels, family));
+				assert(not pcall(stats.metric_registry.histogram, stats.metric_registry, "h"));
+				assert(not require "metre".new({ bogus = 1 }));
+			end
+			family:with_labels("x"):add(1);
+			io.write(#stats.metric_registry:render() > 0 and "fine\n");
+		]], 0, "fine\n");
+	end);
+
+	it("may hold metrics that only dead objects refer to", function ()
+		run([[
+			local registry = require "metre".new().metric_registry;
+			for round = 1, 50 do
+				local family = registry:counter("c", "", "", { "a" .. round });
+				local handle = family:with_labels("x");
+				if _VERSION ~= "Lua 5.1" then
+					setmetatable({}, { __gc = function () handle:add(1); family:with_labels("y"):add(1); end });
+				end
+				if round % 5 == 0 then
+					collectgarbage();
+				end
+			end
+		]]);
+	end);
+end);
+
+describe("a wrong self", function ()
+	it("is an error that is a string", function ()
+		local registry = require "metre".new().metric_registry;
+		local counter = registry:counter("c"):with_labels();
+		local histogram = registry:histogram("h", "", "", {}, { buckets = { 1 } });
+		local selves = { 1, "x", {}, io.stdout, print, histogram:with_labels(), histogram.data, histogram, registry };
+		for i = 1, 10 do
+			local ok, message = pcall(counter.add, selves[i], 1);
+			assert.is_false(ok);
+			assert.equal("string", type(message));
+			assert.truthy(message:find("a counter expected", 1, true), message);
+		end
+		assert.equal(0, registry.families.c.data.value);
+	end);
+end);

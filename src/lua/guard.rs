@@ -1,0 +1,70 @@
+//! A guard before functions that mlua made.
+//!
+//! At the end of a Lua state finalizers run in the reverse order of creation, and any of them may still call us. mlua's
+//! functions keep what they need in a userdata of their own and crash once that is finalized. A sentinel that is created
+//! after the function is finalized before it, and from then on the function isn't called any more.
+
+use super::block::key;
+use super::call::{contained, push_bytes, set_function};
+use mlua::ffi::{self, lua_State};
+use mlua::prelude::*;
+use std::ffi::c_int;
+
+/// The registry's metatable for sentinels.
+static SENTINELS: u8 = 0;
+
+/// The function, behind a guard: when it can't be called any more, it returns `nil` and a message.
+pub(super) fn guarded(lua: &Lua, function: LuaFunction) -> LuaResult<LuaFunction> {
+    // SAFETY: `exec_raw` runs this protected and with the function on the stack; one closure is left.
+    unsafe {
+        lua.exec_raw(function, |state| {
+            ffi::lua_newuserdata(state, size_of::<bool>())
+                .cast::<bool>()
+                .write(true);
+            ffi::lua_rawgetp(state, ffi::LUA_REGISTRYINDEX, key(&SENTINELS));
+            if ffi::lua_type(state, -1) != ffi::LUA_TTABLE {
+                ffi::lua_pop(state, 1);
+                ffi::lua_createtable(state, 0, 1);
+                let table = ffi::lua_gettop(state);
+                set_function(state, table, c"__gc", close, 0);
+                ffi::lua_pushvalue(state, table);
+                ffi::lua_rawsetp(state, ffi::LUA_REGISTRYINDEX, key(&SENTINELS));
+            }
+            ffi::lua_setmetatable(state, -2);
+            ffi::lua_pushcclosure(state, call, 2);
+        })
+    }
+}
+
+/// The sentinel's finalizer. Nothing but sentinels has this metatable, and Lua code can't get at it.
+unsafe extern "C-unwind" fn close(state: *mut lua_State) -> c_int {
+    // SAFETY: the sentinel is the only argument.
+    unsafe {
+        contained(state, || {
+            let open = ffi::lua_touserdata(state, 1).cast::<bool>();
+            if !open.is_null() {
+                open.write(false);
+            }
+            Ok(0)
+        })
+    }
+}
+
+unsafe extern "C-unwind" fn call(state: *mut lua_State) -> c_int {
+    // SAFETY: the upvalues are the function and its sentinel.
+    unsafe {
+        contained(state, || {
+            let open = ffi::lua_touserdata(state, ffi::lua_upvalueindex(2)).cast::<bool>();
+            if !open.read() {
+                ffi::lua_pushnil(state);
+                push_bytes(state, b"the Lua state is closing");
+                return Ok(2);
+            }
+            let arguments = ffi::lua_gettop(state);
+            ffi::lua_pushvalue(state, ffi::lua_upvalueindex(1));
+            ffi::lua_insert(state, 1);
+            ffi::lua_call(state, arguments, ffi::LUA_MULTRET);
+            Ok(ffi::lua_gettop(state))
+        })
+    }
+}
