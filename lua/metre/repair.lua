@@ -70,18 +70,19 @@ end
 -- Numbers only. Sorting them and leaving out what can't be a threshold is up to the store.
 function problems_methods:buckets(buckets)
 	local repaired = {};
-	local last;
+	local last, unsorted;
 	for i = 1, #buckets do
 		local threshold = tonumber(buckets[i]);
 		if not threshold or threshold ~= threshold or threshold == -1/0 then
 			self:note("its bucket %s is left out", tostring(buckets[i]));
 		else
-			if last and threshold <= last then
-				self:note("its buckets are not ascending");
-			end
+			unsorted = unsorted or last and threshold <= last;
 			last = threshold;
 			t_insert(repaired, threshold);
 		end
+	end
+	if unsorted then
+		self:note("its buckets are put in order");
 	end
 	return repaired;
 end

@@ -5,6 +5,7 @@ import contextlib
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -88,7 +89,8 @@ class Prosody:
         self.environment = dict(os.environ, **installed(self.directory))
         if not lua_cpath:
             del self.environment["LUA_CPATH"]
-        (self.directory / "data").mkdir()
+        for name in ("data", "certs"):
+            (self.directory / name).mkdir()
         enabled = ["roster", "saslauth", "disco", "ping", "posix", "presence", "message", "iq", "csi_simple", "smacks"]
         enabled += ["http_openmetrics", "admin_shell", *modules]
         names = " ".join(f'"{name}";' for name in enabled)
@@ -147,7 +149,7 @@ class Prosody:
 
     def _serves(self):
         if not is_alive(self.pid):
-            raise AssertionError("Prosody has ended:\n" + self.log() + (self.directory / "output").read_text())
+            raise AssertionError("Prosody has ended:\n" + (self.directory / "output").read_text() + self.log()[-2000:])
         try:
             socket.create_connection(("127.0.0.1", self.c2s_port), 1).close()
             fetch(self.url)
@@ -175,6 +177,11 @@ class Prosody:
 
     def log(self):
         return self.log_file.read_text() if self.log_file.exists() else ""
+
+    def complaints(self):
+        """The warnings and errors in the log, but for those about signals and reloads."""
+        lines = [line for line in self.log().splitlines() if re.search(r"\t(warn|error)\t", line)]
+        return [line for line in lines if not re.search(r"Received SIG|[Rr]eload", line)]
 
     def memory(self):
         """Resident bytes."""
