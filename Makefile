@@ -1,5 +1,9 @@
 # The front door. `make help` lists what there is.
 
+# luarocks says which Lua it builds for by its interpreter.
+ifdef LUA
+LUA_VERSION := $(shell $(LUA) -e 'io.write((_VERSION:match("%d+%.%d+")))')
+endif
 LUA_VERSION ?= 5.4
 PREFIX ?= /usr/local
 DESTDIR ?=
@@ -18,12 +22,12 @@ ifeq ($(filter $(VERSION),$(LUA_VERSIONS)),)
 $(error LUA_VERSION=$(LUA_VERSION) is not supported; use one of $(LUA_VERSIONS))
 endif
 
-LUA_DIR = $(DESTDIR)$(PREFIX)/share/lua/$(call ABI,$(VERSION))
-LIB_DIR = $(DESTDIR)$(PREFIX)/lib/lua/$(call ABI,$(VERSION))
+LUADIR ?= $(PREFIX)/share/lua/$(call ABI,$(VERSION))
+LIBDIR ?= $(PREFIX)/lib/lua/$(call ABI,$(VERSION))
 
 # The modules are built one after the other, in one place.
 .NOTPARALLEL:
-.PHONY: all install test lint bench demo help rust-tests lua-tests prosody-tests rock-tests clean FORCE
+.PHONY: all install test lint bench demo help rust-tests lua-tests prosody-tests install-tests clean FORCE
 
 all: $(call MODULE,$(VERSION)) ## build the module for LUA_VERSION (5.1, 5.2, 5.3, 5.4 or jit; 5.4 unless given)
 
@@ -38,18 +42,17 @@ endef
 $(foreach version,$(LUA_VERSIONS),$(eval $(call module_rule,$(version))))
 
 install: $(call MODULE,$(VERSION)) ## install under PREFIX (/usr/local unless given)
-	install -d $(LUA_DIR)/metre $(LIB_DIR)
-	install -m 644 lua/metre.lua $(LUA_DIR)/
-	install -m 644 lua/metre/*.lua $(LUA_DIR)/metre/
-	install -m 644 $< $(LIB_DIR)/
+	install -d "$(DESTDIR)$(LUADIR)/metre" "$(DESTDIR)$(LIBDIR)"
+	install -m 644 lua/metre.lua "$(DESTDIR)$(LUADIR)/"
+	install -m 644 lua/metre/*.lua "$(DESTDIR)$(LUADIR)/metre/"
+	install -m 644 $< "$(DESTDIR)$(LIBDIR)/"
 
-test: lint rust-tests lua-tests rock-tests prosody-tests ## run everything that CI runs
+test: lint rust-tests lua-tests install-tests prosody-tests ## run everything that CI runs
 
 rust-tests:
 	@.ci/setup build
 	$(CARGO) test --locked
 
-# A shared test body for each Lua version.
 lua-tests: $(foreach version,$(LUA_VERSIONS),$(call MODULE,$(version)))
 	@.ci/setup lua prosody
 	@set -e; for version in $(LUA_VERSIONS); do \
@@ -57,9 +60,9 @@ lua-tests: $(foreach version,$(LUA_VERSIONS),$(call MODULE,$(version)))
 		METRE_MODULES=$(CURDIR)/$(BUILD)/$$version spec/run $$version; \
 	done
 
-rock-tests: $(call MODULE,5.4)
+install-tests: $(call MODULE,5.1) $(call MODULE,5.4)
 	@.ci/setup lua prosody rocks
-	spec/rock
+	spec/install
 
 prosody-tests: $(call MODULE,5.4)
 	@.ci/setup prosody
