@@ -29,8 +29,7 @@ function stats_methods:close()
 	self._native.stop();
 end
 
--- Returns the provider, or nil and what is wrong with the configuration. Starts nothing.
-local function new(config)
+local function make(config)
 	local provider, err = native.provider(lifecycle.with_absolute_file(config));
 	if not provider then
 		return nil, err;
@@ -41,6 +40,16 @@ local function new(config)
 	}, stats_mt);
 	lifecycle.attach(provider);
 	return stats;
+end
+
+-- Returns the provider, or nil and what is wrong with the configuration. Starts nothing. Whatever happens, it doesn't
+-- raise: that would keep Prosody from starting.
+local function new(config)
+	local ok, stats, err = pcall(make, config);
+	if not ok then
+		return nil, tostring(stats);
+	end
+	return stats, err;
 end
 
 return {

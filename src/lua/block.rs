@@ -168,6 +168,13 @@ impl Handle {
         unsafe { block_at(state, index, tag(kind as usize)).map(|block| &*block) }
     }
 
+    /// Whether this is a handle of the family in `block`. Memory is used again: a handle that a finalizer has kept
+    /// beyond its family's end may have the record address of another family.
+    #[inline(always)]
+    pub(super) fn is_of(&self, block: *const FamilyBlock) -> bool {
+        self.family == block
+    }
+
     /// The family, unless it was finalized.
     #[inline(always)]
     pub(super) fn state(&self) -> Option<&FamilyState> {

@@ -145,12 +145,12 @@ pub(super) unsafe fn push_handle(
 ) -> Result<(), &'static std::ffi::CStr> {
     // SAFETY: the stack has room for the three values; a handle gets its family's metatable, which keeps the block.
     unsafe {
+        let block = FamilyBlock::at(state, family).ok_or(BAD_FAMILY)?;
         ffi::lua_rawgetp(state, handles, record.cast());
-        if ffi::lua_type(state, -1) == ffi::LUA_TUSERDATA {
+        if Handle::at(state, -1, kind).is_some_and(|handle| handle.is_of(block)) {
             return Ok(());
         }
         ffi::lua_pop(state, 1);
-        let block = FamilyBlock::at(state, family).ok_or(BAD_FAMILY)?;
         Handle::push(state, record, kind, block);
         ffi::lua_getuservalue(state, family);
         ffi::lua_setmetatable(state, -2);

@@ -22,7 +22,7 @@ pub fn unit(raw: &[u8]) -> String {
 }
 
 /// The label names on the page for the label keys `raw`, in order: legal, different from each other, and
-/// none of `reserved` (`le`, `quantile`). Names that start with `__` belong to the scraper.
+/// none of `reserved`. Names that start with `__` belong to the scraper.
 pub fn label_keys<'a>(raw: impl Iterator<Item = &'a [u8]>, reserved: &[&str]) -> Vec<String> {
     let mut taken = HashSet::new();
     raw.map(|raw| {

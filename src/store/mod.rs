@@ -53,7 +53,6 @@ impl Store {
     pub fn register(&self, spec: FamilySpec) -> FamilyWriter {
         let reserved: &[&str] = match spec.kind {
             Kind::Histogram => &["le"],
-            Kind::Summary => &["quantile"],
             _ => &[],
         };
         let keys = spec.label_keys.iter().map(Vec::as_slice);

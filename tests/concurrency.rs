@@ -1,0 +1,171 @@
+//! Readers on other threads while one thread writes: nothing half done is ever seen.
+
+use metre::model::labels::LabelSet;
+use metre::model::{Buckets, Kind, Number};
+use metre::snapshot::{FamilySnapshot, Point};
+use metre::store::{cell, FamilySpec, FamilyWriter, Store};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+const ROUNDS: u64 = 2_000_000;
+
+fn spec(kind: Kind, name: &str, keys: &[&str]) -> FamilySpec {
+    FamilySpec {
+        kind,
+        name: name.into(),
+        unit: Vec::new(),
+        help: String::new(),
+        label_keys: keys.iter().map(|key| key.as_bytes().to_vec()).collect(),
+        buckets: match kind {
+            Kind::Histogram => Buckets::new([1, 2, 5].map(Number::Int)),
+            _ => Buckets::default(),
+        },
+    }
+}
+
+fn labels(values: &[&str]) -> LabelSet {
+    let mut set = LabelSet::new();
+    values.iter().for_each(|value| set.push(value.as_bytes()));
+    set
+}
+
+/// Runs `write` here and `read` on two other threads, again and again until `write` is done.
+fn while_writing(write: impl FnOnce(), read: impl Fn() + Sync) {
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                // Once more at the end, so that each reader has looked at something.
+                while !done.load(Ordering::Acquire) {
+                    read();
+                }
+                read();
+            });
+        }
+        write();
+        done.store(true, Ordering::Release);
+    });
+}
+
+fn create(writer: &mut FamilyWriter, values: &[&str]) -> metre::store::Location {
+    writer.find_or_create(labels(values).as_bytes()).expect("room")
+}
+
+#[test]
+fn a_histogram_is_never_torn() {
+    let store = Store::new();
+    let mut writer = store.register(spec(Kind::Histogram, "h", &["x"]));
+    let location = create(&mut writer, &["a"]);
+    let family = writer.family().clone();
+    while_writing(
+        || {
+            for round in 0..ROUNDS {
+                // Ints and floats in turn, so that the sum's type changes after each reset too.
+                let sample = match round % 2 {
+                    0 => Number::Int(3),
+                    _ => Number::Float(3.0),
+                };
+                let record = writer.record(location);
+                cell::samples::histogram(record, sample, &family.buckets).expect("a sample");
+                if round % 1000 == 999 {
+                    cell::samples::reset(record, family.count_words());
+                }
+            }
+        },
+        || {
+            let mut snapshot = FamilySnapshot::new();
+            snapshot.take(&family);
+            for series in snapshot.series(&family) {
+                let Point::Histogram(samples, counts) = series.point else {
+                    panic!("not a histogram");
+                };
+                let counts: Vec<u64> = counts.cumulative().collect();
+                assert_eq!(counts[..2], [0, 0]);
+                assert_eq!(counts[2], counts[3]);
+                assert_eq!(samples.sum.as_f64(), 3.0 * counts[3] as f64);
+            }
+        },
+    );
+}
+
+#[test]
+fn a_gauge_is_never_seen_between_cork_and_uncork() {
+    let store = Store::new();
+    let mut writer = store.register(spec(Kind::Gauge, "sessions", &["host"]));
+    let hosts = ["a", "b", "c"].map(|host| create(&mut writer, &[host]));
+    let family = writer.family().clone();
+    let cork = &family.cork;
+    // Every count sums up to 30, one way or the other.
+    let count = |shares: [i64; 3]| {
+        store.cork();
+        for location in hosts {
+            cell::gauge::set(writer.record(location), Number::ZERO, cork);
+        }
+        for (location, share) in hosts.into_iter().zip(shares) {
+            for _ in 0..share {
+                cell::gauge::add(writer.record(location), Number::Int(1), cork);
+            }
+        }
+        store.uncork();
+    };
+    count([10, 10, 10]);
+    while_writing(
+        || {
+            for round in 0..ROUNDS / 100 {
+                count(if round % 2 == 0 { [30, 0, 0] } else { [5, 5, 20] });
+            }
+        },
+        || {
+            let mut snapshot = FamilySnapshot::new();
+            snapshot.take(&family);
+            let sum: f64 = snapshot
+                .series(&family)
+                .map(|series| match series.point {
+                    Point::Gauge(value) => value.as_f64(),
+                    _ => panic!("not a gauge"),
+                })
+                .sum();
+            assert_eq!(sum, 30.0);
+        },
+    );
+}
+
+#[test]
+fn series_and_families_appear_whole() {
+    const SERIES: usize = 20_000;
+    let store = Store::new();
+    let mut writer = store.register(spec(Kind::Counter, "c", &["user", "pad"]));
+    let family = writer.family().clone();
+    while_writing(
+        || {
+            for number in 0..SERIES {
+                let pad = "x".repeat(number % 50);
+                let location = create(&mut writer, &[&number.to_string(), &pad]);
+                cell::counter::add(writer.record(location), Number::Int(number as i64)).expect("a step");
+                if number % 100 == 0 {
+                    store.register(spec(Kind::Gauge, &format!("g{number}"), &[]));
+                }
+            }
+        },
+        || {
+            let mut snapshot = FamilySnapshot::new();
+            snapshot.take(&family);
+            for (number, series) in snapshot.series(&family).enumerate() {
+                let values: Vec<&[u8]> = series.label_values().collect();
+                assert_eq!(values[0], number.to_string().as_bytes());
+                assert_eq!(values[1], "x".repeat(number % 50).as_bytes());
+                let Point::Counter(total, created) = series.point else {
+                    panic!("not a counter");
+                };
+                assert!(total == Number::ZERO || total == Number::Int(number as i64));
+                assert!(created > 1e9);
+            }
+            for (name, family) in store.families().iter() {
+                assert_eq!(name, &family.name);
+            }
+        },
+    );
+    let mut snapshot = FamilySnapshot::new();
+    snapshot.take(&family);
+    assert_eq!(snapshot.series(&family).count(), SERIES);
+}

@@ -1,0 +1,170 @@
+//! The store by itself, without Lua.
+
+use metre::encode::openmetrics::{page, Options};
+use metre::model::labels::LabelSet;
+use metre::model::{Buckets, Kind, Number};
+use metre::store::{cell, FamilySpec, FamilyWriter, Location, Refused, Store};
+
+fn spec(kind: Kind, name: &str, unit: &str, help: &str, keys: &[&str]) -> FamilySpec {
+    FamilySpec {
+        kind,
+        name: match unit {
+            "" => name.into(),
+            unit => format!("{name}_{unit}").into(),
+        },
+        unit: unit.into(),
+        help: help.to_owned(),
+        label_keys: keys.iter().map(|key| key.as_bytes().to_vec()).collect(),
+        buckets: match kind {
+            Kind::Histogram => Buckets::new([Number::Float(0.1), Number::Int(1)]),
+            _ => Buckets::default(),
+        },
+    }
+}
+
+fn create(writer: &mut FamilyWriter, values: &[&[u8]]) -> Location {
+    let mut set = LabelSet::new();
+    values.iter().for_each(|value| set.push(value));
+    writer.find_or_create(set.as_bytes()).expect("room")
+}
+
+/// The page with every creation time replaced, if it is one of these days.
+fn rendered(store: &Store) -> String {
+    let mut out = Vec::new();
+    page(&mut out, store, Options::default()).expect("a Vec takes everything");
+    let text = String::from_utf8(out).expect("UTF-8");
+    let lines = text.lines().map(|line| match line.rsplit_once(' ') {
+        Some((series, value)) if series.contains("_created") && !line.starts_with('#') => {
+            assert!(value.parse::<f64>().expect("a number") > 1.7e9);
+            format!("{series} NOW\n")
+        }
+        _ => format!("{line}\n"),
+    });
+    lines.collect()
+}
+
+#[test]
+fn the_page_is_as_it_was() {
+    let store = Store::new();
+    let mut gauge = store.register(spec(
+        Kind::Gauge,
+        "prosody_mod_c2s/connections",
+        "",
+        "Sessions",
+        &["host", "type"],
+    ));
+    let cork = &gauge.family().clone().cork;
+    for (values, number) in [
+        ([b"a".as_slice(), b"c2s"], Number::Int(3)),
+        ([b"b\\\"\n", b""], Number::Float(-0.5)),
+    ] {
+        let location = create(&mut gauge, &values);
+        cell::gauge::set(gauge.record(location), number, cork);
+    }
+    let mut counter = store.register(spec(Kind::Counter, "hits", "bytes", "With \"quotes\"\nand lines", &[]));
+    let location = create(&mut counter, &[]);
+    cell::counter::add(counter.record(location), Number::Int(i64::MAX)).expect("a step");
+    let mut histogram = store.register(spec(Kind::Histogram, "times", "seconds", "", &["le"]));
+    let location = create(&mut histogram, &[b"x"]);
+    for sample in [0.05, 0.5, 7.0] {
+        cell::samples::histogram(
+            histogram.record(location),
+            Number::Float(sample),
+            &histogram.family().buckets,
+        )
+        .expect("a sample");
+    }
+    let mut summary = store.register(spec(Kind::Summary, "sizes", "", "Sizes", &["quantile"]));
+    for (value, sample) in [(b"up", 5), (b"dn", -5)] {
+        let location = create(&mut summary, &[value]);
+        cell::samples::summary(summary.record(location), Number::Int(sample)).expect("a sample");
+    }
+    store.register(spec(Kind::Gauge, "empty", "", "", &["x"]));
+    assert_eq!(rendered(&store), include_str!("golden/page.txt"));
+}
+
+#[test]
+fn names_on_the_page_never_clash() {
+    let store = Store::new();
+    let name = |kind, raw| store.register(spec(kind, raw, "", "", &[])).family().name.clone();
+    assert_eq!(name(Kind::Counter, "x"), "x");
+    assert_eq!(name(Kind::Gauge, "x_total"), "x_total_2");
+    assert_eq!(name(Kind::Gauge, "x.total"), "x_total_3");
+    assert_eq!(name(Kind::Histogram, "h"), "h");
+    assert_eq!(name(Kind::Counter, "h_sum"), "h_sum_2");
+    assert_eq!(name(Kind::Gauge, "y_count"), "y_count");
+    assert_eq!(name(Kind::Summary, "y"), "y_2");
+    // A family that is registered again gives its old names back.
+    assert_eq!(name(Kind::Gauge, "x"), "x");
+    assert_eq!(name(Kind::Gauge, "x-total"), "x_total");
+    assert_eq!(store.families().len(), 8);
+}
+
+#[test]
+fn a_unit_stands_only_at_the_end_of_a_name() {
+    let store = Store::new();
+    let unit = |raw, unit| {
+        let writer = store.register(spec(Kind::Gauge, raw, unit, "", &[]));
+        (writer.family().name.clone(), writer.family().unit.clone())
+    };
+    assert_eq!(unit("a", "bytes"), ("a_bytes".into(), Some("bytes".into())));
+    assert_eq!(unit("b", "B/s"), ("b_B__s".into(), Some("B__s".into())));
+    assert_eq!(unit("a-bytes", ""), ("a_bytes_2".into(), None));
+    assert_eq!(unit("a.", "bytes"), ("a__bytes".into(), Some("bytes".into())));
+}
+
+#[test]
+fn counters_refuse_what_would_spoil_them() {
+    let store = Store::new();
+    let mut writer = store.register(spec(Kind::Counter, "c", "", "", &[]));
+    let location = create(&mut writer, &[]);
+    let record = writer.record(location);
+    cell::counter::add(record, Number::Int(5)).expect("a step");
+    for (bad, why) in [
+        (Number::Int(-1), Refused::Negative),
+        (Number::Float(-0.5), Refused::Negative),
+        (Number::Float(f64::NEG_INFINITY), Refused::Negative),
+        (Number::Float(f64::NAN), Refused::Nan),
+        (Number::Float(f64::INFINITY), Refused::Infinite),
+    ] {
+        assert_eq!(cell::counter::add(record, bad), Err(why));
+        assert_eq!(cell::counter::set(record, bad), Err(why));
+    }
+    assert_eq!(cell::counter::value(record), Number::Int(5));
+    let before = cell::created(record);
+    cell::counter::set(record, Number::Int(5)).expect("a total");
+    assert_eq!(cell::created(record), before);
+    cell::counter::set(record, Number::Int(4)).expect("a total");
+    assert!(cell::created(record) > before);
+}
+
+#[test]
+fn a_million_series_are_found_again() {
+    let store = Store::new();
+    let mut writer = store.register(spec(Kind::Counter, "c", "", "", &["user"]));
+    let created: Vec<Location> = (0..1_000_000)
+        .map(|number: u32| create(&mut writer, &[number.to_string().as_bytes()]))
+        .collect();
+    for (number, location) in created.iter().enumerate().step_by(997) {
+        assert_eq!(create(&mut writer, &[number.to_string().as_bytes()]), *location);
+    }
+    let mut at = None;
+    for location in &created {
+        at = writer.next(at);
+        assert_eq!(at, Some(*location));
+    }
+    assert_eq!(writer.next(at), None);
+}
+
+#[test]
+fn a_label_set_larger_than_a_chunk_has_room() {
+    let store = Store::new();
+    let mut writer = store.register(spec(Kind::Counter, "c", "", "", &["a"]));
+    for size in [0, 1, 127, 128, 300, 40_000, 1_000_000] {
+        let value = vec![b'x'; size];
+        let location = create(&mut writer, &[&value]);
+        assert_eq!(create(&mut writer, &[&value]), location);
+        create(&mut writer, &[size.to_string().as_bytes()]);
+    }
+    assert_eq!(rendered(&store).matches("c_total").count(), 14);
+}
