@@ -61,14 +61,14 @@ describe("in Prosody", function ()
 	end);
 end);
 
--- Runs a program in a Lua of its own, which has to end with this status and print this.
+-- Runs a program in a Lua of its own, under valgrind, which has to end with this status and print this.
 local function run(program, status, output)
 	local name = os.tmpname();
 	local file = assert(io.open(name, "w"));
 	file:write("package.path = ", ("%q"):format(package.path), "\npackage.cpath = ", ("%q"):format(package.cpath), "\n");
 	file:write(program);
 	file:close();
-	local shell = assert(io.popen(os.getenv("METRE_LUA") .. " " .. name .. " 2>&1; echo status $?"));
+	local shell = assert(io.popen("valgrind -q --error-exitcode=99 " .. os.getenv("METRE_LUA") .. " " .. name .. " 2>&1; echo status $?"));
 	local printed = shell:read("*a");
 	shell:close();
 	os.remove(name);

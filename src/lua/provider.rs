@@ -78,8 +78,9 @@ fn functions_of(lua: &Lua, provider: &Rc<Provider>) -> LuaResult<LuaTable> {
     let of_register = Rc::clone(provider);
     table.set(
         "register",
-        answering(lua, move |lua, spec: LuaTable| {
-            register_family(lua, &of_register.store, &spec).map_err(text)
+        answering(lua, move |lua, spec: LuaValue| match &spec {
+            LuaValue::Table(spec) => register_family(lua, &of_register.store, spec).map_err(text),
+            other => Err(format!("a table expected, got {}", other.type_name())),
         })?,
     )?;
     Ok(table)
@@ -126,7 +127,8 @@ fn register_family(lua: &Lua, store: &Store, spec: &LuaTable) -> LuaResult<LuaMu
     (family, renamed).into_lua_multi(lua)
 }
 
-/// A Lua function that never raises: an error or a panic comes back as `nil` and a message.
+/// A Lua function that never raises: an error or a panic comes back as `nil` and a message. (mlua itself raises if `A`
+/// can't be made of the arguments, and what it raises is a userdata: so let `A` be something that always can.)
 fn answering<A: FromLuaMulti>(lua: &Lua, function: impl Fn(&Lua, A) -> Answer + 'static) -> LuaResult<LuaFunction> {
     let function = lua.create_function(move |lua, arguments: A| {
         let answer = catch_unwind(AssertUnwindSafe(|| function(lua, arguments)))
