@@ -1,3 +1,4 @@
 std = "max"
 max_line_length = 140
-files["spec"] = { std = "max+busted" }
+files["spec/lua"] = { std = "max+busted" }
+files["spec/prosody/modules"] = { read_globals = { module = { other_fields = true } } }

@@ -27,17 +27,18 @@ LIBDIR ?= $(PREFIX)/lib/lua/$(call ABI,$(VERSION))
 
 # The modules are built one after the other, in one place.
 .NOTPARALLEL:
-.PHONY: all install test lint bench demo help rust-tests lua-tests prosody-tests install-tests clean FORCE
+.PHONY: all install test lint bench demo help rust-tests lua-tests prosody-tests install-tests clean
 
 all: $(call MODULE,$(VERSION)) ## build the module for LUA_VERSION (5.1, 5.2, 5.3, 5.4 or jit; 5.4 unless given)
 
-# Cargo knows what has to be built again.
+# Not left to cargo alone, so that `sudo make install` after `make` needs no cargo.
+SOURCES = Cargo.toml Cargo.lock build.rs $(shell find src -name '*.rs')
+
 define module_rule
-$(call MODULE,$(1)): FORCE
+$(call MODULE,$(1)): $(SOURCES)
 	@.ci/setup build
 	$(CARGO) build --release --locked --features $(call FEATURE,$(1))
-	@mkdir -p $$(@D)
-	@cmp -s target/release/libmetre.so $$@ || install -m 644 target/release/libmetre.so $$@
+	install -D -m 644 target/release/libmetre.so $$@
 endef
 $(foreach version,$(LUA_VERSIONS),$(eval $(call module_rule,$(version))))
 
