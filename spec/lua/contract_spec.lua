@@ -277,9 +277,9 @@ for _, name in ipairs { "metre", "prosody" } do
 
 		it("shows what was written, wherever one looks", function ()
 			local family = fresh():gauge("x", "", "", { "a" });
-			local handle, view = family:with_labels("1"), nil;
+			local handle = family:with_labels("1");
 			handle:set(1);
-			view = family.data:get("1");
+			local view = family.data:get("1");
 			handle:add(2.5);
 			assert.equal(3.5, view.value);
 			view:add(1);
