@@ -1,14 +1,10 @@
--- metre against Prosody's own provider, side by side in one process, interleaved; medians.
+-- metre against Prosody's own provider, side by side: turn by turn, each in a process of its own, so that neither pays for
+-- collecting the other's garbage. Medians.
 --
 -- Usage: lua providers.lua [rounds]
+-- What it runs for each turn: lua providers.lua run util.statistics|metre
 
 local clock = os.clock;
-local rounds = tonumber(arg[1]) or 7;
-
-local function provider(name)
-	return assert(require(name).new()).metric_registry;
-end
-local registries = { prosody = provider "util.statistics", metre = provider "metre" };
 
 -- Each case: a name, how often to run it, and a function of a registry that returns the function to measure.
 local cases = {};
@@ -79,12 +75,13 @@ case("iter_metrics and iter_samples, a series", 2e4, function (registry)
 	end
 end);
 
--- Rendering is measured on registries that hold nothing else.
+-- Rendering is measured on a registry that holds nothing else.
 local function render_case(name, series, fill)
-	case(name, series, function (registry)
-		local own = provider(registry == registries.metre and "metre" or "util.statistics");
-		fill(own, series);
-		return function () own:render(); end
+	case(name, series, function (_, new_registry)
+		local registry = new_registry();
+		fill(registry, series);
+		registry:render(); -- once to grow what is used again
+		return function () registry:render(); end
 	end);
 end
 render_case("render, a counter series of 3 labels", 2e4, function (registry, series)
@@ -100,23 +97,52 @@ render_case("render, a 7-bucket histogram", 2e3, function (registry, series)
 	end
 end);
 
+-- Runs all cases on a provider and prints nanoseconds, a line a case.
+local function run(provider)
+	local function new_registry()
+		return assert(require(provider).new()).metric_registry;
+	end
+	local registry = new_registry();
+	for _, c in ipairs(cases) do
+		local measured = c.prepare(registry, new_registry);
+		collectgarbage();
+		local start = clock();
+		measured(c.times);
+		print((clock() - start) / c.times * 1e9);
+	end
+end
+
 local function median(list)
 	table.sort(list);
 	return list[math.ceil(#list / 2)];
 end
 
-print(("%-42s %12s %12s %9s"):format("nanoseconds, medians of " .. rounds, "Prosody's", "metre", "ratio"));
-for _, c in ipairs(cases) do
-	local times = { prosody = {}, metre = {} };
-	local run = { prosody = c.prepare(registries.prosody), metre = c.prepare(registries.metre) };
+local function compare(rounds)
+	local providers = { "util.statistics", "metre" };
+	local times = {};
 	for _ = 1, rounds do
-		for _, who in ipairs { "prosody", "metre" } do
-			collectgarbage();
-			local start = clock();
-			run[who](c.times);
-			table.insert(times[who], (clock() - start) / c.times * 1e9);
+		for _, provider in ipairs(providers) do
+			local output = assert(io.popen(arg[-1] .. " " .. arg[0] .. " run " .. provider));
+			for i = 1, #cases do
+				local key = provider .. i;
+				times[key] = times[key] or {};
+				local nanoseconds = output:read("*n");
+				assert(nanoseconds, "the run of " .. provider .. " has failed");
+				table.insert(times[key], nanoseconds);
+			end
+			output:close();
 		end
 	end
-	local theirs, ours = median(times.prosody), median(times.metre);
-	print(("%-42s %12.1f %12.1f %9.2f"):format(c.name, theirs, ours, theirs / ours));
+	print(("| %-40s | %10s | %8s | %6s |"):format("ns", "Prosody's", "metre", "ratio"));
+	print("| --- | ---: | ---: | ---: |");
+	for i, c in ipairs(cases) do
+		local theirs, ours = median(times["util.statistics" .. i]), median(times["metre" .. i]);
+		print(("| %-40s | %10.0f | %8.0f | %6.2f |"):format(c.name, theirs, ours, theirs / ours));
+	end
+end
+
+if arg[1] == "run" then
+	run(arg[2]);
+else
+	compare(tonumber(arg[1]) or 7);
 end

@@ -177,3 +177,14 @@ describe("a wrong self", function ()
 		assert.equal(0, registry.families.c.data.value);
 	end);
 end);
+
+-- LuaJIT raises by unwinding, and Rust would abort the process if it caught that.
+describe("an error that Lua raises below metre", function ()
+	it("gets to the caller", function ()
+		local view = require "metre".new().metric_registry:histogram("h", "", "", {}, { buckets = { 1 } }).data;
+		local next_field, fields = getmetatable(view).__pairs(view);
+		local ok, message = pcall(next_field, fields, "no such key");
+		assert.is_false(ok);
+		assert.equal("string", type(message));
+	end);
+end);

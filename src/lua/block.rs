@@ -128,9 +128,9 @@ impl FamilyBlock {
 pub(super) unsafe extern "C-unwind" fn family_gc(state: *mut lua_State) -> c_int {
     // SAFETY: `state` is ours to use; the block is on the stack, and nobody else refers to its content now.
     unsafe {
-        super::call::contained(state, || {
+        super::call::run(state, || {
             if let Some(block) = FamilyBlock::at(state, 1) {
-                (*block).finalize();
+                super::call::pure(|| (*block).finalize())?;
             }
             Ok(0)
         })

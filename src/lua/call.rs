@@ -7,24 +7,31 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 /// The results on the stack, or a message to raise.
 pub(super) type Outcome = Result<c_int, &'static CStr>;
 
-/// Runs the body of a raw function. A panic in it becomes a Lua error with a string, as an `Err` does.
+/// Runs the body of a raw function, and raises what it returns as an error.
+///
+/// Not inside `catch_unwind`: LuaJIT raises by unwinding, and Rust aborts the process when it catches what isn't a panic.
+/// So what can panic runs in [`pure`], and what can raise doesn't.
 ///
 /// # Safety
-/// `state` is the state that the function was called with.
+/// `state` is the state that the function was called with. `body` does nothing that panics outside of [`pure`], and has
+/// nothing with a destructor when it calls what can raise.
 #[inline(always)]
-pub(super) unsafe fn contained(state: *mut lua_State, body: impl FnOnce() -> Outcome) -> c_int {
-    let outcome = catch_unwind(AssertUnwindSafe(body));
-    match outcome {
-        Ok(Ok(results)) => whole_register(results),
+pub(super) unsafe fn run(state: *mut lua_State, body: impl FnOnce() -> Outcome) -> c_int {
+    match body() {
+        Ok(results) => whole_register(results),
         // SAFETY: nothing with a destructor is alive: the message is static.
-        Ok(Err(message)) => unsafe { raise(state, message) },
-        Err(panic) => {
-            // A payload whose destructor panics must not get further either.
-            std::mem::forget(panic);
-            // SAFETY: as above.
-            unsafe { raise(state, c"metre: internal error, please report") }
-        }
+        Err(message) => unsafe { raise(state, message) },
     }
+}
+
+/// Runs what calls nothing in Lua that can raise. A panic in it becomes an error.
+#[inline(always)]
+pub(super) fn pure<T>(work: impl FnOnce() -> T) -> Result<T, &'static CStr> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
+        // A payload whose destructor panics must not get further either.
+        std::mem::forget(panic);
+        c"metre: internal error, please report"
+    })
 }
 
 /// LuaJIT reads the number of results from the whole 64-bit register, whose upper half a C `int` leaves undefined

@@ -1,7 +1,7 @@
 //! Walking a family's metrics: `iter_metrics()` and `clear()`.
 
 use super::block::FamilyBlock;
-use super::call::{contained, push_bytes};
+use super::call::{pure, push_bytes, run};
 use super::{label, number, update, view};
 use crate::model::labels;
 use crate::store::Location;
@@ -14,16 +14,18 @@ const BAD_FAMILY: &CStr = c"metre: a metric family expected";
 pub(super) unsafe extern "C-unwind" fn clear(state: *mut lua_State) -> c_int {
     // SAFETY: the family is on the stack; resetting runs no Lua code.
     unsafe {
-        contained(state, || {
+        run(state, || {
             let block = FamilyBlock::at(state, 1).ok_or(BAD_FAMILY)?;
             let Some(content) = (*block).state() else {
                 return Ok(0);
             };
-            let mut at = content.writer.next(None);
-            while let Some(location) = at {
-                update::reset(content.writer.record(location), content);
-                at = content.writer.next(Some(location));
-            }
+            pure(|| {
+                let mut at = content.writer.next(None);
+                while let Some(location) = at {
+                    update::reset(content.writer.record(location), content);
+                    at = content.writer.next(Some(location));
+                }
+            })?;
             Ok(0)
         })
     }
@@ -34,7 +36,7 @@ pub(super) unsafe extern "C-unwind" fn clear(state: *mut lua_State) -> c_int {
 pub(super) unsafe extern "C-unwind" fn iter_metrics(state: *mut lua_State) -> c_int {
     // SAFETY: the upvalues are pushed; `next` relies on the family's type.
     unsafe {
-        contained(state, || {
+        run(state, || {
             ffi::lua_settop(state, 1);
             FamilyBlock::at(state, 1).ok_or(BAD_FAMILY)?;
             number::push_integer(state, -1);
@@ -47,13 +49,16 @@ pub(super) unsafe extern "C-unwind" fn iter_metrics(state: *mut lua_State) -> c_
 unsafe extern "C-unwind" fn next(state: *mut lua_State) -> c_int {
     // SAFETY: the family is an upvalue, so it lives throughout.
     unsafe {
-        contained(state, || {
+        run(state, || {
             let family = ffi::lua_upvalueindex(1);
             let place = ffi::lua_upvalueindex(2);
             let block = FamilyBlock::at(state, family).ok_or(BAD_FAMILY)?;
             let last = ffi::lua_tonumberx(state, place, std::ptr::null_mut());
             let last = (last >= 0.0).then(|| Location::from_number(last as u32));
-            let next = (*block).state().and_then(|content| content.writer.next(last));
+            let next = pure(|| {
+                let content = (*block).state()?;
+                content.writer.next(last)
+            })?;
             let Some(location) = next else {
                 ffi::lua_pushnil(state);
                 return Ok(1);
@@ -74,7 +79,7 @@ unsafe fn push_labels(state: *mut lua_State, block: *mut FamilyBlock, location: 
     unsafe {
         let content = (*block).state().ok_or(BAD_FAMILY)?;
         let names = content.family().label_names.len();
-        let length = content.writer.label_bytes(location);
+        let length = pure(|| content.writer.label_bytes(location))?;
         ffi::lua_createtable(state, names as c_int, c_int::from(names > 0));
         if names == 0 {
             return Ok(());
@@ -83,7 +88,7 @@ unsafe fn push_labels(state: *mut lua_State, block: *mut FamilyBlock, location: 
         let memory = ffi::lua_newuserdata(state, length).cast::<u8>();
         memory.write_bytes(0, length);
         let encoded = std::slice::from_raw_parts_mut(memory, length);
-        content.writer.copy_labels(location, encoded);
+        pure(|| content.writer.copy_labels(location, encoded))?;
         for (number, value) in (1..).zip(labels::values(encoded)) {
             push_bytes(state, value);
             ffi::lua_rawseti(state, table, number);

@@ -1,14 +1,14 @@
 //! From label values to metrics: `with_labels`, `with_partial_label`, `data:get`.
 
 use super::block::{key, FamilyBlock, Handle};
-use super::call::{bytes_at, contained, push_bytes, Outcome};
+use super::call::{bytes_at, pure, push_bytes, run, Outcome};
 use super::notice::{self, About};
 use super::{number, view};
 use crate::model::labels::{self, LabelSet};
 use crate::model::{Kind, Number};
 use crate::store::Location;
 use mlua::ffi::{self, lua_State};
-use std::ffi::c_int;
+use std::ffi::{c_int, CStr};
 use std::sync::atomic::AtomicU64;
 
 /// The registry's table of live handles by the address of their record, with weak values: the same labels give the
@@ -21,18 +21,18 @@ const FAMILY: c_int = 1;
 const PREFIX: c_int = 2;
 const HANDLES_UPVALUE: c_int = 3;
 
-const BAD_FAMILY: &std::ffi::CStr = c"metre: a metric family expected";
+const BAD_FAMILY: &CStr = c"metre: a metric family expected";
 
 /// `with_labels_of(family, prefix or nil)`: the family's `with_labels`.
 pub(super) unsafe extern "C-unwind" fn with_labels_of(state: *mut lua_State) -> c_int {
     // SAFETY: a raw function's state.
-    unsafe { contained(state, || closure_over(state, with_labels)) }
+    unsafe { run(state, || closure_over(state, with_labels)) }
 }
 
 /// `get_of(family)`: the `get` of the family's `data`.
 pub(super) unsafe extern "C-unwind" fn get_of(state: *mut lua_State) -> c_int {
     // SAFETY: a raw function's state.
-    unsafe { contained(state, || closure_over(state, get)) }
+    unsafe { run(state, || closure_over(state, get)) }
 }
 
 unsafe fn closure_over(state: *mut lua_State, function: ffi::lua_CFunction) -> Outcome {
@@ -50,7 +50,7 @@ unsafe fn closure_over(state: *mut lua_State, function: ffi::lua_CFunction) -> O
 unsafe extern "C-unwind" fn with_labels(state: *mut lua_State) -> c_int {
     // SAFETY: the upvalues are those of `closure_over`.
     unsafe {
-        contained(state, || {
+        run(state, || {
             let found = find(state, true)?;
             match found {
                 Some((record, kind)) => push_handle(
@@ -71,7 +71,7 @@ unsafe extern "C-unwind" fn with_labels(state: *mut lua_State) -> c_int {
 unsafe extern "C-unwind" fn get(state: *mut lua_State) -> c_int {
     // SAFETY: the upvalues are those of `closure_over`.
     unsafe {
-        contained(state, || {
+        run(state, || {
             let Ok(Some((record, kind))) = find(state, false) else {
                 ffi::lua_pushnil(state);
                 return Ok(1);
@@ -91,21 +91,18 @@ unsafe extern "C-unwind" fn get(state: *mut lua_State) -> c_int {
 
 /// The record that the arguments after the first name, and its type.
 #[inline(always)]
-unsafe fn find(
-    state: *mut lua_State,
-    create: bool,
-) -> Result<Option<(*const AtomicU64, Kind)>, &'static std::ffi::CStr> {
-    // SAFETY: the upvalues are those of `closure_over`. Between the moment the label set is begun and its end no
-    // call can raise: `bytes_at` of strings doesn't.
+unsafe fn find(state: *mut lua_State, create: bool) -> Result<Option<(*const AtomicU64, Kind)>, &'static CStr> {
+    // SAFETY: the upvalues are those of `closure_over`. In `pure` nothing is called that can raise: `bytes_at` doesn't.
     unsafe {
         let block = FamilyBlock::at(state, ffi::lua_upvalueindex(FAMILY)).ok_or(BAD_FAMILY)?;
         let prefix = bytes_at(state, ffi::lua_upvalueindex(PREFIX)).unwrap_or_default();
         let top = ffi::lua_gettop(state);
-        let Some(content) = (*block).state() else {
-            return Err(c"metre: the Lua state is closing");
-        };
-        let given = usize::try_from(top - 1).unwrap_or(0) + labels::values(prefix).count();
-        if given != content.family().label_names.len() {
+        let missing = pure(|| {
+            let wanted = (*block).state()?.family().label_names.len();
+            Some(wanted.wrapping_sub(labels::values(prefix).count()))
+        })?
+        .ok_or(c"metre: the Lua state is closing")?;
+        if usize::try_from(top - 1).unwrap_or(0) != missing {
             return Err(c"number of labels passed to with_labels does not match number of label keys");
         }
         for index in 2..=top {
@@ -113,21 +110,20 @@ unsafe fn find(
                 make_text(state, index, block);
             }
         }
-        let mut set = LabelSet::new();
-        set.push_encoded(prefix);
-        for index in 2..=top {
-            set.push(bytes_at(state, index).unwrap_or_default());
-        }
-        // No Lua code runs from here to the end, so this is the only reference.
-        let Some(content) = (*block).state_mut() else {
-            return Ok(None);
-        };
-        let location = match create {
-            true => content.writer.find_or_create(set.as_bytes()),
-            false => content.writer.find(set.as_bytes()),
-        };
-        let kind = content.family().kind;
-        Ok(location.map(|location| (content.writer.record(location).as_ptr(), kind)))
+        pure(|| {
+            let mut set = LabelSet::new();
+            set.push_encoded(prefix);
+            for index in 2..=top {
+                set.push(bytes_at(state, index).unwrap_or_default());
+            }
+            // No Lua code runs here, so this is the only reference.
+            let content = (*block).state_mut()?;
+            let location = match create {
+                true => content.writer.find_or_create(set.as_bytes()),
+                false => content.writer.find(set.as_bytes()),
+            };
+            Some((content.writer.record(location?).as_ptr(), content.family().kind))
+        })
     }
 }
 
@@ -142,7 +138,7 @@ pub(super) unsafe fn push_handle(
     family: c_int,
     record: *const AtomicU64,
     kind: Kind,
-) -> Result<(), &'static std::ffi::CStr> {
+) -> Result<(), &'static CStr> {
     // SAFETY: the stack has room for the three values; a handle gets its family's metatable, which keeps the block.
     unsafe {
         let block = FamilyBlock::at(state, family).ok_or(BAD_FAMILY)?;
@@ -164,17 +160,15 @@ pub(super) unsafe fn push_handle(
 ///
 /// # Safety
 /// At `family`, an absolute index or an upvalue, there is a family's block, and the location is one of its.
-pub(super) unsafe fn push_at(
-    state: *mut lua_State,
-    family: c_int,
-    location: Location,
-) -> Result<Kind, &'static std::ffi::CStr> {
+pub(super) unsafe fn push_at(state: *mut lua_State, family: c_int, location: Location) -> Result<Kind, &'static CStr> {
     // SAFETY: by the contract above.
     unsafe {
         let block = FamilyBlock::at(state, family).ok_or(BAD_FAMILY)?;
-        let content = (*block).state().ok_or(BAD_FAMILY)?;
-        let kind = content.family().kind;
-        let record = content.writer.record(location).as_ptr();
+        let (record, kind) = pure(|| {
+            let content = (*block).state()?;
+            Some((content.writer.record(location).as_ptr(), content.family().kind))
+        })?
+        .ok_or(BAD_FAMILY)?;
         ffi::lua_rawgetp(state, ffi::LUA_REGISTRYINDEX, key(&HANDLES));
         let handles = ffi::lua_gettop(state);
         push_handle(state, handles, family, record, kind)?;
@@ -185,10 +179,9 @@ pub(super) unsafe fn push_at(
 
 /// `prefix(family, prefix or nil, value)`: the encoded prefix with one more value.
 pub(super) unsafe extern "C-unwind" fn prefix(state: *mut lua_State) -> c_int {
-    // SAFETY: all values stay on the stack. The label set is gone before the result is pushed: a string is built
-    // from pieces by Lua itself.
+    // SAFETY: all values stay on the stack. The string is built from pieces by Lua itself, so no buffer is alive.
     unsafe {
-        contained(state, || {
+        run(state, || {
             ffi::lua_settop(state, 3);
             let block = FamilyBlock::at(state, 1).ok_or(BAD_FAMILY)?;
             if ffi::lua_type(state, 3) != ffi::LUA_TSTRING {
@@ -199,8 +192,8 @@ pub(super) unsafe extern "C-unwind" fn prefix(state: *mut lua_State) -> c_int {
                 ffi::lua_replace(state, 2);
             }
             let value = bytes_at(state, 3).unwrap_or_default();
-            let (length, used) = labels::length_prefix(value.len());
-            push_bytes(state, &length[..used]);
+            let (length, used) = pure(|| labels::length_prefix(value.len()))?;
+            push_bytes(state, length.get(..used).unwrap_or_default());
             ffi::lua_insert(state, 3);
             ffi::lua_concat(state, 3);
             Ok(1)

@@ -4,9 +4,9 @@
 //! blocks; everything else goes through mlua. `docs/design.md`, "The wall", has the shapes and what they cost.
 //!
 //! Rules for every raw function here:
-//! - It runs inside [`call::contained`], so a panic ends as an ordinary Lua error.
-//! - Lua may leave it by `longjmp` in any call that can raise (allocation, metamethods). So nothing that has a
-//!   destructor, no lock and no `&mut` to a family is alive then.
+//! - What can panic runs inside [`call::pure`], so a panic ends as an ordinary Lua error.
+//! - Lua may leave it (by `longjmp`, or by unwinding on LuaJIT) in any call that can raise: allocation, metamethods. So
+//!   those calls stand outside `pure`, and nothing that has a destructor, no lock and no `&mut` to a family is alive then.
 #![allow(unsafe_code)]
 
 mod block;

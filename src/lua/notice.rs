@@ -20,7 +20,7 @@ pub(super) enum About {
 pub(super) unsafe extern "C-unwind" fn on_notice(state: *mut lua_State) -> c_int {
     // SAFETY: one value is on the stack and is taken off.
     unsafe {
-        call::contained(state, || {
+        call::run(state, || {
             ffi::lua_settop(state, 1);
             ffi::lua_rawsetp(state, ffi::LUA_REGISTRYINDEX, key(&CALLBACK));
             Ok(0)

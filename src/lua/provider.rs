@@ -8,6 +8,7 @@ use crate::model::{name, Buckets, Kind, Number};
 use crate::runtime::Runtime;
 use crate::store::{FamilySpec, Store};
 use mlua::prelude::*;
+use std::cell::RefCell;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::rc::Rc;
 
@@ -16,7 +17,12 @@ struct Provider {
     store: Store,
     runtime: Runtime,
     page: openmetrics::Options,
+    /// The last page's memory, for the next one, unless that is a lot.
+    buffer: RefCell<Vec<u8>>,
 }
+
+/// What is kept of a page's memory at most, in bytes.
+const LARGEST_KEPT: usize = 8 << 20;
 
 /// A function's results, or a message that it returns after `nil`.
 type Answer = Result<LuaMultiValue, String>;
@@ -32,6 +38,7 @@ pub(super) fn export(lua: &Lua, functions: &LuaTable) -> LuaResult<()> {
                 store: Store::new(),
                 runtime: Runtime::new(),
                 page: config.openmetrics.into(),
+                buffer: RefCell::default(),
             });
             functions_of(lua, &provider)
                 .map_err(text)?
@@ -68,11 +75,14 @@ fn functions_of(lua: &Lua, provider: &Rc<Provider>) -> LuaResult<LuaTable> {
     table.set(
         "render",
         answering(lua, move |lua, ()| {
-            let mut page = Vec::new();
-            openmetrics::page(&mut page, &of_render.store, of_render.page).map_err(text)?;
-            lua.create_string(&page)
-                .and_then(|page| page.into_lua_multi(lua))
-                .map_err(text)
+            let mut page = of_render.buffer.borrow_mut();
+            page.clear();
+            openmetrics::page(&mut *page, &of_render.store, of_render.page).map_err(text)?;
+            let result = lua.create_string(&*page);
+            if page.capacity() > LARGEST_KEPT {
+                *page = Vec::new();
+            }
+            result.and_then(|page| page.into_lua_multi(lua)).map_err(text)
         })?,
     )?;
     let of_register = Rc::clone(provider);

@@ -136,11 +136,11 @@ pub(super) fn new_family(lua: &Lua, writer: FamilyWriter) -> LuaResult<LuaAnyUse
 unsafe extern "C-unwind" fn metric(state: *mut lua_State) -> c_int {
     // SAFETY: the family is on the stack, and the place is the first one.
     unsafe {
-        super::call::contained(state, || {
+        super::call::run(state, || {
             const BAD_FAMILY: &CStr = c"metre: a metric family expected";
             ffi::lua_settop(state, 1);
             let block = FamilyBlock::at(state, 1).ok_or(BAD_FAMILY)?;
-            let first = (*block).state().and_then(|content| content.writer.next(None));
+            let first = super::call::pure(|| (*block).state().and_then(|content| content.writer.next(None)))?;
             let kind = label::push_at(state, 1, first.ok_or(BAD_FAMILY)?)?;
             view::wrap(state, kind)?;
             Ok(1)

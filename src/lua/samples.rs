@@ -1,9 +1,9 @@
 //! `metric:iter_samples()`: what a metric would put on a page, in that order.
 
 use super::block::Handle;
-use super::call::{contained, push_bytes};
+use super::call::{pure, push_bytes, run};
 use super::{number, view};
-use crate::model::Kind;
+use crate::model::{Kind, Number};
 use crate::store::{cell, Family};
 use mlua::ffi::{self, lua_State};
 use std::ffi::c_int;
@@ -24,7 +24,7 @@ unsafe extern "C-unwind" fn iter_samples<const KIND: usize>(state: *mut lua_Stat
     let kind = Kind::ALL[KIND];
     // SAFETY: the handle is pushed and becomes an upvalue.
     unsafe {
-        contained(state, || {
+        run(state, || {
             ffi::lua_settop(state, 1);
             match Handle::at(state, 1, kind) {
                 Some(_) => ffi::lua_pushvalue(state, 1),
@@ -46,75 +46,63 @@ unsafe extern "C-unwind" fn next<const KIND: usize>(state: *mut lua_State) -> c_
     let kind = Kind::ALL[KIND];
     // SAFETY: the handle is an upvalue, so it lives throughout.
     unsafe {
-        contained(state, || {
+        run(state, || {
             let handle = Handle::at(state, ffi::lua_upvalueindex(1), kind).ok_or(c"metre: a metric expected")?;
             let counter = ffi::lua_upvalueindex(2);
             let step = ffi::lua_tointegerx(state, counter, std::ptr::null_mut()) as usize;
             number::push_integer(state, step as i64 + 1);
             ffi::lua_replace(state, counter);
-            let pushed = handle.state().is_some_and(|content| {
-                let family = content.family();
-                push_sample(state, family, handle.whole(family), step)
-            });
-            if !pushed {
+            let sample = pure(|| {
+                let family = handle.state()?.family();
+                sample(family, handle.whole(family), step)
+            })?;
+            let Some(sample) = sample else {
                 ffi::lua_pushnil(state);
                 return Ok(1);
+            };
+            push_bytes(state, sample.suffix.as_bytes());
+            match sample.le {
+                Some(le) => {
+                    ffi::lua_createtable(state, 0, 1);
+                    push_bytes(state, le.as_bytes());
+                    ffi::lua_setfield(state, -2, c"le".as_ptr());
+                }
+                None => ffi::lua_pushnil(state),
             }
+            number::push(state, sample.value);
             Ok(3)
         })
     }
 }
 
-/// Pushes the three values of the sample with this number, counted from 0; false if there are no more.
-unsafe fn push_sample(state: *mut lua_State, family: &Family, record: &[AtomicU64], step: usize) -> bool {
+/// One sample of a metric.
+struct Sample<'a> {
+    suffix: &'static str,
+    le: Option<&'a str>,
+    value: Number,
+}
+
+/// The sample with this number, counted from 0, if there are as many.
+fn sample<'a>(family: &'a Family, record: &[AtomicU64], step: usize) -> Option<Sample<'a>> {
+    let created = || Number::Float(cell::created(record));
+    let count = |buckets| Number::Int(cell::samples::count(record, buckets) as i64);
     let buckets = family.buckets.as_slice();
-    // SAFETY: there is room for the three values and the two of a bucket's label.
-    unsafe {
-        let plain = |suffix: &str| {
-            push_bytes(state, suffix.as_bytes());
-            ffi::lua_pushnil(state);
-        };
-        match (family.kind, step) {
-            (Kind::Gauge, 0) => {
-                plain("");
-                number::push(state, cell::gauge::value(record));
-            }
-            (Kind::Counter, 0) => {
-                plain("_total");
-                number::push(state, cell::counter::value(record));
-            }
-            (Kind::Histogram, step) if step < buckets.len() => {
-                push_bytes(state, b"_bucket");
-                ffi::lua_createtable(state, 0, 1);
-                push_bytes(state, buckets[step].le.as_bytes());
-                ffi::lua_setfield(state, -2, c"le".as_ptr());
-                number::push_count(state, cell::samples::count(record, step + 1));
-            }
-            // Gauges and counters have no more than one sample before `_created`.
-            (Kind::Gauge, _) => return false,
-            (kind, step) => {
-                let names: &[&str] = match kind {
-                    Kind::Counter => &["_created"],
-                    _ => &["_count", "_sum", "_created"],
-                };
-                let before = match kind {
-                    Kind::Counter => 1,
-                    _ => buckets.len(),
-                };
-                let Some(name) = names.get(step - before) else {
-                    return false;
-                };
-                plain(name);
-                match *name {
-                    "_count" => {
-                        let count = cell::samples::count(record, family.count_words());
-                        number::push_count(state, count);
-                    }
-                    "_sum" => number::push(state, cell::samples::sum(record)),
-                    _ => ffi::lua_pushnumber(state, cell::created(record)),
-                }
-            }
+    let mut le = None;
+    let (suffix, value) = match (family.kind, step) {
+        (Kind::Gauge, 0) => ("", cell::gauge::value(record)),
+        (Kind::Counter, 0) => ("_total", cell::counter::value(record)),
+        (Kind::Counter, 1) => ("_created", created()),
+        (Kind::Gauge | Kind::Counter, _) => return None,
+        (Kind::Histogram | Kind::Summary, step) if step < buckets.len() => {
+            le = Some(buckets[step].le.as_str());
+            ("_bucket", count(step + 1))
         }
-        true
-    }
+        (Kind::Histogram | Kind::Summary, step) => match step - buckets.len() {
+            0 => ("_count", count(family.count_words())),
+            1 => ("_sum", cell::samples::sum(record)),
+            2 => ("_created", created()),
+            _ => return None,
+        },
+    };
+    Some(Sample { suffix, le, value })
 }

@@ -1,7 +1,7 @@
 //! `set`, `add`, `sample` and `reset`: the calls that must cost nothing.
 
 use super::block::{FamilyState, Handle};
-use super::call::{contained, Outcome};
+use super::call::{pure, run, Outcome};
 use super::notice::{self, About};
 use super::number::number_at;
 use super::view;
@@ -26,7 +26,7 @@ pub(super) fn methods(kind: Kind) -> &'static [(&'static CStr, ffi::lua_CFunctio
 unsafe fn on_metric(state: *mut lua_State, kind: Kind, update: impl FnOnce(&Handle, &FamilyState) -> Outcome) -> c_int {
     // SAFETY: the handle is the first argument and stays on the stack.
     unsafe {
-        contained(state, || {
+        run(state, || {
             let handle = match Handle::at(state, 1, kind) {
                 Some(handle) => handle,
                 None => view::linked_handle(state, 1, kind).ok_or(wrong_self(kind))?,
@@ -52,7 +52,7 @@ unsafe fn with_number(
     unsafe {
         on_metric(state, kind, |handle, family| {
             let taken = match number_at(state, 2) {
-                Some(number) => update(handle.record(words), number, family),
+                Some(number) => pure(|| update(handle.record(words), number, family))?,
                 None => Err(Refused::NotANumber),
             };
             if let Err(why) = taken {
@@ -148,7 +148,7 @@ unsafe extern "C-unwind" fn histogram_sample(state: *mut lua_State) -> c_int {
         on_metric(state, Kind::Histogram, |handle, state_of_family| {
             let family = state_of_family.family();
             let taken = match number_at(state, 2) {
-                Some(number) => cell::samples::histogram(handle.whole(family), number, &family.buckets),
+                Some(number) => pure(|| cell::samples::histogram(handle.whole(family), number, &family.buckets))?,
                 None => Err(Refused::NotANumber),
             };
             if let Err(why) = taken {
@@ -173,7 +173,7 @@ unsafe fn reset_metric(state: *mut lua_State, kind: Kind) -> c_int {
     // SAFETY: a raw function's state.
     unsafe {
         on_metric(state, kind, |handle, family| {
-            reset(handle.whole(family.family()), family);
+            pure(|| reset(handle.whole(family.family()), family))?;
             Ok(0)
         })
     }

@@ -6,10 +6,10 @@
 //! `count` from an `__index` of its own.
 
 use super::block::{key, Handle};
-use super::call::{bytes_at, contained, set_function};
+use super::call::{bytes_at, pure, run, set_function};
 use super::number;
 use super::register;
-use crate::model::Kind;
+use crate::model::{Bucket, Kind, Number};
 use crate::store::cell;
 use mlua::ffi::{self, lua_State};
 use std::ffi::{c_int, CStr};
@@ -73,7 +73,7 @@ pub(super) unsafe fn wrap(state: *mut lua_State, kind: Kind) -> Result<(), &'sta
         if !METAMETHODS && kind == Kind::Histogram {
             let view = ffi::lua_gettop(state);
             let handle = linked_handle(state, view, kind).ok_or(NO_VIEW)?;
-            fill_buckets(state, view, handle, true);
+            fill_buckets(state, view, handle, true)?;
             ffi::lua_settop(state, view);
         }
         Ok(())
@@ -103,12 +103,12 @@ unsafe extern "C-unwind" fn index<const KIND: usize>(state: *mut lua_State) -> c
     let kind = Kind::ALL[KIND];
     // SAFETY: the handle stays on the stack; the key is there as long as its bytes are used.
     unsafe {
-        contained(state, || {
+        run(state, || {
             ffi::lua_settop(state, 2);
             let handle = linked_handle(state, 1, kind).ok_or(NO_VIEW)?;
             let shown = match bytes_at(state, 2) {
-                Some(name) => push_field(state, handle, kind, name),
-                None => push_element(state, handle, kind, 2),
+                Some(name) => push_field(state, handle, kind, name)?,
+                None => push_element(state, handle, kind, 2)?,
             };
             if !shown {
                 ffi::lua_pushvalue(state, 2);
@@ -128,70 +128,78 @@ fn field_names(kind: Kind) -> &'static [&'static str] {
     }
 }
 
-/// Pushes the field of this name; false if there is none.
-unsafe fn push_field(state: *mut lua_State, handle: &Handle, kind: Kind, name: &[u8]) -> bool {
-    // SAFETY: pushing numbers doesn't raise.
-    unsafe {
-        let Some(content) = handle.state() else {
-            return false;
-        };
-        let family = content.family();
-        let record = handle.whole(family);
-        match (kind, name) {
-            (Kind::Gauge, b"value") => number::push(state, cell::gauge::value(record)),
-            (Kind::Counter, b"value") => number::push(state, cell::counter::value(record)),
-            (Kind::Counter | Kind::Histogram | Kind::Summary, b"_created") => {
-                ffi::lua_pushnumber(state, cell::created(record));
-            }
-            (Kind::Histogram | Kind::Summary, b"_sum") => {
-                number::push(state, cell::samples::sum(record));
-            }
-            (Kind::Histogram | Kind::Summary, b"_count") => {
-                let count = cell::samples::count(record, family.count_words());
-                number::push_count(state, count);
-            }
-            _ => return false,
+/// The field of this name, if there is one.
+fn field(handle: &Handle, kind: Kind, name: &[u8]) -> Option<Number> {
+    let family = handle.state()?.family();
+    let record = handle.whole(family);
+    match (kind, name) {
+        (Kind::Gauge, b"value") => Some(cell::gauge::value(record)),
+        (Kind::Counter, b"value") => Some(cell::counter::value(record)),
+        (Kind::Counter | Kind::Histogram | Kind::Summary, b"_created") => Some(Number::Float(cell::created(record))),
+        (Kind::Histogram | Kind::Summary, b"_sum") => Some(cell::samples::sum(record)),
+        (Kind::Histogram | Kind::Summary, b"_count") => {
+            let count = cell::samples::count(record, family.count_words());
+            Some(Number::Int(count as i64))
         }
-        true
+        _ => None,
     }
+}
+
+/// Pushes the field of this name; false if there is none.
+unsafe fn push_field(state: *mut lua_State, handle: &Handle, kind: Kind, name: &[u8]) -> Result<bool, &'static CStr> {
+    let field = pure(|| field(handle, kind, name))?;
+    if let Some(number) = field {
+        // SAFETY: there is room on the stack.
+        unsafe { number::push(state, number) };
+    }
+    Ok(field.is_some())
 }
 
 /// Pushes the bucket whose number is the key at `index`; false if there is none.
-unsafe fn push_element(state: *mut lua_State, handle: &Handle, kind: Kind, index: c_int) -> bool {
+unsafe fn push_element(
+    state: *mut lua_State,
+    handle: &Handle,
+    kind: Kind,
+    index: c_int,
+) -> Result<bool, &'static CStr> {
     // SAFETY: the key is on the stack.
     unsafe {
         if kind != Kind::Histogram || ffi::lua_type(state, index) != ffi::LUA_TNUMBER {
-            return false;
+            return Ok(false);
         }
         let wanted = ffi::lua_tonumberx(state, index, std::ptr::null_mut());
-        let buckets = handle.state().map_or(0, |content| content.family().buckets.len());
         let number = wanted as usize;
-        if number as f64 != wanted || number < 1 || number > buckets {
-            return false;
+        if number as f64 != wanted {
+            return Ok(false);
         }
-        push_bucket(state, handle, number);
-        true
+        push_bucket(state, handle, number)
     }
 }
 
-/// Pushes `{threshold=…, threshold_s=…, count=…}` of the bucket with this number, counted from 1.
-unsafe fn push_bucket(state: *mut lua_State, handle: &Handle, number: usize) {
+/// The bucket with this number, counted from 1, and its cumulative count.
+fn bucket(handle: &Handle, number: usize) -> Option<(&Bucket, u64)> {
+    let family = handle.state()?.family();
+    let bucket = family.buckets.as_slice().get(number.checked_sub(1)?)?;
+    Some((bucket, cell::samples::count(handle.whole(family), number)))
+}
+
+/// Pushes `{threshold=…, threshold_s=…, count=…}` of the bucket with this number, counted from 1; false if there is none.
+unsafe fn push_bucket(state: *mut lua_State, handle: &Handle, number: usize) -> Result<bool, &'static CStr> {
+    let Some((bucket, count)) = pure(|| bucket(handle, number))? else {
+        return Ok(false);
+    };
     // SAFETY: the table is new, and there is room on the stack; strings are copied from the family, which is there
     // as long as the handle on the stack.
     unsafe {
         ffi::lua_createtable(state, 0, 4);
-        let Some(content) = handle.state() else {
-            return;
-        };
-        let family = content.family();
-        let bucket = &family.buckets.as_slice()[number - 1];
         number::push(state, bucket.threshold);
         ffi::lua_setfield(state, -2, c"threshold".as_ptr());
         super::call::push_bytes(state, bucket.le.as_bytes());
         ffi::lua_setfield(state, -2, c"threshold_s".as_ptr());
-        number::push_count(state, cell::samples::count(handle.whole(family), number));
+        number::push_count(state, count);
         ffi::lua_setfield(state, -2, c"count".as_ptr());
     }
+    Ok(true)
 }
 
 /// Makes the bucket on top of the stack, which is to stay an element of the view at `view`, look its count up.
@@ -213,7 +221,7 @@ unsafe fn make_live(state: *mut lua_State, view: c_int, number: usize) {
 unsafe extern "C-unwind" fn bucket_index(state: *mut lua_State) -> c_int {
     // SAFETY: the handle stays on the stack. The number is one that `make_live` set for this very handle.
     unsafe {
-        contained(state, || {
+        run(state, || {
             ffi::lua_settop(state, 2);
             let handle = linked_handle(state, 1, Kind::Histogram).ok_or(NO_VIEW)?;
             if bytes_at(state, 2) != Some(b"count") {
@@ -222,26 +230,28 @@ unsafe extern "C-unwind" fn bucket_index(state: *mut lua_State) -> c_int {
             }
             ffi::lua_rawgetp(state, 1, key(&NUMBER));
             let number = ffi::lua_tonumberx(state, -1, std::ptr::null_mut()) as usize;
-            let content = handle.state().ok_or(NO_VIEW)?;
-            let count = cell::samples::count(handle.whole(content.family()), number);
-            number::push_count(state, count);
+            match pure(|| bucket(handle, number))? {
+                Some((_, count)) => number::push_count(state, count),
+                None => ffi::lua_pushnil(state),
+            }
             Ok(1)
         })
     }
 }
 
 /// Sets all buckets as elements of the table at `table`, an absolute index; `live` if it is a view.
-unsafe fn fill_buckets(state: *mut lua_State, table: c_int, handle: &Handle, live: bool) {
+unsafe fn fill_buckets(state: *mut lua_State, table: c_int, handle: &Handle, live: bool) -> Result<(), &'static CStr> {
     // SAFETY: as in `push_bucket`.
     unsafe {
-        let buckets = handle.state().map_or(0, |content| content.family().buckets.len());
-        for number in 1..=buckets {
-            push_bucket(state, handle, number);
+        let mut number = 1;
+        while push_bucket(state, handle, number)? {
             if live {
                 make_live(state, table, number);
             }
             ffi::lua_rawseti(state, table, number as ffi::lua_Integer);
+            number += 1;
         }
+        Ok(())
     }
 }
 
@@ -254,13 +264,13 @@ unsafe fn push_plain(state: *mut lua_State, kind: Kind) -> Result<(), &'static C
         let table = ffi::lua_gettop(state);
         for name in field_names(kind) {
             super::call::push_bytes(state, name.as_bytes());
-            match push_field(state, handle, kind, name.as_bytes()) {
+            match push_field(state, handle, kind, name.as_bytes())? {
                 true => ffi::lua_rawset(state, table),
                 false => ffi::lua_pop(state, 1),
             }
         }
         if kind == Kind::Histogram {
-            fill_buckets(state, table, handle, false);
+            fill_buckets(state, table, handle, false)?;
         }
         Ok(())
     }
@@ -270,7 +280,7 @@ unsafe fn push_plain(state: *mut lua_State, kind: Kind) -> Result<(), &'static C
 unsafe extern "C-unwind" fn pairs<const KIND: usize>(state: *mut lua_State) -> c_int {
     // SAFETY: a raw function's state.
     unsafe {
-        contained(state, || {
+        run(state, || {
             ffi::lua_settop(state, 1);
             ffi::lua_pushcfunction(state, next);
             push_plain(state, Kind::ALL[KIND])?;
@@ -283,7 +293,7 @@ unsafe extern "C-unwind" fn pairs<const KIND: usize>(state: *mut lua_State) -> c
 unsafe extern "C-unwind" fn next(state: *mut lua_State) -> c_int {
     // SAFETY: `lua_next` takes the key off and pushes a pair or nothing.
     unsafe {
-        contained(state, || {
+        run(state, || {
             ffi::lua_settop(state, 2);
             if ffi::lua_type(state, 1) != ffi::LUA_TTABLE {
                 return Err(NO_VIEW);
@@ -301,7 +311,7 @@ unsafe extern "C-unwind" fn next(state: *mut lua_State) -> c_int {
 unsafe extern "C-unwind" fn ipairs(state: *mut lua_State) -> c_int {
     // SAFETY: a raw function's state.
     unsafe {
-        contained(state, || {
+        run(state, || {
             ffi::lua_settop(state, 1);
             ffi::lua_pushcfunction(state, next_element);
             push_plain(state, Kind::Histogram)?;
@@ -315,7 +325,7 @@ unsafe extern "C-unwind" fn ipairs(state: *mut lua_State) -> c_int {
 unsafe extern "C-unwind" fn next_element(state: *mut lua_State) -> c_int {
     // SAFETY: only tables are looked into.
     unsafe {
-        contained(state, || {
+        run(state, || {
             ffi::lua_settop(state, 2);
             if ffi::lua_type(state, 1) != ffi::LUA_TTABLE {
                 return Err(NO_VIEW);
@@ -336,7 +346,7 @@ unsafe extern "C-unwind" fn next_element(state: *mut lua_State) -> c_int {
 unsafe extern "C-unwind" fn len(state: *mut lua_State) -> c_int {
     // SAFETY: the handle stays on the stack.
     unsafe {
-        contained(state, || {
+        run(state, || {
             let handle = linked_handle(state, 1, Kind::Histogram).ok_or(NO_VIEW)?;
             let buckets = handle.state().map_or(0, |content| content.family().buckets.len());
             number::push_count(state, buckets as u64);
