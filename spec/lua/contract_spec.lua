@@ -67,6 +67,7 @@ describe("corking", function ()
 		assert.equal(1, family.data:get("a").value);
 		local page = stats.metric_registry:render();
 		assert.truthy(page:find('sessions{host="a"} 3\n', 1, true), page);
+		assert.is_nil(page:find('host="new"', 1, true), page);
 		stats:uncork();
 		stats:uncork();
 		page = stats.metric_registry:render();

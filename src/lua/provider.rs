@@ -75,12 +75,13 @@ fn functions_of(lua: &Lua, provider: &Rc<Provider>) -> LuaResult<LuaTable> {
     table.set(
         "render",
         answering(lua, move |lua, ()| {
-            let mut page = of_render.buffer.borrow_mut();
+            // Taken out, since a finalizer that Lua runs meanwhile may render too.
+            let mut page = of_render.buffer.take();
             page.clear();
-            openmetrics::page(&mut *page, &of_render.store, of_render.page).map_err(text)?;
-            let result = lua.create_string(&*page);
-            if page.capacity() > LARGEST_KEPT {
-                *page = Vec::new();
+            openmetrics::page(&mut page, &of_render.store, of_render.page).map_err(text)?;
+            let result = lua.create_string(&page);
+            if page.capacity() <= LARGEST_KEPT {
+                of_render.buffer.replace(page);
             }
             result.and_then(|page| page.into_lua_multi(lua)).map_err(text)
         })?,

@@ -85,7 +85,7 @@ impl FamilySnapshot {
     /// The series of `family`, which the snapshot was taken of, in the order of their creation.
     pub fn series<'a>(&'a self, family: &'a Family) -> impl Iterator<Item = Series<'a>> {
         let mut rest = self.bytes.as_slice();
-        std::iter::from_fn(move || {
+        let records = std::iter::from_fn(move || {
             if rest.is_empty() {
                 return None;
             }
@@ -93,11 +93,14 @@ impl FamilySnapshot {
             let (record, after) = rest.split_at_checked(8 * words)?;
             rest = after;
             let labels = &record[8 * (words - label_bytes.div_ceil(8))..][..label_bytes];
-            Some(Series {
+            Some((record, labels))
+        });
+        records
+            .filter(|(record, _)| flags(record) & cell::HIDDEN == 0)
+            .map(|(record, labels)| Series {
                 labels,
                 point: point(family, record),
             })
-        })
     }
 }
 
@@ -107,8 +110,12 @@ fn word_at(bytes: &[u8], index: usize) -> u64 {
     u64::from_le_bytes(word)
 }
 
+fn flags(record: &[u8]) -> u32 {
+    word_at(record, cell::HEAD) as u32
+}
+
 fn point<'a>(family: &Family, record: &'a [u8]) -> Point<'a> {
-    let flags = word_at(record, cell::HEAD) as u32;
+    let flags = flags(record);
     let value = word_at(record, cell::VALUE);
     let number = |bits, flag| Number::from_bits(bits, flags & flag != 0);
     let created = f64::from_bits(word_at(record, cell::CREATED));

@@ -13,10 +13,12 @@ use std::sync::atomic::{AtomicU64, Ordering::*};
 pub(crate) const FLOAT: u32 = 1;
 /// Gauge: the value that readers see is a float.
 pub(crate) const SHOWN_FLOAT: u32 = 2;
-/// Gauge: was written while corked.
+/// Gauge: was made or written while corked.
 pub(crate) const PENDING: u32 = 4;
+/// Gauge: was made while corked, so that readers don't see it yet.
+pub(crate) const HIDDEN: u32 = 8;
 /// Histogram, summary: has seen a sample below zero.
-pub(crate) const NEGATIVE: u32 = 8;
+pub(crate) const NEGATIVE: u32 = 16;
 
 /// Words: gauge, value and the value shown; counter, value and created.
 pub(crate) const VALUE: usize = BODY;
@@ -72,9 +74,14 @@ impl Refused {
     }
 }
 
-/// Fills the body of a new record.
-pub(crate) fn init(kind: Kind, record: &[AtomicU64]) {
-    if kind != Kind::Gauge {
+/// Fills the head and the body of a new record.
+pub(crate) fn init(kind: Kind, record: &[AtomicU64], cork: &Cork) {
+    if kind == Kind::Gauge {
+        if cork.is_corked() {
+            record::set_flags(&record[HEAD], HIDDEN | PENDING);
+            cork.note_pending();
+        }
+    } else {
         record[CREATED].store(clock::now().to_bits(), Relaxed);
     }
 }
@@ -114,8 +121,8 @@ pub mod gauge {
     pub fn set(record: &[AtomicU64], to: Number, cork: &Cork) {
         let (bits, float) = to.to_bits();
         if cork.is_corked() {
-            let shown = record::flags(&record[HEAD]) & SHOWN_FLOAT;
-            record::set_flags(&record[HEAD], shown | flag(float, FLOAT) | PENDING);
+            let kept = record::flags(&record[HEAD]) & (SHOWN_FLOAT | HIDDEN);
+            record::set_flags(&record[HEAD], kept | flag(float, FLOAT) | PENDING);
             record[VALUE].store(bits, Relaxed);
             cork.note_pending();
         } else {
@@ -132,7 +139,7 @@ pub mod gauge {
         set(record, value(record).plus(step), cork);
     }
 
-    /// Shows readers what was written while corked.
+    /// Shows readers what was made or written while corked.
     pub(crate) fn show(record: &[AtomicU64]) {
         let flags = record::flags(&record[HEAD]);
         if flags & PENDING != 0 {

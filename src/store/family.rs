@@ -218,12 +218,13 @@ impl FamilyWriter {
     }
 
     fn create(&mut self, labels: &[u8]) -> Option<Location> {
-        let kind = self.family.kind;
-        let body = cell::body_words(kind, &self.family.buckets);
+        let Family { kind, cork, .. } = &*self.family;
+        let init = |record: &[AtomicU64]| cell::init(*kind, record, cork);
+        let body = cell::body_words(*kind, &self.family.buckets);
         let length = record::words_needed(body, labels.len());
         u32::try_from(labels.len()).ok()?;
         let last = self.chunks.last()?;
-        let offset = last.append(body, labels, |record| cell::init(kind, record));
+        let offset = last.append(body, labels, init);
         let location = match offset {
             Some(offset) => Location::new(self.chunks.len() - 1, offset)?,
             None => {
@@ -231,7 +232,7 @@ impl FamilyWriter {
                 let location = Location::new(self.chunks.len(), 0)?;
                 let words = (2 * last.capacity()).clamp(length, chunk::FULL.max(length));
                 let next = Arc::new(Chunk::new(words));
-                next.append(body, labels, |record| cell::init(kind, record))?;
+                next.append(body, labels, init)?;
                 last.link(Arc::clone(&next));
                 self.chunks.push(next);
                 location
