@@ -4,6 +4,7 @@
 
 local lifecycle = require "metre.lifecycle";
 local native = require "metre.native";
+local report = lifecycle.report;
 local new_registry = require "metre.registry".new;
 
 local stats_methods = {};
@@ -11,12 +12,12 @@ local stats_mt = { __index = stats_methods };
 
 -- From here to uncork() a scrape shows gauges as they are now.
 function stats_methods:cork()
-	self._native.cork();
+	report(self._native.cork());
 end
 
 -- Harmless when nothing is corked: Prosody calls it at every collection.
 function stats_methods:uncork()
-	self._native.uncork();
+	report(self._native.uncork());
 end
 
 -- Hands everything pending to where it goes before it returns; true if that worked.
@@ -26,7 +27,7 @@ end
 
 -- Stops what runs in the background. May be called more than once; metrics go on working.
 function stats_methods:close()
-	self._native.stop();
+	report(self._native.stop());
 end
 
 local function make(config)

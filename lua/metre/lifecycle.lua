@@ -8,13 +8,17 @@ local log = require "metre.log";
 -- collection is at -1 of server-stopped.
 local after_fork, after_last_collection = -0.5, -2;
 
+-- Native functions return nil and a message when they fail, which nobody expects of these.
+local function report(_, err)
+	if err then
+		log("error", "Please report: %s", tostring(err));
+	end
+end
+
 -- An error in a handler would end Prosody, and a returned value would keep the others from running.
 local function protected(f)
 	return function ()
-		local ok, err = pcall(f);
-		if not ok then
-			log("error", "Please report: %s", tostring(err));
-		end
+		report(f());
 	end
 end
 
@@ -45,5 +49,6 @@ end
 
 return {
 	attach = attach;
+	report = report;
 	with_absolute_file = with_absolute_file;
 };

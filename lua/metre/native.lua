@@ -12,19 +12,22 @@ local function directories()
 	if not root then
 		return {};
 	end
+	root = root == "" and "./" or root;
 	return { root, (root:gsub("/share/lua/", "/lib/lua/")) };
 end
 
 -- Prosody 0.12 sets package.cpath wrongly for what `prosodyctl install` installs, so look beside this file too.
 local function load_beside(first_error)
+	local reasons = tostring(first_error);
 	for _, directory in ipairs(directories()) do
-		local open = package.loadlib(directory .. name .. ".so", "luaopen_" .. name);
+		local open, err = package.loadlib(directory .. name .. ".so", "luaopen_" .. name);
 		if open then
 			return open(name);
 		end
+		reasons = reasons .. "\n\t" .. tostring(err);
 	end
 	error("metre: cannot load its native module for " .. _VERSION .. "; was it built and installed for this version "
-		.. "(make install LUA_VERSION=" .. _VERSION:match("%d+%.%d+") .. ")? " .. tostring(first_error), 0);
+		.. "(make install LUA_VERSION=" .. _VERSION:match("%d+%.%d+") .. ")? " .. reasons, 0);
 end
 
 local found, native = pcall(require, name);

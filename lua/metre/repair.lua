@@ -74,7 +74,7 @@ function problems_methods:buckets(buckets)
 	for i = 1, #buckets do
 		local threshold = tonumber(buckets[i]);
 		if not threshold or threshold ~= threshold or threshold == -1/0 then
-			self:note("its bucket %s is left out", tostring(buckets[i]));
+			self:note("its bucket %s is left out", text(buckets[i]) or "a " .. type(buckets[i]));
 		else
 			unsorted = unsorted or last and threshold <= last;
 			last = threshold;

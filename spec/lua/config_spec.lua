@@ -33,11 +33,12 @@ describe("statistics_config", function ()
 	end);
 
 	it("names what has the wrong type", function ()
-		assert.equal("statistics_config: 'openmetrics.created' is string \"no\"; allowed: a boolean",
+		assert.equal("statistics_config: 'openmetrics.created' is the string \"no\"; allowed: a boolean",
 			why_not({ openmetrics = { created = "no" } }));
 		assert.equal("statistics_config: is the string \"statsd\"; allowed: a table", why_not("statsd"));
 		assert.equal("statistics_config: is the number 5; allowed: a table", why_not(5));
 		assert.truthy(why_not({ openmetrics = print }):find("'openmetrics' is a function", 1, true));
+		assert.equal("statistics_config: 'openmetrics' is a list; allowed: a table", why_not({ openmetrics = { false } }));
 		assert.truthy(why_not({ "openmetrics" }):find("statistics_config: is a list; allowed: a table", 1, true));
 		assert.truthy(why_not({ [1] = true, openmetrics = {} }):find("unknown key '1'", 1, true));
 		assert.truthy(why_not({ [true] = 1 }):find("unknown key '(boolean)'", 1, true));
@@ -47,6 +48,11 @@ describe("statistics_config", function ()
 		local config = {};
 		config.openmetrics = config;
 		why_not(config);
+		local wide = {};
+		for i = 1, 50 do
+			wide["k" .. i], wide[i] = wide, wide;
+		end
+		why_not(wide);
 		local deep = {};
 		deep.openmetrics = deep;
 		why_not({ openmetrics = { created = deep } });
@@ -81,6 +87,9 @@ describe("config_file", function ()
 			local message = why_not({ config_file = name });
 			assert.truthy(message:find(name .. ": is not valid TOML: ", 1, true));
 			assert.truthy(message:find("line 1", 1, true));
+		end);
+		with_file("openmetrics = [false]\n", function (name)
+			assert.equal(name .. ": 'openmetrics' is a list; allowed: a table", why_not({ config_file = name }));
 		end);
 		assert.truthy(why_not({ config_file = "/nonexistent" }):find("/nonexistent: cannot be read: ", 1, true));
 		assert.truthy(why_not({ config_file = "/" }):find("not a regular file", 1, true));

@@ -58,6 +58,19 @@ impl ConfigError {
         }
     }
 
+    /// A value that can't stand where it stands.
+    pub(super) fn wrong_type(given: &Value, allowed: &dyn serde::de::Expected) -> ConfigError {
+        ConfigError::new("", Problem::wrong_type(given, &allowed.to_string()))
+    }
+
+    /// The same error, told of `value` in our words if it is about just that.
+    pub(super) fn about(mut self, value: &Value) -> ConfigError {
+        if let (true, Problem::WrongValue { given, .. }) = (self.path.is_empty(), &mut self.problem) {
+            *given = value.to_string();
+        }
+        self
+    }
+
     /// The same error, one key further out.
     pub(super) fn inside(mut self, key: &str) -> ConfigError {
         self.path.insert(0, key.to_owned());
@@ -80,8 +93,9 @@ impl ConfigError {
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ConfigError { origin, path, .. } = self;
-        let key = path.join(".");
+        let path = &self.path;
+        let origin = printable(&self.origin);
+        let key = printable(&path.join("."));
         let at = match path.is_empty() {
             true => String::new(),
             false => format!("'{key}' "),
@@ -90,7 +104,7 @@ impl fmt::Display for ConfigError {
             Problem::UnknownKey { given, allowed } => {
                 write!(f, "{origin}: unknown key '{key}' (given: {given}); ")?;
                 // `config_file` is taken out before the schema sees the table, but it is a key there all the same.
-                let file = (origin == TABLE && path.len() == 1).then_some("config_file");
+                let file = (self.origin == TABLE && path.len() == 1).then_some("config_file");
                 let allowed: Vec<&str> = file.iter().chain(*allowed).copied().collect();
                 if let Some(likely) = nearest(path.last().map_or("", String::as_str), &allowed) {
                     write!(f, "did you mean '{likely}'? ")?;
@@ -136,6 +150,11 @@ impl serde::de::Error for ConfigError {
         };
         ConfigError::new("", problem).inside(field)
     }
+}
+
+/// Without what would break a line in the log.
+fn printable(text: &str) -> String {
+    text.replace(char::is_control, "\u{fffd}")
 }
 
 /// The allowed key that was probably meant.

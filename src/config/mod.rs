@@ -17,7 +17,7 @@ use serde::Deserialize;
 
 /// The whole configuration. Every key has a default.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct Config {
     /// The OpenMetrics page.
     pub openmetrics: OpenMetrics,
@@ -25,7 +25,7 @@ pub struct Config {
 
 /// `openmetrics`: what the page looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct OpenMetrics {
     /// Whether there are `_created` samples.
     pub created: bool,
@@ -64,7 +64,7 @@ pub fn load(table: Value) -> Result<Config, ConfigError> {
     let config = read::config(&table, TABLE)?;
     match file {
         None => Ok(config),
-        Some(Value::String(path)) => {
+        Some(Value::String(path)) if !path.is_empty() => {
             let from_file = file::load(&path)?;
             read::config(&from_file, &path)?;
             read::config(&from_file.overlaid(table), TABLE)

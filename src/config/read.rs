@@ -17,7 +17,8 @@ impl<'de> Deserializer<'de> for Reader<'_> {
     type Error = ConfigError;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ConfigError> {
-        match self.0 {
+        let given = self.0;
+        match given {
             Value::Bool(value) => visitor.visit_bool(*value),
             Value::Int(value) => visitor.visit_i64(*value),
             Value::Float(value) => visitor.visit_f64(*value),
@@ -27,28 +28,27 @@ impl<'de> Deserializer<'de> for Reader<'_> {
                 pairs: table.iter(),
                 current: None,
             }),
-            Value::Other(name) => Err(serde::de::Error::invalid_type(
-                serde::de::Unexpected::Other(name),
-                &visitor,
-            )),
+            Value::Other(_) => Err(ConfigError::wrong_type(given, &visitor)),
         }
+        .map_err(|error: ConfigError| error.about(given))
     }
 
-    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ConfigError> {
-        visitor.visit_some(self)
-    }
-
-    fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ConfigError> {
+    // What serde derives would take a list for a struct, field by field.
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        _fields: &'static [&'static str],
+        visitor: V,
+    ) -> Result<V::Value, ConfigError> {
         match self.0 {
-            // Lua's empty table is an empty list too.
-            Value::Table(table) if table.is_empty() => visitor.visit_seq(List([].iter().enumerate())),
+            Value::List(_) => Err(ConfigError::wrong_type(self.0, &visitor)),
             _ => self.deserialize_any(visitor),
         }
     }
 
     forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf unit unit_struct
-        newtype_struct tuple tuple_struct map struct enum identifier ignored_any
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option seq unit unit_struct
+        newtype_struct tuple tuple_struct map enum identifier ignored_any
     }
 }
 

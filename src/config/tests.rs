@@ -63,6 +63,9 @@ fn an_unknown_key_is_named_with_the_likely_one() {
         message(table([("zzz", Value::Int(3))])),
         "statistics_config: unknown key 'zzz' (given: the number 3); allowed here: 'config_file', 'openmetrics'"
     );
+    assert!(
+        message(table([("config_file", Value::String(String::new()))])).contains("'config_file' is the string \"\";")
+    );
     assert!(message(table([("config_fil", Value::Int(3))])).contains("did you mean 'config_file'?"));
 }
 
@@ -70,10 +73,19 @@ fn an_unknown_key_is_named_with_the_likely_one() {
 fn a_wrong_type_is_named_with_what_is_allowed() {
     assert_eq!(
         message(table([("openmetrics", table([("created", Value::Int(1))]))])),
-        "statistics_config: 'openmetrics.created' is integer `1`; allowed: a boolean"
+        "statistics_config: 'openmetrics.created' is the number 1; allowed: a boolean"
     );
     let other = Value::Other("a function".to_owned());
     assert!(message(table([("openmetrics", other)])).contains("'openmetrics' is a function; allowed: "));
+    let list = Value::List(vec![Value::Bool(false)]);
+    assert_eq!(
+        message(table([("openmetrics", list)])),
+        "statistics_config: 'openmetrics' is a list; allowed: a table"
+    );
+    assert_eq!(
+        message(table([("a\nb", Value::Bool(true))])),
+        "statistics_config: unknown key 'a\u{fffd}b' (given: true); allowed here: 'config_file', 'openmetrics'"
+    );
     assert_eq!(
         message(Value::Bool(true)),
         "statistics_config: is true; allowed: a table"

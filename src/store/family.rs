@@ -61,7 +61,7 @@ impl Family {
         // Without labels there is just one series; with labels there may be a few or a million.
         let words = match label_names.len() {
             0 => record::words_needed(body, 0),
-            keys => 2 * record::words_needed(body, 16 * keys),
+            keys => (2 * record::words_needed(body, 16 * keys)).min(chunk::FULL),
         };
         let first = Arc::new(Chunk::new(words));
         let family = Family {
@@ -224,18 +224,19 @@ impl FamilyWriter {
         let length = record::words_needed(body, labels.len());
         u32::try_from(labels.len()).ok()?;
         let last = self.chunks.last()?;
-        let offset = last.append(body, labels, init);
-        let location = match offset {
-            Some(offset) => Location::new(self.chunks.len() - 1, offset)?,
+        // A place is settled before anything is shown there, so that what has no place stays unseen.
+        let here =
+            Location::new(self.chunks.len() - 1, last.used()).filter(|_| last.append(body, labels, init).is_some());
+        let location = match here {
+            Some(here) => here,
             None => {
-                // Checked before anything changes, so that what is full stays as it is.
-                let location = Location::new(self.chunks.len(), 0)?;
+                let next_chunk = Location::new(self.chunks.len(), 0)?;
                 let words = (2 * last.capacity()).clamp(length, chunk::FULL.max(length));
                 let next = Arc::new(Chunk::new(words));
                 next.append(body, labels, init)?;
                 last.link(Arc::clone(&next));
                 self.chunks.push(next);
-                location
+                next_chunk
             }
         };
         self.index.insert(labels, location);
