@@ -1,7 +1,7 @@
 //! Readers on other threads while one thread writes: nothing half done is ever seen.
 
 use metre::model::labels::LabelSet;
-use metre::model::{Buckets, Kind, Number};
+use metre::model::{Kind, Number};
 use metre::snapshot::{FamilySnapshot, Point};
 use metre::store::{cell, FamilySpec, FamilyWriter, Store};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,12 +14,9 @@ fn spec(kind: Kind, name: &str, keys: &[&str]) -> FamilySpec {
         kind,
         name: name.into(),
         unit: Vec::new(),
-        help: String::new(),
+        help: Vec::new(),
         label_keys: keys.iter().map(|key| key.as_bytes().to_vec()).collect(),
-        buckets: match kind {
-            Kind::Histogram => Buckets::new([1, 2, 5].map(Number::Int)),
-            _ => Buckets::default(),
-        },
+        thresholds: [1, 2, 5].map(Number::Int).to_vec(),
     }
 }
 
@@ -47,14 +44,18 @@ fn while_writing(write: impl FnOnce(), read: impl Fn() + Sync) {
     });
 }
 
+fn register(store: &Store, spec: FamilySpec) -> FamilyWriter {
+    store.register(spec).0
+}
+
 fn create(writer: &mut FamilyWriter, values: &[&str]) -> metre::store::Location {
-    writer.find_or_create(labels(values).as_bytes()).expect("room")
+    writer.find_or_create(labels(values).as_bytes()).expect("room").0
 }
 
 #[test]
 fn a_histogram_is_never_torn() {
     let store = Store::new();
-    let mut writer = store.register(spec(Kind::Histogram, "h", &["x"]));
+    let mut writer = register(&store, spec(Kind::Histogram, "h", &["x"]));
     let location = create(&mut writer, &["a"]);
     let family = writer.family().clone();
     while_writing(
@@ -91,7 +92,7 @@ fn a_histogram_is_never_torn() {
 #[test]
 fn a_gauge_is_never_seen_between_cork_and_uncork() {
     let store = Store::new();
-    let mut writer = store.register(spec(Kind::Gauge, "sessions", &["host"]));
+    let mut writer = register(&store, spec(Kind::Gauge, "sessions", &["host"]));
     let hosts = ["a", "b", "c"].map(|host| create(&mut writer, &[host]));
     let family = writer.family().clone();
     let cork = &family.cork;
@@ -134,7 +135,7 @@ fn a_gauge_is_never_seen_between_cork_and_uncork() {
 fn series_and_families_appear_whole() {
     const SERIES: usize = 20_000;
     let store = Store::new();
-    let mut writer = store.register(spec(Kind::Counter, "c", &["user", "pad"]));
+    let mut writer = register(&store, spec(Kind::Counter, "c", &["user", "pad"]));
     let family = writer.family().clone();
     while_writing(
         || {
@@ -143,7 +144,7 @@ fn series_and_families_appear_whole() {
                 let location = create(&mut writer, &[&number.to_string(), &pad]);
                 cell::counter::add(writer.record(location), Number::Int(number as i64)).expect("a step");
                 if number % 100 == 0 {
-                    store.register(spec(Kind::Gauge, &format!("g{number}"), &[]));
+                    register(&store, spec(Kind::Gauge, &format!("g{number}"), &[]));
                 }
             }
         },

@@ -2,8 +2,8 @@
 
 use metre::encode::openmetrics::{page, Options};
 use metre::model::labels::LabelSet;
-use metre::model::{Buckets, Kind, Number};
-use metre::store::{cell, FamilySpec, FamilyWriter, Location, Refused, Store};
+use metre::model::{Kind, Number};
+use metre::store::{cell, FamilySpec, FamilyWriter, Location, Refused, Repair, Store};
 
 fn spec(kind: Kind, name: &str, unit: &str, help: &str, keys: &[&str]) -> FamilySpec {
     FamilySpec {
@@ -13,19 +13,20 @@ fn spec(kind: Kind, name: &str, unit: &str, help: &str, keys: &[&str]) -> Family
             unit => format!("{name}_{unit}").into(),
         },
         unit: unit.into(),
-        help: help.to_owned(),
+        help: help.into(),
         label_keys: keys.iter().map(|key| key.as_bytes().to_vec()).collect(),
-        buckets: match kind {
-            Kind::Histogram => Buckets::new([Number::Float(0.1), Number::Int(1)]),
-            _ => Buckets::default(),
-        },
+        thresholds: vec![Number::Float(0.1), Number::Int(1)],
     }
+}
+
+fn register(store: &Store, spec: FamilySpec) -> FamilyWriter {
+    store.register(spec).0
 }
 
 fn create(writer: &mut FamilyWriter, values: &[&[u8]]) -> Location {
     let mut set = LabelSet::new();
     values.iter().for_each(|value| set.push(value));
-    writer.find_or_create(set.as_bytes()).expect("room")
+    writer.find_or_create(set.as_bytes()).expect("room").0
 }
 
 /// The page with every creation time replaced, if it is one of these days.
@@ -46,13 +47,16 @@ fn rendered(store: &Store) -> String {
 #[test]
 fn the_page_is_as_it_was() {
     let store = Store::new();
-    let mut gauge = store.register(spec(
-        Kind::Gauge,
-        "prosody_mod_c2s/connections",
-        "",
-        "Sessions",
-        &["host", "type"],
-    ));
+    let mut gauge = register(
+        &store,
+        spec(
+            Kind::Gauge,
+            "prosody_mod_c2s/connections",
+            "",
+            "Sessions",
+            &["host", "type"],
+        ),
+    );
     let cork = &gauge.family().clone().cork;
     for (values, number) in [
         ([b"a".as_slice(), b"c2s"], Number::Int(3)),
@@ -61,10 +65,13 @@ fn the_page_is_as_it_was() {
         let location = create(&mut gauge, &values);
         cell::gauge::set(gauge.record(location), number, cork);
     }
-    let mut counter = store.register(spec(Kind::Counter, "hits", "bytes", "With \"quotes\"\nand lines", &[]));
+    let mut counter = register(
+        &store,
+        spec(Kind::Counter, "hits", "bytes", "With \"quotes\"\nand lines", &[]),
+    );
     let location = create(&mut counter, &[]);
     cell::counter::add(counter.record(location), Number::Int(i64::MAX)).expect("a step");
-    let mut histogram = store.register(spec(Kind::Histogram, "times", "seconds", "", &["le"]));
+    let mut histogram = register(&store, spec(Kind::Histogram, "times", "seconds", "", &["le"]));
     let location = create(&mut histogram, &[b"x"]);
     for sample in [0.05, 0.5, 7.0] {
         cell::samples::histogram(
@@ -74,19 +81,19 @@ fn the_page_is_as_it_was() {
         )
         .expect("a sample");
     }
-    let mut summary = store.register(spec(Kind::Summary, "sizes", "", "Sizes", &["quantile"]));
+    let mut summary = register(&store, spec(Kind::Summary, "sizes", "", "Sizes", &["quantile"]));
     for (value, sample) in [(b"up", 5), (b"dn", -5)] {
         let location = create(&mut summary, &[value]);
         cell::samples::summary(summary.record(location), Number::Int(sample)).expect("a sample");
     }
-    store.register(spec(Kind::Gauge, "empty", "", "", &["x"]));
+    register(&store, spec(Kind::Gauge, "empty", "", "", &["x"]));
     assert_eq!(rendered(&store), include_str!("golden/page.txt"));
 }
 
 #[test]
 fn names_on_the_page_never_clash() {
     let store = Store::new();
-    let name = |kind, raw| store.register(spec(kind, raw, "", "", &[])).family().name.clone();
+    let name = |kind, raw| register(&store, spec(kind, raw, "", "", &[])).family().name.clone();
     assert_eq!(name(Kind::Counter, "x"), "x");
     assert_eq!(name(Kind::Gauge, "x_total"), "x_total_2");
     assert_eq!(name(Kind::Gauge, "x.total"), "x_total_3");
@@ -104,7 +111,7 @@ fn names_on_the_page_never_clash() {
 fn a_unit_stands_only_at_the_end_of_a_name() {
     let store = Store::new();
     let unit = |raw, unit| {
-        let writer = store.register(spec(Kind::Gauge, raw, unit, "", &[]));
+        let writer = register(&store, spec(Kind::Gauge, raw, unit, "", &[]));
         (writer.family().name.clone(), writer.family().unit.clone())
     };
     assert_eq!(unit("a", "bytes"), ("a_bytes".into(), Some("bytes".into())));
@@ -114,9 +121,37 @@ fn a_unit_stands_only_at_the_end_of_a_name() {
 }
 
 #[test]
+fn what_is_repaired_is_told() {
+    let store = Store::new();
+    store.register(spec(Kind::Gauge, "a", "", "fine", &["host", "b.c"]));
+    assert_eq!(
+        store
+            .register(spec(Kind::Gauge, "x", "B/s", "fine", &["host", "b.c"]))
+            .1,
+        []
+    );
+    let mut odd = spec(Kind::Histogram, "a", "", "", &["host", "host", "le"]);
+    odd.name = b"a\0".to_vec();
+    odd.help = b"\xff".to_vec();
+    odd.thresholds = vec![Number::Int(1), Number::Float(f64::NAN)];
+    store.register(spec(Kind::Counter, "a_", "", "", &[]));
+    let told: Vec<String> = store.register(odd).1.iter().map(Repair::to_string).collect();
+    assert_eq!(
+        told,
+        [
+            "another metric uses its name on the page, where it is called a__2",
+            "its label key 2 is called host_2 on the page",
+            "its label key 3 is called exported_le on the page",
+            "its description is not valid UTF-8",
+            "its buckets are put in order, without what can't be one",
+        ]
+    );
+}
+
+#[test]
 fn counters_refuse_what_would_spoil_them() {
     let store = Store::new();
-    let mut writer = store.register(spec(Kind::Counter, "c", "", "", &[]));
+    let mut writer = register(&store, spec(Kind::Counter, "c", "", "", &[]));
     let location = create(&mut writer, &[]);
     let record = writer.record(location);
     cell::counter::add(record, Number::Int(5)).expect("a step");
@@ -131,6 +166,9 @@ fn counters_refuse_what_would_spoil_them() {
         assert_eq!(cell::counter::set(record, bad), Err(why));
     }
     assert_eq!(cell::counter::value(record), Number::Int(5));
+    cell::counter::set(record, Number::Float(-0.0)).expect("a total");
+    assert_eq!(cell::counter::value(record).as_f64().to_bits(), 0);
+    cell::counter::set(record, Number::Int(5)).expect("a total");
     let before = cell::created(record);
     cell::counter::set(record, Number::Int(5)).expect("a total");
     assert_eq!(cell::created(record), before);
@@ -141,7 +179,7 @@ fn counters_refuse_what_would_spoil_them() {
 #[test]
 fn a_million_series_are_found_again() {
     let store = Store::new();
-    let mut writer = store.register(spec(Kind::Counter, "c", "", "", &["user"]));
+    let mut writer = register(&store, spec(Kind::Counter, "c", "", "", &["user"]));
     let created: Vec<Location> = (0..1_000_000)
         .map(|number: u32| create(&mut writer, &[number.to_string().as_bytes()]))
         .collect();
@@ -157,9 +195,40 @@ fn a_million_series_are_found_again() {
 }
 
 #[test]
+fn records_of_any_size_have_a_place_each() {
+    for buckets in [1, 500, 2000, 2040, 4000, 4100, 10_000] {
+        let store = Store::new();
+        let mut wide = spec(Kind::Histogram, "h", "", "", &["a"]);
+        wide.thresholds = (0..buckets).map(Number::Int).collect();
+        let mut writer = register(&store, wide);
+        let locations = [b"1", b"2", b"3", b"4"].map(|value| create(&mut writer, &[value]));
+        for (value, location) in [b"1", b"2", b"3", b"4"].into_iter().zip(locations) {
+            assert_eq!(create(&mut writer, &[value]), location);
+        }
+        assert_eq!(rendered(&store).matches("h_count").count(), 4);
+    }
+}
+
+#[test]
+fn values_that_look_alike_once_repaired_are_one_series() {
+    let store = Store::new();
+    let mut writer = register(&store, spec(Kind::Counter, "c", "", "", &["a"]));
+    let mut add = |value: &[u8]| {
+        let mut set = LabelSet::new();
+        set.push(value);
+        writer.find_or_create(set.as_bytes()).expect("room")
+    };
+    let (first, repaired) = add(b"x\xff");
+    assert!(repaired);
+    assert_eq!(add(b"x\xfe"), (first, true));
+    assert_eq!(add("x\u{fffd}".as_bytes()), (first, false));
+    assert!(!add(b"plain").1);
+}
+
+#[test]
 fn a_label_set_larger_than_a_chunk_has_room() {
     let store = Store::new();
-    let mut writer = store.register(spec(Kind::Counter, "c", "", "", &["a"]));
+    let mut writer = register(&store, spec(Kind::Counter, "c", "", "", &["a"]));
     for size in [0, 1, 127, 128, 300, 40_000, 1_000_000] {
         let value = vec![b'x'; size];
         let location = create(&mut writer, &[&value]);

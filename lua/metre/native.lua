@@ -37,8 +37,8 @@ if not found then
 end
 
 native.on_notice(function (family_name, what, value, why)
-	log("warn", "Metric %s: %s %s %s; ignored or repaired, and not logged again for this metric",
-		family_name, what, tostring(value), why);
+	log("warn", "Metric %s: %s %s; ignored or repaired, and not logged again for this metric",
+		family_name, value ~= nil and what .. " " .. tostring(value) or what, why);
 end);
 
 return native;

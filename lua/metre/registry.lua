@@ -42,7 +42,7 @@ local function register(self, kind, name, unit, description, label_keys, extra)
 	if existing and is_same(existing, kind, label_keys) then
 		return existing;
 	end
-	local family, other_name = self._native.register {
+	local family, repairs = self._native.register {
 		kind = kind;
 		name = full_name;
 		unit = unit or "";
@@ -51,13 +51,13 @@ local function register(self, kind, name, unit, description, label_keys, extra)
 		buckets = buckets and problems:buckets(buckets);
 	};
 	if not family then
-		error("metre: cannot register metric family " .. full_name .. ": " .. tostring(other_name), 3);
+		error("metre: cannot register metric family " .. full_name .. ": " .. tostring(repairs), 3);
 	end
 	if existing then
 		log("debug", "Replacing metric family %s, which had another type or other label keys", full_name);
 	end
-	if other_name then
-		problems:note("another metric uses its name on the page, where it is called %s", other_name);
+	for _, repair in ipairs(repairs) do
+		problems:note("%s", repair);
 	end
 	problems:log(full_name);
 	family = new_family({

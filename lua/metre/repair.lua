@@ -67,22 +67,11 @@ function problems_methods:label_keys(label_keys)
 	return repaired;
 end
 
--- Numbers only. Sorting them and leaving out what can't be a threshold is up to the store.
-function problems_methods:buckets(buckets)
+-- Numbers where that is possible; the store knows what can be a threshold.
+function problems_methods.buckets(_, buckets)
 	local repaired = {};
-	local last, unsorted;
 	for i = 1, #buckets do
-		local threshold = tonumber(buckets[i]);
-		if not threshold or threshold ~= threshold or threshold == -1/0 then
-			self:note("its bucket %s is left out", text(buckets[i]) or "a " .. type(buckets[i]));
-		else
-			unsorted = unsorted or last and threshold <= last;
-			last = threshold;
-			t_insert(repaired, threshold);
-		end
-	end
-	if unsorted then
-		self:note("its buckets are put in order");
+		repaired[i] = tonumber(buckets[i]) or 0/0;
 	end
 	return repaired;
 end

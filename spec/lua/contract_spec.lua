@@ -397,6 +397,22 @@ describe("what metre does better", function ()
 		assert.same({ 1, 2 }, given);
 	end);
 
+	it("shows the store's values whatever is assigned", function ()
+		local registry = providers.metre();
+		local data = registry:gauge("g").data;
+		data.value, data.mine = 7, "module's own";
+		data:set(9);
+		assert.equal(9, data.value);
+		assert.equal("module's own", data.mine);
+		local histogram = registry:histogram("h", "", "", {}, with_buckets()).data;
+		histogram._sum = 7;
+		assert.equal(0, histogram._sum);
+		if _VERSION ~= "Lua 5.1" then -- where buckets are elements
+			histogram[1] = "x";
+			assert.equal(0, histogram[1].count);
+		end
+	end);
+
 	it("nests partial labels", function ()
 		local family = providers.metre():counter("x", "", "", { "a", "b", "c" });
 		local proxy = family:with_partial_label("1"):with_partial_label("2");

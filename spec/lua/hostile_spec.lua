@@ -92,6 +92,26 @@ describe("what is repaired", function ()
 			.. "its label key 2 is a table; another metric uses its name on the page, where it is called a_b_2" }, lines);
 	end);
 
+	it("is told for labels, buckets, texts and negative samples", function ()
+		local lines = warnings(function (registry)
+			registry:counter("labels", "", "", { "a" }):with_labels("\255"):add(1);
+			registry:gauge("keys", "", "", { "a", "a" });
+			registry:gauge("help", "", "\255");
+			registry:histogram("equal", "", "", {}, { buckets = { 1, 1 } });
+			registry:summary("below"):with_labels():sample(-5);
+			registry:gauge("field").data.value = 5;
+		end);
+		local end_of_line = "; ignored or repaired, and not logged again for this metric";
+		assert.same({
+			"Metric labels: a label value is not valid UTF-8" .. end_of_line,
+			"Metric family keys: its label key 2 is called a_2 on the page",
+			"Metric family help: its description is not valid UTF-8",
+			"Metric family equal: its buckets are put in order, without what can't be one",
+			"Metric below: sample -5 is negative, so the page no longer has its sum and count" .. end_of_line,
+			"Metric field: value 5 can't be assigned to a field; use set() or sample()" .. end_of_line,
+		}, lines);
+	end);
+
 	it("is silent when all is well", function ()
 		assert.same({}, warnings(function (registry)
 			local family = registry:histogram("h", "seconds", "Help", { "host" }, { buckets = { 1, 2, 3 } });

@@ -304,6 +304,7 @@ for what, buckets in pairs {
 	["with both zeros"] = { -0.0, 0.0, 1 };
 	["equal in 14 digits"] = { 0.3, 0.1 + 0.2, 1 };
 	["with a string"] = { 1, "x", 5 };
+	["with what raises"] = { 1, setmetatable({}, { __tostring = error, __lt = error, __unm = error }), 5 };
 	["with a number as text"] = { "1", "5" };
 	["below zero"] = { -5, 1 };
 	["none"] = {};

@@ -5,12 +5,14 @@
 //! together with everything that refers to it, and some other finalizer still uses a handle. Then the block's
 //! pointer is null, which every access checks.
 
+use super::call::pure;
 use crate::model::Kind;
 use crate::store::{cell, Family, FamilyWriter};
 use mlua::ffi::{self, lua_State};
-use std::cell::Cell;
-use std::ffi::{c_int, c_void};
+use std::cell::{Cell, RefCell};
+use std::ffi::{c_int, c_void, CStr};
 use std::sync::atomic::AtomicU64;
+use std::sync::Arc;
 
 /// Marks our blocks: the address of a byte in this module (one a kind, and one for families), which nobody else
 /// has a reason to keep. With the block's size it tells our userdata from anybody else's.
@@ -25,14 +27,19 @@ fn tag(index: usize) -> *const u8 {
 
 /// What a family's block points to.
 pub(super) struct FamilyState {
-    pub(super) writer: FamilyWriter,
+    pub(super) family: Arc<Family>,
+    pub(super) writer: RefCell<FamilyWriter>,
     /// Which kinds of bad input have been logged, as bits.
     pub(super) noticed: Cell<u32>,
 }
 
 impl FamilyState {
-    pub(super) fn family(&self) -> &Family {
-        self.writer.family()
+    pub(super) fn new(writer: FamilyWriter) -> FamilyState {
+        FamilyState {
+            family: Arc::clone(writer.family()),
+            writer: RefCell::new(writer),
+            noticed: Cell::new(0),
+        }
     }
 }
 
@@ -40,7 +47,8 @@ impl FamilyState {
 #[repr(C)]
 pub(super) struct FamilyBlock {
     tag: *const u8,
-    state: *mut FamilyState,
+    /// Null before it is filled and after it is finalized.
+    state: Cell<*mut FamilyState>,
 }
 
 /// A handle's userdata block.
@@ -53,7 +61,7 @@ pub(super) struct Handle {
 
 /// The block at `index` if it is a userdata of `T`'s size with this tag first.
 #[inline(always)]
-unsafe fn block_at<T>(state: *mut lua_State, index: c_int, tag: *const u8) -> Option<*mut T> {
+unsafe fn block_at<T>(state: *mut lua_State, index: c_int, tag: *const u8) -> Option<*const T> {
     // SAFETY: the address is read only if there are as many bytes as a `T` has, and both blocks begin with a pointer.
     // Light userdata have the length 0. Lua aligns blocks for any C type.
     unsafe {
@@ -66,57 +74,54 @@ unsafe fn block_at<T>(state: *mut lua_State, index: c_int, tag: *const u8) -> Op
 }
 
 impl FamilyBlock {
-    /// Pushes a new block, without a metatable yet.
+    /// Pushes a new block, empty and without a metatable yet.
     ///
     /// # Safety
     /// There is room on the stack.
-    pub(super) unsafe fn push(state: *mut lua_State) -> *mut FamilyBlock {
+    pub(super) unsafe fn push(state: *mut lua_State) -> *const FamilyBlock {
         // SAFETY: the block has the size of what is written to it.
         unsafe {
             let block: *mut FamilyBlock = ffi::lua_newuserdata(state, size_of::<FamilyBlock>()).cast();
             block.write(FamilyBlock {
                 tag: tag(FAMILY_TAG),
-                state: std::ptr::null_mut(),
+                state: Cell::new(std::ptr::null_mut()),
             });
             block
         }
     }
 
-    /// Gives a block its content.
-    pub(super) fn fill(&mut self, content: FamilyState) {
-        self.state = Box::into_raw(Box::new(content));
+    /// Gives an empty block its content.
+    pub(super) fn fill(&self, content: FamilyState) {
+        self.state.set(Box::into_raw(Box::new(content)));
     }
 
-    /// The block at `index`.
+    /// The block at `index`, or an error.
     ///
     /// # Safety
     /// `index` is valid. The block is used no longer than it is on the stack or otherwise referred to.
     #[inline(always)]
-    pub(super) unsafe fn at(state: *mut lua_State, index: c_int) -> Option<*mut FamilyBlock> {
-        // SAFETY: by the contract above.
-        unsafe { block_at(state, index, tag(FAMILY_TAG)) }
+    pub(super) unsafe fn at<'a>(state: *mut lua_State, index: c_int) -> Result<&'a FamilyBlock, &'static CStr> {
+        // SAFETY: by the contract above; blocks are changed through cells alone.
+        unsafe {
+            match block_at(state, index, tag(FAMILY_TAG)) {
+                Some(block) => Ok(&*block),
+                None => Err(c"metre: a metric family expected"),
+            }
+        }
     }
 
-    /// The content, unless it was finalized.
+    /// Runs `use_it` on the content, or gives `None` if that is gone. Whatever Lua does, nothing of the content is kept
+    /// meanwhile: `use_it` calls nothing that runs Lua, and what it returns borrows nothing.
     #[inline(always)]
-    pub(super) fn state(&self) -> Option<&FamilyState> {
-        // SAFETY: either null or from `fill`'s box, which only `finalize` drops, setting it to null.
-        unsafe { self.state.as_ref() }
-    }
-
-    /// The content to change, unless it was finalized.
-    ///
-    /// # Safety
-    /// No other reference to the content exists, and no Lua code runs while this one does.
-    #[inline(always)]
-    pub(super) unsafe fn state_mut(&mut self) -> Option<&mut FamilyState> {
-        // SAFETY: as in `state`, and unique by the contract above.
-        unsafe { self.state.as_mut() }
+    pub(super) fn with<T: 'static>(&self, use_it: impl FnOnce(&FamilyState) -> T) -> Result<Option<T>, &'static CStr> {
+        // SAFETY: null, or from `fill`'s box, which only `finalize` drops, setting the pointer to null; that runs in a
+        // finalizer, so not in here.
+        pure(|| unsafe { self.state.get().as_ref() }.map(use_it))
     }
 
     /// Drops the content.
-    fn finalize(&mut self) {
-        let content = std::mem::replace(&mut self.state, std::ptr::null_mut());
+    fn finalize(&self) {
+        let content = self.state.replace(std::ptr::null_mut());
         if !content.is_null() {
             // SAFETY: it came from `Box::into_raw`, and is dropped once, as the pointer is null from now on.
             drop(unsafe { Box::from_raw(content) });
@@ -126,12 +131,11 @@ impl FamilyBlock {
 
 /// `__gc` of families.
 pub(super) unsafe extern "C-unwind" fn family_gc(state: *mut lua_State) -> c_int {
-    // SAFETY: `state` is ours to use; the block is on the stack, and nobody else refers to its content now.
+    // SAFETY: the block is on the stack. Nobody is inside of `with`, which runs no Lua.
     unsafe {
         super::call::run(state, || {
-            if let Some(block) = FamilyBlock::at(state, 1) {
-                super::call::pure(|| (*block).finalize())?;
-            }
+            let block = FamilyBlock::at(state, 1)?;
+            pure(|| block.finalize())?;
             Ok(0)
         })
     }
@@ -165,7 +169,7 @@ impl Handle {
     #[inline(always)]
     pub(super) unsafe fn at<'a>(state: *mut lua_State, index: c_int, kind: Kind) -> Option<&'a Handle> {
         // SAFETY: nobody writes to a handle's block, so a shared reference is sound while it lives.
-        unsafe { block_at(state, index, tag(kind as usize)).map(|block| &*block) }
+        unsafe { block_at::<Handle>(state, index, tag(kind as usize)).map(|block| &*block) }
     }
 
     /// Whether this is a handle of the family in `block`. Memory is used again: a handle that a finalizer has kept
@@ -175,30 +179,42 @@ impl Handle {
         self.family == block
     }
 
-    /// The family, unless it was finalized.
+    /// The family's block.
     #[inline(always)]
-    pub(super) fn state(&self) -> Option<&FamilyState> {
-        // SAFETY: the handle's metatable keeps the block's memory; no `&mut` to it or to its content lives while Lua
-        // calls us.
-        unsafe { (*self.family).state() }
+    pub(super) fn family(&self) -> &FamilyBlock {
+        // SAFETY: the handle's metatable keeps the block's memory.
+        unsafe { &*self.family }
     }
 
-    /// The first `words` words of the record.
+    /// [`FamilyBlock::with`], with the first `words` words of the record too.
     ///
     /// # Safety
-    /// The record has as many (`cell`'s layout), and `state` has just shown that the family is there.
+    /// The record has as many (`cell`'s layout).
     #[inline(always)]
-    pub(super) unsafe fn record(&self, words: usize) -> &[AtomicU64] {
-        // SAFETY: records neither move nor go while their family is there.
-        unsafe { std::slice::from_raw_parts(self.record, words) }
+    pub(super) unsafe fn with_words<T: 'static>(
+        &self,
+        words: usize,
+        use_it: impl FnOnce(&FamilyState, &[AtomicU64]) -> T,
+    ) -> Result<Option<T>, &'static CStr> {
+        self.family().with(|family| {
+            // SAFETY: records neither move nor go while their family is there.
+            let record = unsafe { std::slice::from_raw_parts(self.record, words) };
+            use_it(family, record)
+        })
     }
 
-    /// The whole record but for the labels.
+    /// [`FamilyBlock::with`], with the whole record but for the labels too.
     #[inline(always)]
-    pub(super) fn whole(&self, family: &Family) -> &[AtomicU64] {
-        let words = cell::record_words(family);
-        // SAFETY: as many as the type's layout has, and the family is at hand.
-        unsafe { self.record(words) }
+    pub(super) fn with<T: 'static>(
+        &self,
+        use_it: impl FnOnce(&FamilyState, &[AtomicU64]) -> T,
+    ) -> Result<Option<T>, &'static CStr> {
+        self.family().with(|family| {
+            let words = cell::record_words(&family.family);
+            // SAFETY: as many as the type's layout has; records neither move nor go while their family is there.
+            let record = unsafe { std::slice::from_raw_parts(self.record, words) };
+            use_it(family, record)
+        })
     }
 }
 

@@ -51,6 +51,30 @@ unsafe fn raise(state: *mut lua_State, message: &CStr) -> c_int {
     unsafe { ffi::luaL_error(state, c"%s".as_ptr(), message.as_ptr()) }
 }
 
+/// A copy of the beginning of some text, to be kept while Lua runs and what it was copied from may go.
+#[derive(Clone, Copy)]
+pub(super) struct Short {
+    bytes: [u8; Self::LONGEST],
+    length: usize,
+}
+
+impl Short {
+    const LONGEST: usize = 200;
+
+    pub(super) fn of(text: &[u8]) -> Short {
+        let mut short = Short {
+            bytes: [0; Self::LONGEST],
+            length: text.len().min(Self::LONGEST),
+        };
+        short.bytes[..short.length].copy_from_slice(&text[..short.length]);
+        short
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
+    }
+}
+
 /// Pushes a string.
 ///
 /// # Safety

@@ -1,29 +1,24 @@
 //! Walking a family's metrics: `iter_metrics()` and `clear()`.
 
 use super::block::FamilyBlock;
-use super::call::{pure, push_bytes, run};
-use super::{label, number, update, view};
+use super::call::{push_bytes, run};
+use super::{label, number, update};
 use crate::model::labels;
 use crate::store::Location;
 use mlua::ffi::{self, lua_State};
 use std::ffi::{c_int, CStr};
-
-const BAD_FAMILY: &CStr = c"metre: a metric family expected";
 
 /// `clear(family)`: resets every metric, forgets none.
 pub(super) unsafe extern "C-unwind" fn clear(state: *mut lua_State) -> c_int {
     // SAFETY: the family is on the stack; resetting runs no Lua code.
     unsafe {
         run(state, || {
-            let block = FamilyBlock::at(state, 1).ok_or(BAD_FAMILY)?;
-            let Some(content) = (*block).state() else {
-                return Ok(0);
-            };
-            pure(|| {
-                let mut at = content.writer.next(None);
+            FamilyBlock::at(state, 1)?.with(|family| {
+                let writer = family.writer.borrow();
+                let mut at = writer.next(None);
                 while let Some(location) = at {
-                    update::reset(content.writer.record(location), content);
-                    at = content.writer.next(Some(location));
+                    update::reset(family, writer.record(location));
+                    at = writer.next(Some(location));
                 }
             })?;
             Ok(0)
@@ -38,7 +33,7 @@ pub(super) unsafe extern "C-unwind" fn iter_metrics(state: *mut lua_State) -> c_
     unsafe {
         run(state, || {
             ffi::lua_settop(state, 1);
-            FamilyBlock::at(state, 1).ok_or(BAD_FAMILY)?;
+            FamilyBlock::at(state, 1)?;
             number::push_integer(state, -1);
             ffi::lua_pushcclosure(state, next, 2);
             Ok(1)
@@ -52,34 +47,36 @@ unsafe extern "C-unwind" fn next(state: *mut lua_State) -> c_int {
         run(state, || {
             let family = ffi::lua_upvalueindex(1);
             let place = ffi::lua_upvalueindex(2);
-            let block = FamilyBlock::at(state, family).ok_or(BAD_FAMILY)?;
+            let block = FamilyBlock::at(state, family)?;
             let last = ffi::lua_tonumberx(state, place, std::ptr::null_mut());
             let last = (last >= 0.0).then(|| Location::from_number(last as u32));
-            let next = pure(|| {
-                let content = (*block).state()?;
-                content.writer.next(last)
-            })?;
-            let Some(location) = next else {
+            let next = block.with(|family| family.writer.borrow().next(last))?;
+            let Some(location) = next.flatten() else {
                 ffi::lua_pushnil(state);
                 return Ok(1);
             };
             ffi::lua_pushnumber(state, f64::from(location.to_number()));
             ffi::lua_replace(state, place);
             push_labels(state, block, location)?;
-            let kind = label::push_at(state, family, location)?;
-            view::wrap(state, kind)?;
+            label::push_view(state, family, location)?;
             Ok(2)
         })
     }
 }
 
 /// Pushes the label values as a list, with its length in `n` as Prosody's own; without labels an empty table.
-unsafe fn push_labels(state: *mut lua_State, block: *mut FamilyBlock, location: Location) -> Result<(), &'static CStr> {
+unsafe fn push_labels(state: *mut lua_State, block: &FamilyBlock, location: Location) -> Result<(), &'static CStr> {
+    const CLOSING: &CStr = c"metre: the Lua state is closing";
     // SAFETY: the bytes are copied into a userdata, where they stay put while strings are made of them.
     unsafe {
-        let content = (*block).state().ok_or(BAD_FAMILY)?;
-        let names = content.family().label_names.len();
-        let length = pure(|| content.writer.label_bytes(location))?;
+        let (names, length) = block
+            .with(|family| {
+                (
+                    family.family.label_names.len(),
+                    family.writer.borrow().label_bytes(location),
+                )
+            })?
+            .ok_or(CLOSING)?;
         ffi::lua_createtable(state, names as c_int, c_int::from(names > 0));
         if names == 0 {
             return Ok(());
@@ -88,7 +85,9 @@ unsafe fn push_labels(state: *mut lua_State, block: *mut FamilyBlock, location: 
         let memory = ffi::lua_newuserdata(state, length).cast::<u8>();
         memory.write_bytes(0, length);
         let encoded = std::slice::from_raw_parts_mut(memory, length);
-        pure(|| content.writer.copy_labels(location, encoded))?;
+        block
+            .with(|family| family.writer.borrow().copy_labels(location, encoded))?
+            .ok_or(CLOSING)?;
         for (number, value) in (1..).zip(labels::values(encoded)) {
             push_bytes(state, value);
             ffi::lua_rawseti(state, table, number);

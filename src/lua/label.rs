@@ -1,6 +1,6 @@
 //! From label values to metrics: `with_labels`, `with_partial_label`, `data:get`.
 
-use super::block::{key, FamilyBlock, Handle};
+use super::block::{key, FamilyBlock, FamilyState, Handle};
 use super::call::{bytes_at, pure, push_bytes, run, Outcome};
 use super::notice::{self, About};
 use super::{number, view};
@@ -21,8 +21,6 @@ const FAMILY: c_int = 1;
 const PREFIX: c_int = 2;
 const HANDLES_UPVALUE: c_int = 3;
 
-const BAD_FAMILY: &CStr = c"metre: a metric family expected";
-
 /// `with_labels_of(family, prefix or nil)`: the family's `with_labels`.
 pub(super) unsafe extern "C-unwind" fn with_labels_of(state: *mut lua_State) -> c_int {
     // SAFETY: a raw function's state.
@@ -39,7 +37,7 @@ unsafe fn closure_over(state: *mut lua_State, function: ffi::lua_CFunction) -> O
     // SAFETY: three values are pushed as upvalues; the family's type is checked, which the function relies on.
     unsafe {
         ffi::lua_settop(state, 2);
-        FamilyBlock::at(state, 1).ok_or(BAD_FAMILY)?;
+        FamilyBlock::at(state, 1)?;
         ffi::lua_rawgetp(state, ffi::LUA_REGISTRYINDEX, key(&HANDLES));
         ffi::lua_pushcclosure(state, function, 3);
         Ok(1)
@@ -51,17 +49,21 @@ unsafe extern "C-unwind" fn with_labels(state: *mut lua_State) -> c_int {
     // SAFETY: the upvalues are those of `closure_over`.
     unsafe {
         run(state, || {
-            let found = find(state, true)?;
-            match found {
-                Some((record, kind)) => push_handle(
-                    state,
-                    ffi::lua_upvalueindex(HANDLES_UPVALUE),
-                    ffi::lua_upvalueindex(FAMILY),
-                    record,
-                    kind,
-                )?,
-                None => return Err(c"metre: no room for another series in this family"),
+            let found = find(state, |family, labels| {
+                let (location, repaired) = family.writer.borrow_mut().find_or_create(labels)?;
+                Some((place(family, location), repaired))
+            })?;
+            let (place, repaired) = found.ok_or(c"metre: no room for another series in this family")?;
+            if repaired {
+                let family = FamilyBlock::at(state, ffi::lua_upvalueindex(FAMILY))?;
+                notice::send(state, family, About::Label, "a label value", None, "is not valid UTF-8");
             }
+            push_handle(
+                state,
+                ffi::lua_upvalueindex(HANDLES_UPVALUE),
+                ffi::lua_upvalueindex(FAMILY),
+                place,
+            )?;
             Ok(1)
         })
     }
@@ -72,7 +74,11 @@ unsafe extern "C-unwind" fn get(state: *mut lua_State) -> c_int {
     // SAFETY: the upvalues are those of `closure_over`.
     unsafe {
         run(state, || {
-            let Ok(Some((record, kind))) = find(state, false) else {
+            let found = find(state, |family, labels| {
+                let location = family.writer.borrow().find(labels)?;
+                Some(place(family, location))
+            });
+            let Ok(Some(place)) = found else {
                 ffi::lua_pushnil(state);
                 return Ok(1);
             };
@@ -80,28 +86,46 @@ unsafe extern "C-unwind" fn get(state: *mut lua_State) -> c_int {
                 state,
                 ffi::lua_upvalueindex(HANDLES_UPVALUE),
                 ffi::lua_upvalueindex(FAMILY),
-                record,
-                kind,
+                place,
             )?;
-            view::wrap(state, kind)?;
+            view::wrap(state, place.kind)?;
             Ok(1)
         })
     }
 }
 
-/// The record that the arguments after the first name, and its type.
+/// Where a series is, for handles.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    record: *const AtomicU64,
+    kind: Kind,
+}
+
+fn place(family: &FamilyState, location: Location) -> Place {
+    Place {
+        record: family.writer.borrow().record(location).as_ptr(),
+        kind: family.family.kind,
+    }
+}
+
+/// Runs `look_up` with the label set that the arguments after the first are. `None` if that gave it, or at the end of
+/// the state.
 #[inline(always)]
-unsafe fn find(state: *mut lua_State, create: bool) -> Result<Option<(*const AtomicU64, Kind)>, &'static CStr> {
-    // SAFETY: the upvalues are those of `closure_over`. In `pure` nothing is called that can raise: `bytes_at` doesn't.
+unsafe fn find<T: 'static>(
+    state: *mut lua_State,
+    look_up: impl FnOnce(&FamilyState, &[u8]) -> Option<T>,
+) -> Result<Option<T>, &'static CStr> {
+    // SAFETY: the upvalues are those of `closure_over`. `with` calls nothing that can raise: `bytes_at` doesn't.
     unsafe {
-        let block = FamilyBlock::at(state, ffi::lua_upvalueindex(FAMILY)).ok_or(BAD_FAMILY)?;
+        let block = FamilyBlock::at(state, ffi::lua_upvalueindex(FAMILY))?;
         let prefix = bytes_at(state, ffi::lua_upvalueindex(PREFIX)).unwrap_or_default();
         let top = ffi::lua_gettop(state);
-        let missing = pure(|| {
-            let wanted = (*block).state()?.family().label_names.len();
-            Some(wanted.wrapping_sub(labels::values(prefix).count()))
-        })?
-        .ok_or(c"metre: the Lua state is closing")?;
+        let missing = block
+            .with(|family| {
+                let keys = family.family.label_names.len();
+                keys.wrapping_sub(labels::values(prefix).count())
+            })?
+            .ok_or(c"metre: the Lua state is closing")?;
         if usize::try_from(top - 1).unwrap_or(0) != missing {
             return Err(c"number of labels passed to with_labels does not match number of label keys");
         }
@@ -110,70 +134,55 @@ unsafe fn find(state: *mut lua_State, create: bool) -> Result<Option<(*const Ato
                 make_text(state, index, block);
             }
         }
-        pure(|| {
+        let found = block.with(|family| {
             let mut set = LabelSet::new();
             set.push_encoded(prefix);
             for index in 2..=top {
                 set.push(bytes_at(state, index).unwrap_or_default());
             }
-            // No Lua code runs here, so this is the only reference.
-            let content = (*block).state_mut()?;
-            let location = match create {
-                true => content.writer.find_or_create(set.as_bytes()),
-                false => content.writer.find(set.as_bytes()),
-            };
-            Some((content.writer.record(location?).as_ptr(), content.family().kind))
-        })
+            look_up(family, set.as_bytes())
+        })?;
+        Ok(found.flatten())
     }
 }
 
-/// Pushes the handle for a record.
+/// Pushes the handle for a series.
 ///
 /// # Safety
-/// At `handles` there is the table of handles and at `family` the block of the family that the record is one of.
+/// At `handles` there is the table of handles and at `family` the block of the family that the series is one of.
 #[inline(always)]
-pub(super) unsafe fn push_handle(
-    state: *mut lua_State,
-    handles: c_int,
-    family: c_int,
-    record: *const AtomicU64,
-    kind: Kind,
-) -> Result<(), &'static CStr> {
+unsafe fn push_handle(state: *mut lua_State, handles: c_int, family: c_int, place: Place) -> Result<(), &'static CStr> {
     // SAFETY: the stack has room for the three values; a handle gets its family's metatable, which keeps the block.
     unsafe {
-        let block = FamilyBlock::at(state, family).ok_or(BAD_FAMILY)?;
-        ffi::lua_rawgetp(state, handles, record.cast());
-        if Handle::at(state, -1, kind).is_some_and(|handle| handle.is_of(block)) {
+        let block = FamilyBlock::at(state, family)?;
+        ffi::lua_rawgetp(state, handles, place.record.cast());
+        if Handle::at(state, -1, place.kind).is_some_and(|handle| handle.is_of(block)) {
             return Ok(());
         }
         ffi::lua_pop(state, 1);
-        Handle::push(state, record, kind, block);
+        Handle::push(state, place.record, place.kind, block);
         ffi::lua_getuservalue(state, family);
         ffi::lua_setmetatable(state, -2);
         ffi::lua_pushvalue(state, -1);
-        ffi::lua_rawsetp(state, handles, record.cast());
+        ffi::lua_rawsetp(state, handles, place.record.cast());
         Ok(())
     }
 }
 
-/// Pushes the handle for the series at `location`, with its table of handles from the registry.
+/// Pushes a view of the series at `location`.
 ///
 /// # Safety
 /// At `family`, an absolute index or an upvalue, there is a family's block, and the location is one of its.
-pub(super) unsafe fn push_at(state: *mut lua_State, family: c_int, location: Location) -> Result<Kind, &'static CStr> {
+pub(super) unsafe fn push_view(state: *mut lua_State, family: c_int, location: Location) -> Result<(), &'static CStr> {
     // SAFETY: by the contract above.
     unsafe {
-        let block = FamilyBlock::at(state, family).ok_or(BAD_FAMILY)?;
-        let (record, kind) = pure(|| {
-            let content = (*block).state()?;
-            Some((content.writer.record(location).as_ptr(), content.family().kind))
-        })?
-        .ok_or(BAD_FAMILY)?;
+        let place = FamilyBlock::at(state, family)?.with(|family| place(family, location))?;
+        let place = place.ok_or(c"metre: the Lua state is closing")?;
         ffi::lua_rawgetp(state, ffi::LUA_REGISTRYINDEX, key(&HANDLES));
         let handles = ffi::lua_gettop(state);
-        push_handle(state, handles, family, record, kind)?;
+        push_handle(state, handles, family, place)?;
         ffi::lua_remove(state, handles);
-        Ok(kind)
+        view::wrap(state, place.kind)
     }
 }
 
@@ -183,7 +192,7 @@ pub(super) unsafe extern "C-unwind" fn prefix(state: *mut lua_State) -> c_int {
     unsafe {
         run(state, || {
             ffi::lua_settop(state, 3);
-            let block = FamilyBlock::at(state, 1).ok_or(BAD_FAMILY)?;
+            let block = FamilyBlock::at(state, 1)?;
             if ffi::lua_type(state, 3) != ffi::LUA_TSTRING {
                 make_text(state, 3, block);
             }
@@ -205,14 +214,19 @@ pub(super) unsafe extern "C-unwind" fn prefix(state: *mut lua_State) -> c_int {
 /// without a point, so that 1 and 1.0 are one label value as they are one key of a Lua table; nil becomes the empty
 /// value; anything else what `tostring` makes of it, or the name of its type if that fails or would be an address.
 #[cold]
-unsafe fn make_text(state: *mut lua_State, index: c_int, block: *mut FamilyBlock) {
+unsafe fn make_text(state: *mut lua_State, index: c_int, block: &FamilyBlock) {
     // SAFETY: values are pushed within LUA_MINSTACK and end in the slot they replace. `tostring` runs protected.
     unsafe {
         let type_ = ffi::lua_type(state, index);
         if type_ != ffi::LUA_TNUMBER {
-            if let Some(content) = (*block).state() {
-                notice::send(state, content, About::Label, "label value", index, "is not a string");
-            }
+            notice::send(
+                state,
+                block,
+                About::Label,
+                "label value",
+                Some(index),
+                "is not a string",
+            );
         }
         if ffi::lua_checkstack(state, 4) == 0 {
             return;
@@ -239,19 +253,18 @@ unsafe fn make_text(state: *mut lua_State, index: c_int, block: *mut FamilyBlock
 }
 
 unsafe fn push_number_text(state: *mut lua_State, index: c_int) {
-    const WHOLE: f64 = 9_007_199_254_740_992.0;
-    // SAFETY: the number is pushed and converted in its own slot.
+    const TWO_63: f64 = 9_223_372_036_854_775_808.0;
+    // SAFETY: text is pushed from buffers of this function, which have no destructors.
     unsafe {
         match number::number_at(state, index) {
+            Some(Number::Int(n)) => push_bytes(state, itoa::Buffer::new().format(n).as_bytes()),
+            Some(Number::Float(x)) if x.trunc() == x && x.abs() < TWO_63 => {
+                push_bytes(state, itoa::Buffer::new().format(x as i64).as_bytes());
+            }
+            Some(Number::Float(x)) if x.is_finite() => push_bytes(state, ryu::Buffer::new().format(x).as_bytes()),
             Some(Number::Float(x)) if x.is_nan() => push_bytes(state, b"nan"),
-            Some(Number::Float(x)) if x.trunc() == x && x.abs() < WHOLE => {
-                let mut buffer = itoa::Buffer::new();
-                push_bytes(state, buffer.format(x as i64).as_bytes());
-            }
-            _ => {
-                ffi::lua_pushvalue(state, index);
-                ffi::lua_tolstring(state, -1, std::ptr::null_mut());
-            }
+            Some(Number::Float(x)) if x > 0.0 => push_bytes(state, b"inf"),
+            _ => push_bytes(state, b"-inf"),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Telling operators, once, that something was repaired or not taken.
 
-use super::block::{key, FamilyState};
-use super::call;
+use super::block::{key, FamilyBlock};
+use super::call::{self, Short};
 use mlua::ffi::{self, lua_State};
 use std::ffi::c_int;
 
@@ -12,11 +12,15 @@ static CALLBACK: u8 = 0;
 pub(super) enum About {
     /// A value that an update brought.
     Value,
-    /// A label value that is not a string.
+    /// A label value that is not a string, or not UTF-8.
     Label,
+    /// The first sample below zero.
+    Negative,
+    /// A value that was assigned to a field.
+    Field,
 }
 
-/// `on_notice(f)`: from now on `f(family_name, text)` is called for each notice.
+/// `on_notice(f)`: from now on `f(family_name, what, value or nil, why)` is called for each notice.
 pub(super) unsafe extern "C-unwind" fn on_notice(state: *mut lua_State) -> c_int {
     // SAFETY: one value is on the stack and is taken off.
     unsafe {
@@ -29,35 +33,40 @@ pub(super) unsafe extern "C-unwind" fn on_notice(state: *mut lua_State) -> c_int
 }
 
 /// Calls the callback, unless this family has had a notice about the same. The text says what became of the value
-/// at `index`: `what`, a short form of the value, `why`. Errors in the callback go nowhere.
+/// at `index`: `what`, a short form of the value if it can be shown, `why`. Errors in the callback go nowhere.
 ///
 /// # Safety
-/// `index` is an absolute index or none. `family` is not used afterwards: the callback is Lua code.
+/// `index` is an absolute index, of a value or none.
 #[cold]
 pub(super) unsafe fn send(
     state: *mut lua_State,
-    family: &FamilyState,
+    family: &FamilyBlock,
     about: About,
-    what: &str,
-    index: c_int,
-    why: &str,
+    what: &'static str,
+    index: Option<c_int>,
+    why: &'static str,
 ) {
-    let bit = 1 << about as u32;
-    if family.noticed.get() & bit != 0 {
+    let name = family.with(|family| {
+        let bit = 1 << about as u32;
+        let known = family.noticed.replace(family.noticed.get() | bit) & bit != 0;
+        (!known).then(|| Short::of(&family.family.raw_name))
+    });
+    let Ok(Some(Some(name))) = name else {
         return;
-    }
-    family.noticed.set(family.noticed.get() | bit);
-    // SAFETY: there are at least LUA_MINSTACK slots in a C function; what is pushed is popped. Strings are pushed
-    // from memory that outlives the push.
+    };
+    // SAFETY: what is pushed is popped.
     unsafe {
         if ffi::lua_checkstack(state, 8) == 0 {
             return;
         }
         let top = ffi::lua_gettop(state);
         ffi::lua_rawgetp(state, ffi::LUA_REGISTRYINDEX, key(&CALLBACK));
-        call::push_bytes(state, &family.family().raw_name);
+        call::push_bytes(state, name.as_bytes());
         call::push_bytes(state, what.as_bytes());
-        push_short(state, index);
+        match index {
+            Some(index) => push_short(state, index),
+            None => ffi::lua_pushnil(state),
+        }
         call::push_bytes(state, why.as_bytes());
         ffi::lua_pcall(state, 4, 0, 0);
         ffi::lua_settop(state, top);

@@ -4,7 +4,7 @@ use crate::model::Number;
 use mlua::ffi::{self, lua_State};
 use std::ffi::c_int;
 
-/// The number at `index`. Text that Lua's arithmetic would take for a number is one.
+/// The number at `index`. Text that Lua's arithmetic would take for a finite number is one.
 ///
 /// # Safety
 /// `index` is valid or none.
@@ -32,19 +32,21 @@ unsafe fn from_text(state: *mut lua_State, index: c_int) -> Option<Number> {
         }
         #[cfg(any(feature = "lua53", feature = "lua54"))]
         {
-            let text = ffi::lua_tolstring(state, index, std::ptr::null_mut());
-            if ffi::lua_stringtonumber(state, text) == 0 {
+            let mut length = 0;
+            let text = ffi::lua_tolstring(state, index, &mut length);
+            let read = ffi::lua_stringtonumber(state, text);
+            if read == 0 {
                 return None;
             }
             let number = number_at(state, -1);
             ffi::lua_pop(state, 1);
-            number
+            number.filter(|number| read == length + 1 && number.is_finite())
         }
         #[cfg(not(any(feature = "lua53", feature = "lua54")))]
         {
             let mut is_number = 0;
             let number = ffi::lua_tonumberx(state, index, &mut is_number);
-            (is_number != 0).then_some(Number::Float(number))
+            (is_number != 0 && number.is_finite()).then_some(Number::Float(number))
         }
     }
 }

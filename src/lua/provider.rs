@@ -4,9 +4,9 @@ use super::guard::guarded;
 use super::{config, register};
 use crate::config as configuration;
 use crate::encode::openmetrics;
-use crate::model::{name, Buckets, Kind, Number};
+use crate::model::{Kind, Number};
 use crate::runtime::Runtime;
-use crate::store::{FamilySpec, Store};
+use crate::store::{FamilySpec, Repair, Store};
 use mlua::prelude::*;
 use std::cell::RefCell;
 use std::panic::{catch_unwind, AssertUnwindSafe};
@@ -97,8 +97,8 @@ fn functions_of(lua: &Lua, provider: &Rc<Provider>) -> LuaResult<LuaTable> {
     Ok(table)
 }
 
-/// `register{kind=…, name=…, unit=…, help=…, label_keys={…}, buckets={…}}`: the family's userdata, and its name on the page
-/// if another family already uses the one it would have. All fields are strings but the lists.
+/// `register{kind=…, name=…, unit=…, help=…, label_keys={…}, buckets={…}}`: the family's userdata, and a list of
+/// what had to be repaired. All fields are strings but the lists.
 fn register_family(lua: &Lua, store: &Store, spec: &LuaTable) -> LuaResult<LuaMultiValue> {
     let bytes = |key: &str| -> LuaResult<Vec<u8>> { Ok(spec.raw_get::<LuaString>(key)?.as_bytes().to_vec()) };
     let kind = spec.raw_get::<String>("kind")?;
@@ -108,34 +108,30 @@ fn register_family(lua: &Lua, store: &Store, spec: &LuaTable) -> LuaResult<LuaMu
     for key in spec.raw_get::<LuaTable>("label_keys")?.sequence_values::<LuaString>() {
         label_keys.push(key?.as_bytes().to_vec());
     }
-    let mut buckets = Buckets::default();
+    let mut thresholds = Vec::new();
     if kind == Kind::Histogram {
-        let mut thresholds = Vec::new();
         for threshold in spec.raw_get::<LuaTable>("buckets")?.sequence_values::<LuaValue>() {
-            match threshold? {
-                LuaValue::Integer(n) => thresholds.push(Number::Int(n)),
-                LuaValue::Number(x) => thresholds.push(Number::Float(x)),
-                _ => {}
-            }
+            thresholds.push(match threshold? {
+                LuaValue::Integer(n) => Number::Int(n),
+                LuaValue::Number(x) => Number::Float(x),
+                _ => Number::Float(f64::NAN),
+            });
         }
-        buckets = Buckets::new(thresholds);
     }
-    let mut writer = store.register(FamilySpec {
+    let (mut writer, repairs) = store.register(FamilySpec {
         kind,
         name: bytes("name")?,
         unit: bytes("unit")?,
-        help: String::from_utf8_lossy(&bytes("help")?).into_owned(),
+        help: bytes("help")?,
         label_keys,
-        buckets,
+        thresholds,
     });
     if writer.family().label_names.is_empty() {
         // Prosody's own families without labels have their metric from the start.
         writer.find_or_create(&[]);
     }
-    let family = writer.family();
-    let renamed = (family.name != name::family(&family.raw_name)).then(|| family.name.clone());
-    let family = register::new_family(lua, writer)?;
-    (family, renamed).into_lua_multi(lua)
+    let repairs: Vec<String> = repairs.iter().map(Repair::to_string).collect();
+    (register::new_family(lua, writer)?, repairs).into_lua_multi(lua)
 }
 
 /// A Lua function that never raises: an error or a panic comes back as `nil` and a message. (mlua itself raises if `A`

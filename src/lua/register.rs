@@ -7,7 +7,6 @@ use crate::model::Kind;
 use crate::store::FamilyWriter;
 use mlua::ffi::{self, lua_State};
 use mlua::prelude::*;
-use std::cell::Cell;
 use std::ffi::{c_int, CStr};
 
 /// The registry's tables of methods for handles and views, by type.
@@ -67,8 +66,11 @@ unsafe fn make_family_metatable(state: *mut lua_State) {
     }
 }
 
-/// Hides the metatable at `table` from `getmetatable`.
-unsafe fn protect(state: *mut lua_State, table: c_int) {
+/// Hides the metatable at `table`, an absolute index, from `getmetatable`.
+///
+/// # Safety
+/// There is a table at `table`, and room on the stack.
+pub(super) unsafe fn protect(state: *mut lua_State, table: c_int) {
     // SAFETY: one value is pushed and taken off.
     unsafe {
         ffi::lua_pushstring(state, c"metre".as_ptr());
@@ -104,10 +106,7 @@ pub(super) unsafe fn push_methods(state: *mut lua_State, kind: Kind) {
 /// The userdata of a new family. Its uservalue is the metatable for handles, which refers back to it.
 pub(super) fn new_family(lua: &Lua, writer: FamilyWriter) -> LuaResult<LuaAnyUserData> {
     let kind = writer.family().kind;
-    let mut content = Some(FamilyState {
-        writer,
-        noticed: Cell::new(0),
-    });
+    let mut content = Some(FamilyState::new(writer));
     // SAFETY: `exec_raw` runs this protected; what it captures by reference is dropped by this function in any case.
     // The block gets its content last, when nothing can raise any more.
     unsafe {
@@ -137,12 +136,13 @@ unsafe extern "C-unwind" fn metric(state: *mut lua_State) -> c_int {
     // SAFETY: the family is on the stack, and the place is the first one.
     unsafe {
         super::call::run(state, || {
-            const BAD_FAMILY: &CStr = c"metre: a metric family expected";
             ffi::lua_settop(state, 1);
-            let block = FamilyBlock::at(state, 1).ok_or(BAD_FAMILY)?;
-            let first = super::call::pure(|| (*block).state().and_then(|content| content.writer.next(None)))?;
-            let kind = label::push_at(state, 1, first.ok_or(BAD_FAMILY)?)?;
-            view::wrap(state, kind)?;
+            let first = FamilyBlock::at(state, 1)?.with(|family| family.writer.borrow().next(None))?;
+            label::push_view(
+                state,
+                1,
+                first.flatten().ok_or(c"metre: a family without labels expected")?,
+            )?;
             Ok(1)
         })
     }

@@ -1,7 +1,7 @@
 //! `metric:iter_samples()`: what a metric would put on a page, in that order.
 
 use super::block::Handle;
-use super::call::{pure, push_bytes, run};
+use super::call::{push_bytes, run, Short};
 use super::{number, view};
 use crate::model::{Kind, Number};
 use crate::store::{cell, Family};
@@ -52,10 +52,9 @@ unsafe extern "C-unwind" fn next<const KIND: usize>(state: *mut lua_State) -> c_
             let step = ffi::lua_tointegerx(state, counter, std::ptr::null_mut()) as usize;
             number::push_integer(state, step as i64 + 1);
             ffi::lua_replace(state, counter);
-            let sample = pure(|| {
-                let family = handle.state()?.family();
-                sample(family, handle.whole(family), step)
-            })?;
+            let sample = handle
+                .with(|family, record| sample(&family.family, record, step))?
+                .flatten();
             let Some(sample) = sample else {
                 ffi::lua_pushnil(state);
                 return Ok(1);
@@ -76,14 +75,14 @@ unsafe extern "C-unwind" fn next<const KIND: usize>(state: *mut lua_State) -> c_
 }
 
 /// One sample of a metric.
-struct Sample<'a> {
+struct Sample {
     suffix: &'static str,
-    le: Option<&'a str>,
+    le: Option<Short>,
     value: Number,
 }
 
 /// The sample with this number, counted from 0, if there are as many.
-fn sample<'a>(family: &'a Family, record: &[AtomicU64], step: usize) -> Option<Sample<'a>> {
+fn sample(family: &Family, record: &[AtomicU64], step: usize) -> Option<Sample> {
     let created = || Number::Float(cell::created(record));
     let count = |buckets| Number::Int(cell::samples::count(record, buckets) as i64);
     let buckets = family.buckets.as_slice();
@@ -94,7 +93,7 @@ fn sample<'a>(family: &'a Family, record: &[AtomicU64], step: usize) -> Option<S
         (Kind::Counter, 1) => ("_created", created()),
         (Kind::Gauge | Kind::Counter, _) => return None,
         (Kind::Histogram | Kind::Summary, step) if step < buckets.len() => {
-            le = Some(buckets[step].le.as_str());
+            le = Some(Short::of(buckets[step].le.as_bytes()));
             ("_bucket", count(step + 1))
         }
         (Kind::Histogram | Kind::Summary, step) => match step - buckets.len() {

@@ -1,12 +1,12 @@
 //! `set`, `add`, `sample` and `reset`: the calls that must cost nothing.
 
 use super::block::{FamilyState, Handle};
-use super::call::{pure, run, Outcome};
+use super::call::run;
 use super::notice::{self, About};
 use super::number::number_at;
 use super::view;
 use crate::model::{Kind, Number};
-use crate::store::{cell, Refused};
+use crate::store::{cell, Refused, Taken};
 use mlua::ffi::{self, lua_State};
 use std::ffi::{c_int, CStr};
 use std::sync::atomic::AtomicU64;
@@ -14,59 +14,30 @@ use std::sync::atomic::AtomicU64;
 /// The methods of a type and the functions behind them.
 pub(super) fn methods(kind: Kind) -> &'static [(&'static CStr, ffi::lua_CFunction)] {
     match kind {
-        Kind::Gauge => &[(c"set", gauge_set), (c"add", gauge_add), (c"reset", gauge_reset)],
-        Kind::Counter => &[(c"set", counter_set), (c"add", counter_add), (c"reset", counter_reset)],
-        Kind::Histogram => &[(c"sample", histogram_sample), (c"reset", samples_reset_histogram)],
-        Kind::Summary => &[(c"sample", summary_sample), (c"reset", samples_reset_summary)],
+        Kind::Gauge => &[(c"set", gauge_set), (c"add", gauge_add), (c"reset", reset_metric::<0>)],
+        Kind::Counter => &[
+            (c"set", counter_set),
+            (c"add", counter_add),
+            (c"reset", reset_metric::<1>),
+        ],
+        Kind::Histogram => &[(c"sample", histogram_sample), (c"reset", reset_metric::<2>)],
+        Kind::Summary => &[(c"sample", summary_sample), (c"reset", reset_metric::<3>)],
     }
 }
 
-/// Runs `update` on the metric that is the first argument, with its family.
+/// The metric that is the first argument: a handle, or the one behind a view.
+///
+/// # Safety
+/// The handle is used no longer than the first argument stays where it is.
 #[inline(always)]
-unsafe fn on_metric(state: *mut lua_State, kind: Kind, update: impl FnOnce(&Handle, &FamilyState) -> Outcome) -> c_int {
-    // SAFETY: the handle is the first argument and stays on the stack.
+unsafe fn metric<'a>(state: *mut lua_State, kind: Kind) -> Result<&'a Handle, &'static CStr> {
+    // SAFETY: by the contract above.
     unsafe {
-        run(state, || {
-            let handle = match Handle::at(state, 1, kind) {
-                Some(handle) => handle,
-                None => view::linked_handle(state, 1, kind).ok_or(wrong_self(kind))?,
-            };
-            match handle.state() {
-                Some(family) => update(handle, family),
-                None => Ok(0),
-            }
-        })
+        match Handle::at(state, 1, kind) {
+            Some(handle) => Ok(handle),
+            None => view::linked_handle(state, 1, kind).ok_or_else(|| wrong_self(kind)),
+        }
     }
-}
-
-/// Runs `update` with the number that is the second argument. What isn't taken is logged once.
-#[inline(always)]
-unsafe fn with_number(
-    state: *mut lua_State,
-    kind: Kind,
-    words: usize,
-    method: &str,
-    update: impl FnOnce(&[AtomicU64], Number, &FamilyState) -> Result<(), Refused>,
-) -> c_int {
-    // SAFETY: `words` is the record length of the type (see the callers), and the family is there.
-    unsafe {
-        on_metric(state, kind, |handle, family| {
-            let taken = match number_at(state, 2) {
-                Some(number) => pure(|| update(handle.record(words), number, family))?,
-                None => Err(Refused::NotANumber),
-            };
-            if let Err(why) = taken {
-                refuse(state, family, method, why);
-            }
-            Ok(0)
-        })
-    }
-}
-
-#[cold]
-unsafe fn refuse(state: *mut lua_State, family: &FamilyState, method: &str, why: Refused) {
-    // SAFETY: index 2 is an argument or none; the family isn't used afterwards.
-    unsafe { notice::send(state, family, About::Value, method, 2, why.reason()) }
 }
 
 #[cold]
@@ -79,6 +50,53 @@ fn wrong_self(kind: Kind) -> &'static CStr {
     }
 }
 
+/// Runs `update` with the number that is the second argument, on the first `words` words of the metric that is the
+/// first one. What isn't taken, or not like any other, is logged once.
+///
+/// # Safety
+/// The records of this type have as many words.
+#[inline(always)]
+unsafe fn with_number(
+    state: *mut lua_State,
+    kind: Kind,
+    words: usize,
+    method: &'static str,
+    update: impl FnOnce(&[AtomicU64], Number, &FamilyState) -> Result<Taken, Refused>,
+) -> c_int {
+    // SAFETY: by the contract above; the metric stays the first argument.
+    unsafe {
+        run(state, || {
+            let handle = metric(state, kind)?;
+            let taken = match number_at(state, 2) {
+                Some(number) => handle.with_words(words, |family, record| update(record, number, family))?,
+                None => Some(Err(Refused::NotANumber)),
+            };
+            if !matches!(taken, Some(Ok(Taken::Plainly))) {
+                tell(state, handle, method, taken);
+            }
+            Ok(0)
+        })
+    }
+}
+
+/// Logs what became of the second argument.
+///
+/// # Safety
+/// A raw function's state.
+#[cold]
+unsafe fn tell(state: *mut lua_State, handle: &Handle, method: &'static str, taken: Option<Result<Taken, Refused>>) {
+    let (about, why) = match taken {
+        Some(Err(why)) => (About::Value, why.reason()),
+        Some(Ok(Taken::FirstNegative)) => (
+            About::Negative,
+            "is negative, so the page no longer has its sum and count",
+        ),
+        Some(Ok(Taken::Plainly)) | None => return,
+    };
+    // SAFETY: index 2 is an argument or none.
+    unsafe { notice::send(state, handle.family(), about, method, Some(2), why) }
+}
+
 unsafe extern "C-unwind" fn gauge_set(state: *mut lua_State) -> c_int {
     // SAFETY: a gauge's record has `VALUE_WORDS` words.
     unsafe {
@@ -88,8 +106,8 @@ unsafe extern "C-unwind" fn gauge_set(state: *mut lua_State) -> c_int {
             cell::VALUE_WORDS,
             "set",
             |record, number, family| {
-                cell::gauge::set(record, number, &family.family().cork);
-                Ok(())
+                cell::gauge::set(record, number, &family.family.cork);
+                Ok(Taken::Plainly)
             },
         )
     }
@@ -104,8 +122,8 @@ unsafe extern "C-unwind" fn gauge_add(state: *mut lua_State) -> c_int {
             cell::VALUE_WORDS,
             "add",
             |record, number, family| {
-                cell::gauge::add(record, number, &family.family().cork);
-                Ok(())
+                cell::gauge::add(record, number, &family.family.cork);
+                Ok(Taken::Plainly)
             },
         )
     }
@@ -143,16 +161,18 @@ unsafe extern "C-unwind" fn summary_sample(state: *mut lua_State) -> c_int {
 }
 
 unsafe extern "C-unwind" fn histogram_sample(state: *mut lua_State) -> c_int {
-    // SAFETY: index 2 is an argument or none.
+    // SAFETY: the metric stays the first argument.
     unsafe {
-        on_metric(state, Kind::Histogram, |handle, state_of_family| {
-            let family = state_of_family.family();
+        run(state, || {
+            let handle = metric(state, Kind::Histogram)?;
             let taken = match number_at(state, 2) {
-                Some(number) => pure(|| cell::samples::histogram(handle.whole(family), number, &family.buckets))?,
-                None => Err(Refused::NotANumber),
+                Some(number) => {
+                    handle.with(|family, record| cell::samples::histogram(record, number, &family.family.buckets))?
+                }
+                None => Some(Err(Refused::NotANumber)),
             };
-            if let Err(why) = taken {
-                refuse(state, state_of_family, "sample", why);
+            if !matches!(taken, Some(Ok(Taken::Plainly))) {
+                tell(state, handle, "sample", taken);
             }
             Ok(0)
         })
@@ -160,8 +180,8 @@ unsafe extern "C-unwind" fn histogram_sample(state: *mut lua_State) -> c_int {
 }
 
 /// Puts the metric with this record back to where it began.
-pub(super) fn reset(record: &[AtomicU64], family: &FamilyState) {
-    let family = family.family();
+pub(super) fn reset(family: &FamilyState, record: &[AtomicU64]) {
+    let family = &family.family;
     match family.kind {
         Kind::Gauge => cell::gauge::set(record, Number::ZERO, &family.cork),
         Kind::Counter => cell::counter::reset(record),
@@ -169,32 +189,12 @@ pub(super) fn reset(record: &[AtomicU64], family: &FamilyState) {
     }
 }
 
-unsafe fn reset_metric(state: *mut lua_State, kind: Kind) -> c_int {
-    // SAFETY: a raw function's state.
+unsafe extern "C-unwind" fn reset_metric<const KIND: usize>(state: *mut lua_State) -> c_int {
+    // SAFETY: the metric stays the first argument.
     unsafe {
-        on_metric(state, kind, |handle, family| {
-            pure(|| reset(handle.whole(family.family()), family))?;
+        run(state, || {
+            metric(state, Kind::ALL[KIND])?.with(reset)?;
             Ok(0)
         })
     }
-}
-
-unsafe extern "C-unwind" fn gauge_reset(state: *mut lua_State) -> c_int {
-    // SAFETY: a raw function's state.
-    unsafe { reset_metric(state, Kind::Gauge) }
-}
-
-unsafe extern "C-unwind" fn counter_reset(state: *mut lua_State) -> c_int {
-    // SAFETY: a raw function's state.
-    unsafe { reset_metric(state, Kind::Counter) }
-}
-
-unsafe extern "C-unwind" fn samples_reset_histogram(state: *mut lua_State) -> c_int {
-    // SAFETY: a raw function's state.
-    unsafe { reset_metric(state, Kind::Histogram) }
-}
-
-unsafe extern "C-unwind" fn samples_reset_summary(state: *mut lua_State) -> c_int {
-    // SAFETY: a raw function's state.
-    unsafe { reset_metric(state, Kind::Summary) }
 }

@@ -5,14 +5,16 @@
 //! metamethod for `#`, `ipairs` and `pairs`; there a histogram's view has its buckets as real elements, each with its
 //! `count` from an `__index` of its own.
 
-use super::block::{key, Handle};
-use super::call::{bytes_at, pure, run, set_function};
+use super::block::{key, FamilyState, Handle};
+use super::call::{bytes_at, push_bytes, run, set_function, Short};
+use super::notice::{self, About};
 use super::number;
 use super::register;
-use crate::model::{Bucket, Kind, Number};
+use crate::model::{Kind, Number};
 use crate::store::cell;
 use mlua::ffi::{self, lua_State};
 use std::ffi::{c_int, CStr};
+use std::sync::atomic::AtomicU64;
 
 /// The hidden field.
 static LINK: u8 = 0;
@@ -31,11 +33,11 @@ const METAMETHODS: bool = cfg!(any(feature = "lua52", feature = "lua53", feature
 /// # Safety
 /// There is room on the stack.
 pub(super) unsafe fn make_metatable(state: *mut lua_State, kind: Kind) {
-    let (index, pairs): (ffi::lua_CFunction, ffi::lua_CFunction) = match kind {
-        Kind::Gauge => (index::<0>, pairs::<0>),
-        Kind::Counter => (index::<1>, pairs::<1>),
-        Kind::Histogram => (index::<2>, pairs::<2>),
-        Kind::Summary => (index::<3>, pairs::<3>),
+    let (index, new_index, pairs): (ffi::lua_CFunction, ffi::lua_CFunction, ffi::lua_CFunction) = match kind {
+        Kind::Gauge => (index::<0>, new_index::<0>, pairs::<0>),
+        Kind::Counter => (index::<1>, new_index::<1>, pairs::<1>),
+        Kind::Histogram => (index::<2>, new_index::<2>, pairs::<2>),
+        Kind::Summary => (index::<3>, new_index::<3>, pairs::<3>),
     };
     // SAFETY: everything that is pushed ends in the registry.
     unsafe {
@@ -43,7 +45,9 @@ pub(super) unsafe fn make_metatable(state: *mut lua_State, kind: Kind) {
         let table = ffi::lua_gettop(state);
         register::push_methods(state, kind);
         set_function(state, table, c"__index", index, 1);
+        set_function(state, table, c"__newindex", new_index, 0);
         set_function(state, table, c"__pairs", pairs, 0);
+        register::protect(state, table);
         if kind == Kind::Histogram {
             set_function(state, table, c"__ipairs", ipairs, 0);
             set_function(state, table, c"__len", len, 0);
@@ -107,7 +111,7 @@ unsafe extern "C-unwind" fn index<const KIND: usize>(state: *mut lua_State) -> c
             ffi::lua_settop(state, 2);
             let handle = linked_handle(state, 1, kind).ok_or(NO_VIEW)?;
             let shown = match bytes_at(state, 2) {
-                Some(name) => push_field(state, handle, kind, name)?,
+                Some(name) => push_field(state, handle, name)?,
                 None => push_element(state, handle, kind, 2)?,
             };
             if !shown {
@@ -115,6 +119,31 @@ unsafe extern "C-unwind" fn index<const KIND: usize>(state: *mut lua_State) -> c
                 ffi::lua_rawget(state, ffi::lua_upvalueindex(1));
             }
             Ok(1)
+        })
+    }
+}
+
+/// `view[key] = value`. A field stays what the store holds: an element of that name would hide it for ever. Anything else
+/// is the module's own.
+unsafe extern "C-unwind" fn new_index<const KIND: usize>(state: *mut lua_State) -> c_int {
+    let kind = Kind::ALL[KIND];
+    // SAFETY: the handle stays on the stack; only the view, a table, is changed.
+    unsafe {
+        run(state, || {
+            ffi::lua_settop(state, 3);
+            let handle = linked_handle(state, 1, kind).ok_or(NO_VIEW)?;
+            let is_field = match bytes_at(state, 2) {
+                Some(name) => push_field(state, handle, name)?,
+                None => push_element(state, handle, kind, 2)?,
+            };
+            if is_field {
+                let why = "can't be assigned to a field; use set() or sample()";
+                notice::send(state, handle.family(), About::Field, "value", Some(3), why);
+                return Ok(0);
+            }
+            ffi::lua_settop(state, 3);
+            ffi::lua_rawset(state, 1);
+            Ok(0)
         })
     }
 }
@@ -129,10 +158,9 @@ fn field_names(kind: Kind) -> &'static [&'static str] {
 }
 
 /// The field of this name, if there is one.
-fn field(handle: &Handle, kind: Kind, name: &[u8]) -> Option<Number> {
-    let family = handle.state()?.family();
-    let record = handle.whole(family);
-    match (kind, name) {
+fn field(family: &FamilyState, record: &[AtomicU64], name: &[u8]) -> Option<Number> {
+    let family = &family.family;
+    match (family.kind, name) {
         (Kind::Gauge, b"value") => Some(cell::gauge::value(record)),
         (Kind::Counter, b"value") => Some(cell::counter::value(record)),
         (Kind::Counter | Kind::Histogram | Kind::Summary, b"_created") => Some(Number::Float(cell::created(record))),
@@ -146,8 +174,8 @@ fn field(handle: &Handle, kind: Kind, name: &[u8]) -> Option<Number> {
 }
 
 /// Pushes the field of this name; false if there is none.
-unsafe fn push_field(state: *mut lua_State, handle: &Handle, kind: Kind, name: &[u8]) -> Result<bool, &'static CStr> {
-    let field = pure(|| field(handle, kind, name))?;
+unsafe fn push_field(state: *mut lua_State, handle: &Handle, name: &[u8]) -> Result<bool, &'static CStr> {
+    let field = handle.with(|family, record| field(family, record, name))?.flatten();
     if let Some(number) = field {
         // SAFETY: there is room on the stack.
         unsafe { number::push(state, number) };
@@ -176,27 +204,39 @@ unsafe fn push_element(
     }
 }
 
-/// The bucket with this number, counted from 1, and its cumulative count.
-fn bucket(handle: &Handle, number: usize) -> Option<(&Bucket, u64)> {
-    let family = handle.state()?.family();
-    let bucket = family.buckets.as_slice().get(number.checked_sub(1)?)?;
-    Some((bucket, cell::samples::count(handle.whole(family), number)))
+/// What is to know of a bucket.
+struct BucketFields {
+    threshold: Number,
+    le: Short,
+    count: u64,
+}
+
+/// The bucket with this number, counted from 1.
+fn bucket(handle: &Handle, number: usize) -> Result<Option<BucketFields>, &'static CStr> {
+    let bucket = handle.with(|family, record| {
+        let bucket = family.family.buckets.as_slice().get(number.checked_sub(1)?)?;
+        Some(BucketFields {
+            threshold: bucket.threshold,
+            le: Short::of(bucket.le.as_bytes()),
+            count: cell::samples::count(record, number),
+        })
+    })?;
+    Ok(bucket.flatten())
 }
 
 /// Pushes `{threshold=…, threshold_s=…, count=…}` of the bucket with this number, counted from 1; false if there is none.
 unsafe fn push_bucket(state: *mut lua_State, handle: &Handle, number: usize) -> Result<bool, &'static CStr> {
-    let Some((bucket, count)) = pure(|| bucket(handle, number))? else {
+    let Some(bucket) = bucket(handle, number)? else {
         return Ok(false);
     };
-    // SAFETY: the table is new, and there is room on the stack; strings are copied from the family, which is there
-    // as long as the handle on the stack.
+    // SAFETY: the table is new, and there is room on the stack.
     unsafe {
         ffi::lua_createtable(state, 0, 4);
         number::push(state, bucket.threshold);
         ffi::lua_setfield(state, -2, c"threshold".as_ptr());
-        super::call::push_bytes(state, bucket.le.as_bytes());
+        push_bytes(state, bucket.le.as_bytes());
         ffi::lua_setfield(state, -2, c"threshold_s".as_ptr());
-        number::push_count(state, count);
+        number::push_count(state, bucket.count);
         ffi::lua_setfield(state, -2, c"count".as_ptr());
     }
     Ok(true)
@@ -230,8 +270,8 @@ unsafe extern "C-unwind" fn bucket_index(state: *mut lua_State) -> c_int {
             }
             ffi::lua_rawgetp(state, 1, key(&NUMBER));
             let number = ffi::lua_tonumberx(state, -1, std::ptr::null_mut()) as usize;
-            match pure(|| bucket(handle, number))? {
-                Some((_, count)) => number::push_count(state, count),
+            match bucket(handle, number)? {
+                Some(bucket) => number::push_count(state, bucket.count),
                 None => ffi::lua_pushnil(state),
             }
             Ok(1)
@@ -263,8 +303,8 @@ unsafe fn push_plain(state: *mut lua_State, kind: Kind) -> Result<(), &'static C
         ffi::lua_createtable(state, 0, 4);
         let table = ffi::lua_gettop(state);
         for name in field_names(kind) {
-            super::call::push_bytes(state, name.as_bytes());
-            match push_field(state, handle, kind, name.as_bytes())? {
+            push_bytes(state, name.as_bytes());
+            match push_field(state, handle, name.as_bytes())? {
                 true => ffi::lua_rawset(state, table),
                 false => ffi::lua_pop(state, 1),
             }
@@ -348,8 +388,8 @@ unsafe extern "C-unwind" fn len(state: *mut lua_State) -> c_int {
     unsafe {
         run(state, || {
             let handle = linked_handle(state, 1, Kind::Histogram).ok_or(NO_VIEW)?;
-            let buckets = handle.state().map_or(0, |content| content.family().buckets.len());
-            number::push_count(state, buckets as u64);
+            let buckets = handle.with(|family, _| family.family.buckets.len())?;
+            number::push_count(state, buckets.unwrap_or(0) as u64);
             Ok(1)
         })
     }

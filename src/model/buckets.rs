@@ -45,6 +45,20 @@ impl Buckets {
         Buckets { list, bounds }
     }
 
+    /// Whether `thresholds`, with or without `+Inf` at the end, are the thresholds of these buckets as they are.
+    pub fn are_from(&self, thresholds: &[Number]) -> bool {
+        let infinite = |threshold: &Number| threshold.as_f64() == f64::INFINITY;
+        let given = thresholds
+            .strip_suffix(&[Number::Float(f64::INFINITY)])
+            .unwrap_or(thresholds);
+        given.len() + 1 == self.list.len()
+            && given
+                .iter()
+                .zip(&self.list)
+                .all(|(given, bucket)| *given == bucket.threshold)
+            && !given.iter().any(infinite)
+    }
+
     /// All buckets, ascending.
     pub fn as_slice(&self) -> &[Bucket] {
         &self.list

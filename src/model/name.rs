@@ -54,7 +54,8 @@ pub fn first_free(name: &str, free: impl Fn(&str) -> bool) -> String {
         .unwrap_or_default()
 }
 
-fn escape(raw: &[u8]) -> String {
+/// What Prosody makes of a name: legal, unless it is empty.
+pub fn escape(raw: &[u8]) -> String {
     let mut out = String::with_capacity(raw.len() + 1);
     raw.iter().for_each(|&byte| push(&mut out, byte));
     if out.starts_with(|first: char| first.is_ascii_digit()) {

@@ -49,6 +49,15 @@ pub const VALUE_WORDS: usize = BODY + 2;
 /// Words of a summary's record before the label set.
 pub const SUMMARY_WORDS: usize = BODY + 3;
 
+/// How a value was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Taken {
+    /// Like any other.
+    Plainly,
+    /// As the first sample below zero, after which the page shows neither sum nor count.
+    FirstNegative,
+}
+
 /// A value that an update brought and that was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
@@ -166,7 +175,7 @@ pub mod counter {
     /// # Errors
     /// NaN, infinite and negative steps are refused, as is one that would make the total infinite.
     #[inline(always)]
-    pub fn add(record: &[AtomicU64], step: Number) -> Result<(), Refused> {
+    pub fn add(record: &[AtomicU64], step: Number) -> Result<Taken, Refused> {
         check(step)?;
         let total = value(record).plus(step);
         if !total.is_finite() {
@@ -176,18 +185,20 @@ pub mod counter {
         record::step(&record[HEAD], flag(float, FLOAT), || {
             record[VALUE].store(bits, Relaxed);
         });
-        Ok(())
+        Ok(Taken::Plainly)
     }
 
     /// Sets the total. A lower one than before is a restart and moves the creation time.
     ///
     /// # Errors
     /// NaN, infinities and negative totals are refused.
-    pub fn set(record: &[AtomicU64], to: Number) -> Result<(), Refused> {
+    pub fn set(record: &[AtomicU64], to: Number) -> Result<Taken, Refused> {
         check(to)?;
         let lower = to.compare(value(record)) == Some(std::cmp::Ordering::Less);
+        // Zero without a sign: a total has none.
+        let to = if to.as_f64() == 0.0 { to.plus(Number::ZERO) } else { to };
         write(record, to, lower);
-        Ok(())
+        Ok(Taken::Plainly)
     }
 
     /// Starts again from zero.
@@ -224,16 +235,19 @@ pub mod samples {
 
     /// Counts `sample` in the word at `slot` and adds it to the sum.
     #[inline(always)]
-    fn take(record: &[AtomicU64], sample: Number, slot: usize) -> Result<(), Refused> {
+    fn take(record: &[AtomicU64], sample: Number, slot: usize) -> Taken {
         let (bits, float) = value(record).plus(sample).to_bits();
-        let kept = record::flags(&record[HEAD]) & NEGATIVE;
-        let flags = kept | flag(float, FLOAT) | flag(sample.is_negative(), NEGATIVE);
+        let before = record::flags(&record[HEAD]) & NEGATIVE;
+        let flags = before | flag(float, FLOAT) | flag(sample.is_negative(), NEGATIVE);
         record::step(&record[HEAD], flags, || {
             record[SUM].store(bits, Relaxed);
             let count = record[slot].load(Relaxed).wrapping_add(1);
             record[slot].store(count, Relaxed);
         });
-        Ok(())
+        match flags & NEGATIVE != before {
+            true => Taken::FirstNegative,
+            false => Taken::Plainly,
+        }
     }
 
     /// Takes a sample into a summary.
@@ -241,11 +255,11 @@ pub mod samples {
     /// # Errors
     /// NaN is refused.
     #[inline(always)]
-    pub fn summary(record: &[AtomicU64], sample: Number) -> Result<(), Refused> {
+    pub fn summary(record: &[AtomicU64], sample: Number) -> Result<Taken, Refused> {
         if sample.is_nan() {
             return Err(Refused::Nan);
         }
-        take(record, sample, COUNTS)
+        Ok(take(record, sample, COUNTS))
     }
 
     /// Takes a sample into a histogram.
@@ -253,11 +267,11 @@ pub mod samples {
     /// # Errors
     /// NaN is refused.
     #[inline(always)]
-    pub fn histogram(record: &[AtomicU64], sample: Number, buckets: &Buckets) -> Result<(), Refused> {
+    pub fn histogram(record: &[AtomicU64], sample: Number, buckets: &Buckets) -> Result<Taken, Refused> {
         if sample.is_nan() {
             return Err(Refused::Nan);
         }
-        take(record, sample, COUNTS + buckets.position(sample))
+        Ok(take(record, sample, COUNTS + buckets.position(sample)))
     }
 
     /// Starts a histogram or summary with `counters` count words again from nothing.

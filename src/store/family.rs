@@ -5,28 +5,23 @@ use super::cork::Cork;
 use super::index::{Index, Location};
 use super::{cell, record};
 use crate::model::{labels, Buckets, Kind};
+use std::ops::Deref;
 use std::sync::atomic::{fence, AtomicU64, Ordering::*};
 use std::sync::Arc;
 
-/// What a family is registered with.
-#[derive(Clone, Debug)]
-pub struct FamilySpec {
-    /// The family's type.
-    pub kind: Kind,
-    /// Its name as the module gave it, unit included.
-    pub name: Vec<u8>,
-    /// Its unit as the module gave it; empty for none.
-    pub unit: Vec<u8>,
-    /// The help text; empty for none.
-    pub help: String,
-    /// The label keys as the module gave them.
-    pub label_keys: Vec<Vec<u8>>,
-    /// A histogram's buckets; empty for the other types.
-    pub buckets: Buckets,
-}
-
 /// A family as readers see it, on any thread.
 pub struct Family {
+    fields: FamilyFields,
+    /// Corking, for gauges.
+    pub cork: Cork,
+    first: Arc<Chunk>,
+    /// Odd while gauges written under the cork are being shown.
+    showing: AtomicU64,
+}
+
+/// What is known of a family, as it stands on a page.
+#[derive(Clone, Debug)]
+pub struct FamilyFields {
     /// Its type.
     pub kind: Kind,
     /// Its name on the page, unlike every other family's.
@@ -41,45 +36,30 @@ pub struct Family {
     pub label_names: Vec<String>,
     /// A histogram's buckets; empty for the other types.
     pub buckets: Buckets,
-    /// Corking, for gauges.
-    pub cork: Cork,
-    first: Arc<Chunk>,
-    /// Odd while gauges written under the cork are being shown.
-    showing: AtomicU64,
+}
+
+impl Deref for Family {
+    type Target = FamilyFields;
+
+    fn deref(&self) -> &FamilyFields {
+        &self.fields
+    }
 }
 
 impl Family {
-    /// Makes the family that readers see, and returns the writer's side of it.
-    pub(crate) fn create(
-        spec: FamilySpec,
-        name: String,
-        unit: Option<String>,
-        label_names: Vec<String>,
-        cork: Cork,
-    ) -> FamilyWriter {
-        let body = cell::body_words(spec.kind, &spec.buckets);
+    /// A family without series, for [`FamilyWriter::new`].
+    pub(super) fn new(fields: FamilyFields, cork: Cork) -> Family {
+        let body = cell::body_words(fields.kind, &fields.buckets);
         // Without labels there is just one series; with labels there may be a few or a million.
-        let words = match label_names.len() {
+        let words = match fields.label_names.len() {
             0 => record::words_needed(body, 0),
             keys => (2 * record::words_needed(body, 16 * keys)).min(chunk::FULL),
         };
-        let first = Arc::new(Chunk::new(words));
-        let family = Family {
-            kind: spec.kind,
-            name,
-            raw_name: spec.name,
-            unit,
-            help: spec.help,
-            label_names,
-            buckets: spec.buckets,
+        Family {
+            fields,
             cork,
-            first: Arc::clone(&first),
+            first: Arc::new(Chunk::new(words)),
             showing: AtomicU64::new(0),
-        };
-        FamilyWriter {
-            family: Arc::new(family),
-            chunks: vec![first],
-            index: Index::new(),
         }
     }
 
@@ -135,6 +115,14 @@ pub struct FamilyWriter {
 }
 
 impl FamilyWriter {
+    pub(super) fn new(family: Family) -> FamilyWriter {
+        FamilyWriter {
+            chunks: vec![Arc::clone(&family.first)],
+            family: Arc::new(family),
+            index: Index::new(),
+        }
+    }
+
     /// The family as readers see it.
     pub fn family(&self) -> &Arc<Family> {
         &self.family
@@ -150,17 +138,21 @@ impl FamilyWriter {
         })
     }
 
-    /// The series with this encoded label set, new if there is none yet. `None` if there is no place for it: the
-    /// family holds billions of words already, or the label set has gigabytes.
+    /// The series with this encoded label set, new if there is none yet, and whether values of it were malformed and
+    /// have been repaired. `None` if there is no place for it: the family holds billions of words already, or the label
+    /// set has gigabytes.
     #[inline]
-    pub fn find_or_create(&mut self, labels: &[u8]) -> Option<Location> {
-        match self.find(labels) {
-            Some(found) => Some(found),
-            None => match labels::repaired(labels) {
-                Some(repaired) => self.create(repaired.as_bytes()),
-                None => self.create(labels),
-            },
+    pub fn find_or_create(&mut self, labels: &[u8]) -> Option<(Location, bool)> {
+        if let Some(found) = self.find_exact(labels) {
+            return Some((found, false));
         }
+        let repaired = labels::repaired(labels);
+        let valid = repaired.as_ref().map_or(labels, |repaired| repaired.as_bytes());
+        let location = match &repaired {
+            Some(_) => self.find_exact(valid).or_else(|| self.create(valid)),
+            None => self.create(valid),
+        };
+        Some((location?, repaired.is_some()))
     }
 
     #[inline]
@@ -218,9 +210,9 @@ impl FamilyWriter {
     }
 
     fn create(&mut self, labels: &[u8]) -> Option<Location> {
-        let Family { kind, cork, .. } = &*self.family;
-        let init = |record: &[AtomicU64]| cell::init(*kind, record, cork);
-        let body = cell::body_words(*kind, &self.family.buckets);
+        let family = &*self.family;
+        let init = |record: &[AtomicU64]| cell::init(family.kind, record, &family.cork);
+        let body = cell::body_words(family.kind, &family.buckets);
         let length = record::words_needed(body, labels.len());
         u32::try_from(labels.len()).ok()?;
         let last = self.chunks.last()?;

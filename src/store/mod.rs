@@ -7,14 +7,15 @@ mod family;
 mod index;
 mod names;
 mod record;
+mod registration;
 
-pub use cell::Refused;
+pub use cell::{Refused, Taken};
 pub use cork::Cork;
-pub use family::{Family, FamilySpec, FamilyWriter};
+pub use family::{Family, FamilyFields, FamilyWriter};
 pub use index::Location;
 pub(crate) use record::read_shape;
+pub use registration::{FamilySpec, Repair};
 
-use crate::model::{name, Kind};
 use names::Names;
 use parking_lot::RwLock;
 use std::collections::{BTreeMap, HashMap};
@@ -48,16 +49,9 @@ impl Store {
         Store::default()
     }
 
-    /// Adds a family. One that was registered under the same raw name goes: handles to it go on working, but it is
-    /// no longer on the page.
-    pub fn register(&self, spec: FamilySpec) -> FamilyWriter {
-        let reserved: &[&str] = match spec.kind {
-            Kind::Histogram => &["le"],
-            _ => &[],
-        };
-        let keys = spec.label_keys.iter().map(Vec::as_slice);
-        let label_names = name::label_keys(keys, reserved);
-
+    /// Adds a family, and tells what had to be repaired. One that was registered under the same raw name goes: handles
+    /// to it go on working, but it is no longer on the page.
+    pub fn register(&self, spec: FamilySpec) -> (FamilyWriter, Vec<Repair>) {
         let mut registered = self.registered.write();
         let Registered {
             families,
@@ -69,13 +63,13 @@ impl Store {
         if let Some(replaced) = replaced {
             names.give_back(&replaced.name, replaced.kind);
         }
-        let name = names.take(&name::family(&spec.name), spec.kind);
-        let unit = Some(name::unit(&spec.unit)).filter(|unit| !unit.is_empty() && name.ends_with(&format!("_{unit}")));
-        exposed.insert(spec.name.clone(), name.clone());
+        let (fields, repairs) = registration::fields(spec, names);
         let cork = Cork::new(Arc::clone(&self.corked));
-        let writer = Family::create(spec, name.clone(), unit, label_names, cork);
-        families.insert(name, Arc::clone(writer.family()));
-        writer
+        let writer = FamilyWriter::new(Family::new(fields, cork));
+        let family = writer.family();
+        exposed.insert(family.raw_name.clone(), family.name.clone());
+        families.insert(family.name.clone(), Arc::clone(family));
+        (writer, repairs)
     }
 
     /// The families of this moment, by their names on the page.

@@ -1,0 +1,90 @@
+//! From what modules register to what can stand on a page.
+
+use super::family::FamilyFields;
+use super::names::Names;
+use crate::model::{name, Buckets, Kind, Number};
+use std::fmt;
+
+/// What a family is registered with, as the module gave it.
+#[derive(Clone, Debug)]
+pub struct FamilySpec {
+    /// The family's type.
+    pub kind: Kind,
+    /// Its name, unit included.
+    pub name: Vec<u8>,
+    /// Its unit; empty for none.
+    pub unit: Vec<u8>,
+    /// The help text; empty for none.
+    pub help: Vec<u8>,
+    /// The label keys.
+    pub label_keys: Vec<Vec<u8>>,
+    /// The thresholds of a histogram's buckets, with or without `+Inf`.
+    pub thresholds: Vec<Number>,
+}
+
+/// Something in a specification that couldn't stand on a page as it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Repair {
+    /// Its name, or one of its samples', is another family's.
+    Name(String),
+    /// A label key (of this number, from 1) has another name than its characters make.
+    LabelKey(usize, String),
+    /// The help text was not UTF-8.
+    Help,
+    /// Thresholds were no numbers, infinite, equal, or out of order.
+    Thresholds,
+}
+
+impl fmt::Display for Repair {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Repair::Name(name) => write!(f, "another metric uses its name on the page, where it is called {name}"),
+            Repair::LabelKey(number, name) => write!(f, "its label key {number} is called {name} on the page"),
+            Repair::Help => f.write_str("its description is not valid UTF-8"),
+            Repair::Thresholds => f.write_str("its buckets are put in order, without what can't be one"),
+        }
+    }
+}
+
+/// The fields of the family to be, with a name taken from `names`, and what had to be repaired.
+pub(super) fn fields(spec: FamilySpec, names: &mut Names) -> (FamilyFields, Vec<Repair>) {
+    let mut repairs = Vec::new();
+    let wanted = name::family(&spec.name);
+    let name = names.take(&wanted, spec.kind);
+    if name != wanted {
+        repairs.push(Repair::Name(name.clone()));
+    }
+    let unit = Some(name::unit(&spec.unit)).filter(|unit| !unit.is_empty() && name.ends_with(&format!("_{unit}")));
+
+    let reserved: &[&str] = match spec.kind {
+        Kind::Histogram => &["le"],
+        _ => &[],
+    };
+    let label_names = name::label_keys(spec.label_keys.iter().map(Vec::as_slice), reserved);
+    for (number, (name, key)) in (1..).zip(label_names.iter().zip(&spec.label_keys)) {
+        if *name != name::escape(key) {
+            repairs.push(Repair::LabelKey(number, name.clone()));
+        }
+    }
+    let help = String::from_utf8_lossy(&spec.help);
+    if help.as_bytes() != spec.help {
+        repairs.push(Repair::Help);
+    }
+    let buckets = match spec.kind {
+        Kind::Histogram => Buckets::new(spec.thresholds.iter().copied()),
+        _ => Buckets::default(),
+    };
+    if spec.kind == Kind::Histogram && !buckets.are_from(&spec.thresholds) {
+        repairs.push(Repair::Thresholds);
+    }
+    let fields = FamilyFields {
+        kind: spec.kind,
+        name,
+        unit,
+        help: help.into_owned(),
+        label_names,
+        buckets,
+        raw_name: spec.name,
+    };
+    (fields, repairs)
+}
