@@ -34,9 +34,12 @@ all: $(call MODULE,$(VERSION)) ## build the module for LUA_VERSION (5.1, 5.2, 5.
 # Not left to cargo alone, so that `sudo make install` after `make` needs no cargo.
 SOURCES = Cargo.toml Cargo.lock build.rs $(shell find src -name '*.rs')
 
+# luarocks shall not install packages.
+SETUP = $(if $(LUA),:,.ci/setup)
+
 define module_rule
 $(call MODULE,$(1)): $(SOURCES)
-	@.ci/setup build
+	@$(SETUP) build
 	$(CARGO) build --release --locked --features $(call FEATURE,$(1))
 	install -D -m 644 target/release/libmetre.so $$@
 endef

@@ -56,8 +56,8 @@ local function register(self, kind, name, unit, description, label_keys, extra)
 	if existing then
 		log("debug", "Replacing metric family %s, which had another type or other label keys", full_name);
 	end
-	for _, repair in ipairs(repairs) do
-		problems:note("%s", repair);
+	for _, done in ipairs(repairs) do
+		problems:note("%s", done);
 	end
 	problems:log(full_name);
 	family = new_family({
