@@ -58,12 +58,7 @@ unsafe extern "C-unwind" fn with_labels(state: *mut lua_State) -> c_int {
                 let family = FamilyBlock::at(state, ffi::lua_upvalueindex(FAMILY))?;
                 notice::send(state, family, About::Label, "a label value", None, "is not valid UTF-8");
             }
-            push_handle(
-                state,
-                ffi::lua_upvalueindex(HANDLES_UPVALUE),
-                ffi::lua_upvalueindex(FAMILY),
-                place,
-            )?;
+            push_own_handle(state, place)?;
             Ok(1)
         })
     }
@@ -82,15 +77,20 @@ unsafe extern "C-unwind" fn get(state: *mut lua_State) -> c_int {
                 ffi::lua_pushnil(state);
                 return Ok(1);
             };
-            push_handle(
-                state,
-                ffi::lua_upvalueindex(HANDLES_UPVALUE),
-                ffi::lua_upvalueindex(FAMILY),
-                place,
-            )?;
+            push_own_handle(state, place)?;
             view::wrap(state, place.kind)?;
             Ok(1)
         })
+    }
+}
+
+/// [`push_handle`] for the family and with the table among the upvalues.
+#[inline(always)]
+unsafe fn push_own_handle(state: *mut lua_State, place: Place) -> Result<(), &'static CStr> {
+    // SAFETY: the upvalues are those of `closure_over`, and the series is one of that family.
+    unsafe {
+        let handles = ffi::lua_upvalueindex(HANDLES_UPVALUE);
+        push_handle(state, handles, ffi::lua_upvalueindex(FAMILY), place)
     }
 }
 
