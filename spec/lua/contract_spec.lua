@@ -386,6 +386,10 @@ for _, name in ipairs { "metre", "prosody" } do
 			assert.same({ "_count", "_created", "_sum" }, keys_of(registry:summary("s").data));
 			local histogram = registry:histogram("h", "", "", {}, { buckets = { 1 } });
 			assert.same({ "1", "2", "_count", "_created", "_sum" }, keys_of(histogram.data));
+			assert.same({ "count", "threshold", "threshold_s" }, keys_of(histogram.data[1]));
+			histogram.data.mine = true;
+			assert.same({ "1", "2", "_count", "_created", "_sum", "mine" }, keys_of(histogram.data));
+			assert.equal(2, #histogram.data);
 		end);
 	end);
 end
@@ -407,10 +411,12 @@ describe("what metre does better", function ()
 		local histogram = registry:histogram("h", "", "", {}, with_buckets()).data;
 		histogram._sum = 7;
 		assert.equal(0, histogram._sum);
-		if _VERSION ~= "Lua 5.1" then -- where buckets are elements
-			histogram[1] = "x";
-			assert.equal(0, histogram[1].count);
-		end
+		local bucket = histogram[1];
+		bucket.count = 77;
+		assert.equal(0, bucket.count);
+		assert.equal(bucket, histogram[1]);
+		histogram:sample(0.05);
+		assert.equal(1, bucket.count);
 	end);
 
 	it("nests partial labels", function ()

@@ -100,6 +100,8 @@ describe("what is repaired", function ()
 			registry:histogram("equal", "", "", {}, { buckets = { 1, 1 } });
 			registry:summary("below"):with_labels():sample(-5);
 			registry:gauge("field").data.value = 5;
+			registry:gauge("missing"):with_labels():set();
+			registry:gauge("missing2").data:set();
 		end);
 		local end_of_line = "; ignored or repaired, and not logged again for this metric";
 		assert.same({
@@ -109,6 +111,8 @@ describe("what is repaired", function ()
 			"Metric family equal: its buckets are put in order, without what can't be one",
 			"Metric below: sample -5 is negative, so the page no longer has its sum and count" .. end_of_line,
 			"Metric field: value 5 can't be assigned to a field; use set() or sample()" .. end_of_line,
+			"Metric missing: set nil is not a number" .. end_of_line,
+			"Metric missing2: set nil is not a number" .. end_of_line,
 		}, lines);
 	end);
 

@@ -10,6 +10,7 @@
 #![allow(unsafe_code)]
 
 mod block;
+mod bucket;
 mod call;
 mod config;
 mod guard;

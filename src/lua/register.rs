@@ -2,7 +2,7 @@
 
 use super::block::{family_gc, key, FamilyBlock, FamilyState};
 use super::call::set_function;
-use super::{iterate, label, notice, samples, update, view};
+use super::{bucket, iterate, label, notice, samples, update, view};
 use crate::model::Kind;
 use crate::store::FamilyWriter;
 use mlua::ffi::{self, lua_State};
@@ -30,6 +30,7 @@ pub(super) fn functions(lua: &Lua) -> LuaResult<LuaTable> {
         lua.exec_raw((), |state| {
             make_handles(state);
             make_family_metatable(state);
+            bucket::make_metatable(state);
             for kind in Kind::ALL {
                 make_methods(state, kind);
                 view::make_metatable(state, kind);

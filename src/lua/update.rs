@@ -35,7 +35,11 @@ unsafe fn metric<'a>(state: *mut lua_State, kind: Kind) -> Result<&'a Handle, &'
     unsafe {
         match Handle::at(state, 1, kind) {
             Some(handle) => Ok(handle),
-            None => view::linked_handle(state, 1, kind).ok_or_else(|| wrong_self(kind)),
+            None => {
+                // So that the handle doesn't come to stand for a missing argument.
+                ffi::lua_settop(state, 2);
+                view::linked_handle(state, 1, kind).ok_or_else(|| wrong_self(kind))
+            }
         }
     }
 }
@@ -93,8 +97,11 @@ unsafe fn tell(state: *mut lua_State, handle: &Handle, method: &'static str, tak
         ),
         Some(Ok(Taken::Plainly)) | None => return,
     };
-    // SAFETY: index 2 is an argument or none.
-    unsafe { notice::send(state, handle.family(), about, method, Some(2), why) }
+    // SAFETY: the first argument keeps the handle, whatever else goes; a missing second one is nil.
+    unsafe {
+        ffi::lua_settop(state, 2);
+        notice::send(state, handle.family(), about, method, Some(2), why);
+    }
 }
 
 unsafe extern "C-unwind" fn gauge_set(state: *mut lua_State) -> c_int {

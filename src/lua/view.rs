@@ -1,15 +1,13 @@
 //! Views: what modules get where they read (`family.data`, `data:get(...)`, `iter_metrics()`). A view has the fields
 //! and the methods of Prosody's own metric objects and shows what the store holds at the moment of the look.
 //!
-//! A view is a table with one hidden field, the handle. Its other fields come from `__index`. Lua 5.1 and LuaJIT ask no
-//! metamethod for `#`, `ipairs` and `pairs`; there a histogram's view has its buckets as real elements, each with its
-//! `count` from an `__index` of its own.
+//! A view is a table with one hidden field, the handle. Its other fields come from `__index`; a histogram's buckets become
+//! elements when first asked for, and at once on Lua 5.1 and LuaJIT, which ask no metamethod for `#` and `ipairs`.
 
 use super::block::{key, FamilyState, Handle};
-use super::call::{bytes_at, push_bytes, run, set_function, Short};
+use super::call::{bytes_at, push_bytes, run, set_function};
 use super::notice::{self, About};
-use super::number;
-use super::register;
+use super::{bucket, number, register};
 use crate::model::{Kind, Number};
 use crate::store::cell;
 use mlua::ffi::{self, lua_State};
@@ -17,14 +15,9 @@ use std::ffi::{c_int, CStr};
 use std::sync::atomic::AtomicU64;
 
 /// The hidden field.
-static LINK: u8 = 0;
-/// A bucket's hidden field, where it has one: its number.
-static NUMBER: u8 = 0;
+pub(super) static LINK: u8 = 0;
 /// The registry's metatables for views, by type.
 static METATABLES: [u8; 4] = [0; 4];
-/// The registry's metatable for buckets, where they need one.
-static BUCKETS: u8 = 0;
-
 /// Whether metamethods answer for a table's length and elements.
 const METAMETHODS: bool = cfg!(any(feature = "lua52", feature = "lua53", feature = "lua54"));
 
@@ -53,11 +46,6 @@ pub(super) unsafe fn make_metatable(state: *mut lua_State, kind: Kind) {
             set_function(state, table, c"__len", len, 0);
         }
         ffi::lua_rawsetp(state, ffi::LUA_REGISTRYINDEX, key(&METATABLES[kind as usize]));
-        if !METAMETHODS && kind == Kind::Histogram {
-            ffi::lua_createtable(state, 0, 1);
-            set_function(state, table, c"__index", bucket_index, 0);
-            ffi::lua_rawsetp(state, ffi::LUA_REGISTRYINDEX, key(&BUCKETS));
-        }
     }
 }
 
@@ -77,14 +65,17 @@ pub(super) unsafe fn wrap(state: *mut lua_State, kind: Kind) -> Result<(), &'sta
         if !METAMETHODS && kind == Kind::Histogram {
             let view = ffi::lua_gettop(state);
             let handle = linked_handle(state, view, kind).ok_or(NO_VIEW)?;
-            fill_buckets(state, view, handle, true)?;
+            bucket::fill(state, view, handle)?;
             ffi::lua_settop(state, view);
         }
         Ok(())
     }
 }
 
-const NO_VIEW: &CStr = c"metre: a metric expected";
+/// Why a field keeps its value.
+pub(super) const UNASSIGNABLE: &str = "can't be assigned to a field; use set() or sample()";
+
+pub(super) const NO_VIEW: &CStr = c"metre: a metric expected";
 
 /// The handle behind the view at `index`. It is left on top of the stack.
 ///
@@ -137,8 +128,7 @@ unsafe extern "C-unwind" fn new_index<const KIND: usize>(state: *mut lua_State) 
                 None => push_element(state, handle, kind, 2)?,
             };
             if is_field {
-                let why = "can't be assigned to a field; use set() or sample()";
-                notice::send(state, handle.family(), About::Field, "value", Some(3), why);
+                notice::send(state, handle.family(), About::Field, "value", Some(3), UNASSIGNABLE);
                 return Ok(0);
             }
             ffi::lua_settop(state, 3);
@@ -183,154 +173,74 @@ unsafe fn push_field(state: *mut lua_State, handle: &Handle, name: &[u8]) -> Res
     Ok(field.is_some())
 }
 
-/// Pushes the bucket whose number is the key at `index`; false if there is none.
+/// Pushes the bucket of the view that is the first argument whose number is the key at `index`; false if there is none.
 unsafe fn push_element(
     state: *mut lua_State,
     handle: &Handle,
     kind: Kind,
     index: c_int,
 ) -> Result<bool, &'static CStr> {
-    // SAFETY: the key is on the stack.
+    // SAFETY: the view and the key are on the stack.
     unsafe {
         if kind != Kind::Histogram || ffi::lua_type(state, index) != ffi::LUA_TNUMBER {
             return Ok(false);
         }
-        let wanted = ffi::lua_tonumberx(state, index, std::ptr::null_mut());
-        let number = wanted as usize;
-        if number as f64 != wanted {
-            return Ok(false);
-        }
-        push_bucket(state, handle, number)
+        bucket::fill(state, 1, handle)?;
+        ffi::lua_pushvalue(state, index);
+        ffi::lua_rawget(state, 1);
+        Ok(ffi::lua_type(state, -1) != ffi::LUA_TNIL)
     }
 }
 
-/// What is to know of a bucket.
-struct BucketFields {
-    threshold: Number,
-    le: Short,
-    count: u64,
-}
-
-/// The bucket with this number, counted from 1.
-fn bucket(handle: &Handle, number: usize) -> Result<Option<BucketFields>, &'static CStr> {
-    let bucket = handle.with(|family, record| {
-        let bucket = family.family.buckets.as_slice().get(number.checked_sub(1)?)?;
-        Some(BucketFields {
-            threshold: bucket.threshold,
-            le: Short::of(bucket.le.as_bytes()),
-            count: cell::samples::count(record, number),
-        })
-    })?;
-    Ok(bucket.flatten())
-}
-
-/// Pushes `{threshold=…, threshold_s=…, count=…}` of the bucket with this number, counted from 1; false if there is none.
-unsafe fn push_bucket(state: *mut lua_State, handle: &Handle, number: usize) -> Result<bool, &'static CStr> {
-    let Some(bucket) = bucket(handle, number)? else {
-        return Ok(false);
-    };
-    // SAFETY: the table is new, and there is room on the stack.
-    unsafe {
-        ffi::lua_createtable(state, 0, 4);
-        number::push(state, bucket.threshold);
-        ffi::lua_setfield(state, -2, c"threshold".as_ptr());
-        push_bytes(state, bucket.le.as_bytes());
-        ffi::lua_setfield(state, -2, c"threshold_s".as_ptr());
-        number::push_count(state, bucket.count);
-        ffi::lua_setfield(state, -2, c"count".as_ptr());
-    }
-    Ok(true)
-}
-
-/// Makes the bucket on top of the stack, which is to stay an element of the view at `view`, look its count up.
-unsafe fn make_live(state: *mut lua_State, view: c_int, number: usize) {
-    // SAFETY: the values are on the stack; the metatable is there where `METAMETHODS` isn't.
+/// Sets all entries of the table at `from` in the one at `to`, both absolute indices, but for the hidden ones.
+///
+/// # Safety
+/// There are tables, and room on the stack.
+pub(super) unsafe fn copy_entries(state: *mut lua_State, from: c_int, to: c_int) {
+    // SAFETY: `lua_next` takes a key off and pushes a pair or nothing; the key is left as it was.
     unsafe {
         ffi::lua_pushnil(state);
-        ffi::lua_setfield(state, -2, c"count".as_ptr());
-        ffi::lua_rawgetp(state, view, key(&LINK));
-        ffi::lua_rawsetp(state, -2, key(&LINK));
-        number::push_count(state, number as u64);
-        ffi::lua_rawsetp(state, -2, key(&NUMBER));
-        ffi::lua_rawgetp(state, ffi::LUA_REGISTRYINDEX, key(&BUCKETS));
-        ffi::lua_setmetatable(state, -2);
-    }
-}
-
-/// `bucket.count`, where buckets are elements.
-unsafe extern "C-unwind" fn bucket_index(state: *mut lua_State) -> c_int {
-    // SAFETY: the handle stays on the stack. The number is one that `make_live` set for this very handle.
-    unsafe {
-        run(state, || {
-            ffi::lua_settop(state, 2);
-            let handle = linked_handle(state, 1, Kind::Histogram).ok_or(NO_VIEW)?;
-            if bytes_at(state, 2) != Some(b"count") {
-                ffi::lua_pushnil(state);
-                return Ok(1);
-            }
-            ffi::lua_rawgetp(state, 1, key(&NUMBER));
-            let number = ffi::lua_tonumberx(state, -1, std::ptr::null_mut()) as usize;
-            match bucket(handle, number)? {
-                Some(bucket) => number::push_count(state, bucket.count),
-                None => ffi::lua_pushnil(state),
-            }
-            Ok(1)
-        })
-    }
-}
-
-/// Sets all buckets as elements of the table at `table`, an absolute index; `live` if it is a view.
-unsafe fn fill_buckets(state: *mut lua_State, table: c_int, handle: &Handle, live: bool) -> Result<(), &'static CStr> {
-    // SAFETY: as in `push_bucket`.
-    unsafe {
-        let mut number = 1;
-        while push_bucket(state, handle, number)? {
-            if live {
-                make_live(state, table, number);
-            }
-            ffi::lua_rawseti(state, table, number as ffi::lua_Integer);
-            number += 1;
-        }
-        Ok(())
-    }
-}
-
-/// Pushes a plain table with the fields of the view that is the first argument.
-unsafe fn push_plain(state: *mut lua_State, kind: Kind) -> Result<(), &'static CStr> {
-    // SAFETY: the handle stays on the stack below the table.
-    unsafe {
-        let handle = linked_handle(state, 1, kind).ok_or(NO_VIEW)?;
-        ffi::lua_createtable(state, 0, 4);
-        let table = ffi::lua_gettop(state);
-        for name in field_names(kind) {
-            push_bytes(state, name.as_bytes());
-            match push_field(state, handle, name.as_bytes())? {
-                true => ffi::lua_rawset(state, table),
-                false => ffi::lua_pop(state, 1),
+        while ffi::lua_next(state, from) != 0 {
+            if ffi::lua_type(state, -2) == ffi::LUA_TLIGHTUSERDATA {
+                ffi::lua_pop(state, 1);
+            } else {
+                ffi::lua_pushvalue(state, -2);
+                ffi::lua_insert(state, -2);
+                ffi::lua_rawset(state, to);
             }
         }
-        if kind == Kind::Histogram {
-            fill_buckets(state, table, handle, false)?;
-        }
-        Ok(())
     }
 }
 
 /// `pairs(view)`.
 unsafe extern "C-unwind" fn pairs<const KIND: usize>(state: *mut lua_State) -> c_int {
-    // SAFETY: a raw function's state.
+    let kind = Kind::ALL[KIND];
+    // SAFETY: the handle stays on the stack.
     unsafe {
         run(state, || {
             ffi::lua_settop(state, 1);
+            let handle = linked_handle(state, 1, kind).ok_or(NO_VIEW)?;
+            if kind == Kind::Histogram {
+                bucket::fill(state, 1, handle)?;
+            }
             ffi::lua_pushcfunction(state, next);
-            push_plain(state, Kind::ALL[KIND])?;
-            ffi::lua_remove(state, 3);
+            ffi::lua_createtable(state, 0, 4);
+            let plain = ffi::lua_gettop(state);
+            copy_entries(state, 1, plain);
+            for name in field_names(kind) {
+                push_bytes(state, name.as_bytes());
+                match push_field(state, handle, name.as_bytes())? {
+                    true => ffi::lua_rawset(state, plain),
+                    false => ffi::lua_pop(state, 1),
+                }
+            }
             Ok(2)
         })
     }
 }
 
-unsafe extern "C-unwind" fn next(state: *mut lua_State) -> c_int {
+/// The iterator of `pairs`.
+pub(super) unsafe extern "C-unwind" fn next(state: *mut lua_State) -> c_int {
     // SAFETY: `lua_next` takes the key off and pushes a pair or nothing.
     unsafe {
         run(state, || {
@@ -353,9 +263,10 @@ unsafe extern "C-unwind" fn ipairs(state: *mut lua_State) -> c_int {
     unsafe {
         run(state, || {
             ffi::lua_settop(state, 1);
+            let handle = linked_handle(state, 1, Kind::Histogram).ok_or(NO_VIEW)?;
+            bucket::fill(state, 1, handle)?;
             ffi::lua_pushcfunction(state, next_element);
-            push_plain(state, Kind::Histogram)?;
-            ffi::lua_remove(state, 3);
+            ffi::lua_pushvalue(state, 1);
             number::push_integer(state, 0);
             Ok(3)
         })
