@@ -108,6 +108,29 @@ fn names_on_the_page_never_clash() {
 }
 
 #[test]
+fn thousands_may_want_one_name() {
+    let store = Store::new();
+    let names: Vec<String> = (0..20_000)
+        .map(|number| {
+            let raw: String = format!("{number:05}")
+                .chars()
+                .map(|digit| (digit as u8 + b'!' - b'0') as char)
+                .collect();
+            register(&store, spec(Kind::Counter, &raw, "", "", &[]))
+                .family()
+                .name
+                .clone()
+        })
+        .collect();
+    assert_eq!(names[0], "_____");
+    assert_eq!(names[19_999], "______20000");
+    // What one of them gives back is the next one's.
+    register(&store, spec(Kind::Gauge, "!!!!#", "", "", &["a"]));
+    assert_eq!(store.families().len(), 20_000);
+    assert!(store.families().contains_key(&names[2]));
+}
+
+#[test]
 fn a_unit_stands_only_at_the_end_of_a_name() {
     let store = Store::new();
     let unit = |raw, unit| {

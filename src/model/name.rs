@@ -44,7 +44,7 @@ pub fn label_keys<'a>(raw: impl Iterator<Item = &'a [u8]>, reserved: &[&str]) ->
 }
 
 /// `name`, or `name_2`, `name_3`, … : the first one that is `free`.
-pub fn first_free(name: &str, free: impl Fn(&str) -> bool) -> String {
+fn first_free(name: &str, free: impl Fn(&str) -> bool) -> String {
     if free(name) {
         return name.to_owned();
     }

@@ -16,6 +16,7 @@ pub use index::Location;
 pub(crate) use record::read_shape;
 pub use registration::{FamilySpec, Repair};
 
+use crate::model::name;
 use names::Names;
 use parking_lot::RwLock;
 use std::collections::{BTreeMap, HashMap};
@@ -61,7 +62,7 @@ impl Store {
         let families = Arc::make_mut(families);
         let replaced = exposed.get(&spec.name).and_then(|name| families.remove(name));
         if let Some(replaced) = replaced {
-            names.give_back(&replaced.name, replaced.kind);
+            names.give_back(&replaced.name, &name::family(&replaced.raw_name), replaced.kind);
         }
         let (fields, repairs) = registration::fields(spec, names);
         let cork = Cork::new(Arc::clone(&self.corked));

@@ -1,34 +1,55 @@
 //! Who uses which name on the page.
 
-use crate::model::{name, Kind};
-use std::collections::HashSet;
+use crate::model::Kind;
+use std::collections::{HashMap, HashSet};
 
 /// The names of all families and of all their samples: no two may be the same (OpenMetrics 1.0, "MetricFamily" and
 /// "Suffixes").
 #[derive(Default)]
 pub(crate) struct Names {
     taken: HashSet<String>,
+    /// The number to try first for a name that is taken. All names in a script other than Latin are underscores on the
+    /// page, so thousands may want the same one.
+    next: HashMap<String, u64>,
 }
 
 impl Names {
-    /// Takes a name for a family of type `kind`: `wanted`, or with the first number after it that makes all its
-    /// sample names free.
+    /// Takes a name for a family of type `kind`: `wanted`, or with a number after it that makes all its sample names
+    /// free.
     pub(crate) fn take(&mut self, wanted: &str, kind: Kind) -> String {
-        let free = |candidate: &str| {
-            kind.suffixes()
-                .iter()
-                .all(|suffix| !self.taken.contains(&format!("{candidate}{suffix}")))
+        let name = match self.is_free(wanted, kind) {
+            true => wanted.to_owned(),
+            false => self.numbered(wanted, kind),
         };
-        let name = name::first_free(wanted, free);
-        self.taken
-            .extend(kind.suffixes().iter().map(|suffix| format!("{name}{suffix}")));
+        let sample_names = kind.suffixes().iter().map(|suffix| format!("{name}{suffix}"));
+        self.taken.extend(sample_names);
         name
     }
 
-    /// Gives back what [`Names::take`] took.
-    pub(crate) fn give_back(&mut self, name: &str, kind: Kind) {
+    /// Gives back what [`Names::take`] took for `wanted`.
+    pub(crate) fn give_back(&mut self, name: &str, wanted: &str, kind: Kind) {
         for suffix in kind.suffixes() {
             self.taken.remove(&format!("{name}{suffix}"));
         }
+        let number: Option<u64> = name
+            .strip_prefix(wanted)
+            .and_then(|rest| rest.strip_prefix('_')?.parse().ok());
+        if let (Some(number), Some(next)) = (number, self.next.get_mut(wanted)) {
+            *next = number.min(*next);
+        }
+    }
+
+    fn is_free(&self, name: &str, kind: Kind) -> bool {
+        let taken = |suffix: &&str| self.taken.contains(&format!("{name}{suffix}"));
+        !kind.suffixes().iter().any(taken)
+    }
+
+    fn numbered(&mut self, wanted: &str, kind: Kind) -> String {
+        let mut number = self.next.get(wanted).copied().unwrap_or(2);
+        while !self.is_free(&format!("{wanted}_{number}"), kind) {
+            number += 1;
+        }
+        self.next.insert(wanted.to_owned(), number + 1);
+        format!("{wanted}_{number}")
     }
 }
