@@ -101,11 +101,7 @@ unsafe extern "C-unwind" fn index<const KIND: usize>(state: *mut lua_State) -> c
         run(state, || {
             ffi::lua_settop(state, 2);
             let handle = linked_handle(state, 1, kind).ok_or(NO_VIEW)?;
-            let shown = match bytes_at(state, 2) {
-                Some(name) => push_field(state, handle, name)?,
-                None => push_element(state, handle, kind, 2)?,
-            };
-            if !shown {
+            if !push_known(state, handle, kind)? {
                 ffi::lua_pushvalue(state, 2);
                 ffi::lua_rawget(state, ffi::lua_upvalueindex(1));
             }
@@ -123,11 +119,7 @@ unsafe extern "C-unwind" fn new_index<const KIND: usize>(state: *mut lua_State) 
         run(state, || {
             ffi::lua_settop(state, 3);
             let handle = linked_handle(state, 1, kind).ok_or(NO_VIEW)?;
-            let is_field = match bytes_at(state, 2) {
-                Some(name) => push_field(state, handle, name)?,
-                None => push_element(state, handle, kind, 2)?,
-            };
-            if is_field {
+            if push_known(state, handle, kind)? {
                 notice::send(state, handle.family(), About::Field, "value", Some(3), UNASSIGNABLE);
                 return Ok(0);
             }
@@ -135,6 +127,17 @@ unsafe extern "C-unwind" fn new_index<const KIND: usize>(state: *mut lua_State) 
             ffi::lua_rawset(state, 1);
             Ok(0)
         })
+    }
+}
+
+/// Pushes the field or bucket that the second argument names; false if there is none.
+unsafe fn push_known(state: *mut lua_State, handle: &Handle, kind: Kind) -> Result<bool, &'static CStr> {
+    // SAFETY: the view and the key are the first two arguments.
+    unsafe {
+        match bytes_at(state, 2) {
+            Some(name) => push_field(state, handle, name),
+            None => push_element(state, handle, kind),
+        }
     }
 }
 
@@ -173,20 +176,15 @@ unsafe fn push_field(state: *mut lua_State, handle: &Handle, name: &[u8]) -> Res
     Ok(field.is_some())
 }
 
-/// Pushes the bucket of the view that is the first argument whose number is the key at `index`; false if there is none.
-unsafe fn push_element(
-    state: *mut lua_State,
-    handle: &Handle,
-    kind: Kind,
-    index: c_int,
-) -> Result<bool, &'static CStr> {
+/// Pushes the bucket of the view that is the first argument whose number is the second one; false if there is none.
+unsafe fn push_element(state: *mut lua_State, handle: &Handle, kind: Kind) -> Result<bool, &'static CStr> {
     // SAFETY: the view and the key are on the stack.
     unsafe {
-        if kind != Kind::Histogram || ffi::lua_type(state, index) != ffi::LUA_TNUMBER {
+        if kind != Kind::Histogram || ffi::lua_type(state, 2) != ffi::LUA_TNUMBER {
             return Ok(false);
         }
         bucket::fill(state, 1, handle)?;
-        ffi::lua_pushvalue(state, index);
+        ffi::lua_pushvalue(state, 2);
         ffi::lua_rawget(state, 1);
         Ok(ffi::lua_type(state, -1) != ffi::LUA_TNIL)
     }
@@ -281,7 +279,7 @@ unsafe extern "C-unwind" fn next_element(state: *mut lua_State) -> c_int {
             if ffi::lua_type(state, 1) != ffi::LUA_TTABLE {
                 return Err(NO_VIEW);
             }
-            let number = ffi::lua_tointegerx(state, 2, std::ptr::null_mut()) + 1;
+            let number = ffi::lua_tointegerx(state, 2, std::ptr::null_mut()).wrapping_add(1);
             number::push_integer(state, number as i64);
             ffi::lua_rawgeti(state, 1, number as ffi::lua_Integer);
             Ok(if ffi::lua_type(state, -1) == ffi::LUA_TNIL {
