@@ -18,7 +18,12 @@ end
 -- An error in a handler would end Prosody, and a returned value would keep the others from running.
 local function protected(f)
 	return function ()
-		report(f());
+		local ok, result, err = pcall(f);
+		if ok then
+			report(result, err);
+		else
+			report(nil, result);
+		end
 	end
 end
 
@@ -36,7 +41,7 @@ local function with_absolute_file(config)
 	local prosody = rawget(_G, "prosody");
 	local directory = prosody and prosody.paths and prosody.paths.config;
 	local file = type(config) == "table" and rawget(config, "config_file");
-	if not directory or type(file) ~= "string" or file:match("^/") then
+	if not directory or type(file) ~= "string" or file == "" or file:match("^/") then
 		return config;
 	end
 	local copy = {};

@@ -203,3 +203,21 @@ describe("an error that Lua raises below metre", function ()
 		assert.equal("string", type(message));
 	end);
 end);
+
+describe("a failure in the life cycle", function ()
+	it("is logged, and neither raised nor returned", function ()
+		local prosody = fake_prosody("prosody");
+		with_prosody(prosody, function ()
+			local lines = require "support.providers".logged_by(function ()
+				require "metre.lifecycle".attach {
+					start = function () return nil, "no start"; end;
+					stop = function () error("no stop", 0); end;
+				};
+				for _, handler in ipairs(prosody.handlers) do
+					assert.equal(0, select("#", handler.handler({})));
+				end
+			end);
+			assert.same({ "error: Please report: no start", "error: Please report: no stop" }, lines);
+		end);
+	end);
+end);
