@@ -18,20 +18,26 @@ end
 -- Harmless when nothing is corked: Prosody calls it at every collection.
 function stats_methods:uncork()
 	report(self._native.uncork());
+	lifecycle.log_notices(self._native);
 end
 
--- Hands everything pending to where it goes before it returns; true if that worked.
+-- Hands everything pending to the statsd socket before it returns, within a second; true if that worked. Outside Prosody
+-- the first call starts the thread that pushes.
 function stats_methods:flush()
-	return self._native.flush();
+	lifecycle.start_outside(self._native);
+	local flushed, err = self._native.flush();
+	lifecycle.log_notices(self._native);
+	return flushed, err;
 end
 
--- Stops what runs in the background. May be called more than once; metrics go on working.
+-- Sends the last values and stops what runs in the background, within two seconds. May be called more than once;
+-- metrics go on working.
 function stats_methods:close()
-	report(self._native.stop());
+	lifecycle.stop(self._native);
 end
 
-local function make(config)
-	local provider, err = native.provider(lifecycle.with_absolute_file(config));
+local function make(config, statsd)
+	local provider, err = native.provider(lifecycle.with_absolute_file(config), statsd);
 	if not provider then
 		return nil, err;
 	end
@@ -45,15 +51,19 @@ end
 
 -- Returns the provider, or nil and what is wrong with the configuration. Starts nothing. Whatever happens, it doesn't
 -- raise: that would keep Prosody from starting.
-local function new(config)
-	local ok, stats, err = pcall(make, config);
-	if not ok then
-		return nil, tostring(stats);
+local function protected(statsd)
+	return function (config)
+		local ok, stats, err = pcall(make, config, statsd);
+		if not ok then
+			return nil, tostring(stats);
+		end
+		return stats, err;
 	end
-	return stats, err;
 end
 
 return {
 	_NAME = "metre";
-	new = new;
+	new = protected(false);
+	-- The same, with a pusher to localhost unless another server is configured.
+	new_with_statsd = protected(true);
 };

@@ -9,6 +9,7 @@ pub mod model;
 pub mod runtime;
 pub mod snapshot;
 pub mod store;
+pub mod transport;
 
 #[cfg(any(
     feature = "lua51",

@@ -17,6 +17,7 @@ fn spec(kind: Kind, name: &str, keys: &[&str]) -> FamilySpec {
         help: Vec::new(),
         label_keys: keys.iter().map(|key| key.as_bytes().to_vec()).collect(),
         thresholds: [1, 2, 5].map(Number::Int).to_vec(),
+        own: false,
     }
 }
 
@@ -67,9 +68,9 @@ fn a_histogram_is_never_torn() {
                     _ => Number::Float(3.0),
                 };
                 let record = writer.record(location);
-                cell::samples::histogram(record, sample, &family.buckets).expect("a sample");
+                cell::samples::histogram(record, sample, &family).expect("a sample");
                 if round % 1000 == 999 {
-                    cell::samples::reset(record, family.count_words());
+                    cell::samples::reset(record, &family);
                 }
             }
         },

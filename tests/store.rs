@@ -16,6 +16,7 @@ fn spec(kind: Kind, name: &str, unit: &str, help: &str, keys: &[&str]) -> Family
         help: help.into(),
         label_keys: keys.iter().map(|key| key.as_bytes().to_vec()).collect(),
         thresholds: vec![Number::Float(0.1), Number::Int(1)],
+        own: false,
     }
 }
 
@@ -74,12 +75,8 @@ fn the_page_is_as_it_was() {
     let mut histogram = register(&store, spec(Kind::Histogram, "times", "seconds", "", &["le"]));
     let location = create(&mut histogram, &[b"x"]);
     for sample in [0.05, 0.5, 7.0] {
-        cell::samples::histogram(
-            histogram.record(location),
-            Number::Float(sample),
-            &histogram.family().buckets,
-        )
-        .expect("a sample");
+        cell::samples::histogram(histogram.record(location), Number::Float(sample), histogram.family())
+            .expect("a sample");
     }
     let mut summary = register(&store, spec(Kind::Summary, "sizes", "", "Sizes", &["quantile"]));
     for (value, sample) in [(b"up", 5), (b"dn", -5)] {
@@ -186,16 +183,16 @@ fn counters_refuse_what_would_spoil_them() {
         (Number::Float(f64::INFINITY), Refused::Infinite),
     ] {
         assert_eq!(cell::counter::add(record, bad), Err(why));
-        assert_eq!(cell::counter::set(record, bad), Err(why));
+        assert_eq!(cell::counter::set(record, bad, writer.family()), Err(why));
     }
     assert_eq!(cell::counter::value(record), Number::Int(5));
-    cell::counter::set(record, Number::Float(-0.0)).expect("a total");
+    cell::counter::set(record, Number::Float(-0.0), writer.family()).expect("a total");
     assert_eq!(cell::counter::value(record).as_f64().to_bits(), 0);
-    cell::counter::set(record, Number::Int(5)).expect("a total");
+    cell::counter::set(record, Number::Int(5), writer.family()).expect("a total");
     let before = cell::created(record);
-    cell::counter::set(record, Number::Int(5)).expect("a total");
+    cell::counter::set(record, Number::Int(5), writer.family()).expect("a total");
     assert_eq!(cell::created(record), before);
-    cell::counter::set(record, Number::Int(4)).expect("a total");
+    cell::counter::set(record, Number::Int(4), writer.family()).expect("a total");
     assert!(cell::created(record) > before);
 }
 

@@ -8,6 +8,9 @@ local log = require "metre.log";
 -- collection is at -1 of server-stopped.
 local after_fork, after_last_collection = -0.5, -2;
 
+-- Seconds until the next attempt, should the system have no threads or descriptors left.
+local retry_interval = 10;
+
 -- Native functions return nil and a message when they fail, which nobody expects of these.
 local function report(_, err)
 	if err then
@@ -18,13 +21,71 @@ end
 -- An error in a handler would end Prosody, and a returned value would keep the others from running.
 local function protected(f)
 	return function ()
-		local ok, result, err = pcall(f);
-		if ok then
-			report(result, err);
-		else
-			report(nil, result);
+		local ok, err = pcall(f);
+		if not ok then
+			report(nil, err);
 		end
 	end
+end
+
+-- Logs what threads have left to be logged.
+local function log_notices(provider)
+	local notices, err = provider.notices();
+	report(notices, err);
+	for i = 1, notices and #notices or 0, 2 do
+		log(notices[i], "%s", notices[i + 1]);
+	end
+end
+
+-- Has Prosody's event loop log what threads have to say, as soon as this descriptor is readable. Returns a function that
+-- ends it.
+local function watch(provider, descriptor)
+	local handle = require "net.server".watchfd(descriptor, protected(function ()
+		log_notices(provider);
+	end));
+	return protected(function ()
+		if handle.close then
+			handle:close();
+		else
+			handle:setflags(false, false); -- libevent's has nothing else
+		end
+	end);
+end
+
+-- Starts the provider's threads, if it has any. In Prosody they can log at any time, else when metre is called.
+-- Returns whether that worked.
+local function start(provider, in_prosody)
+	local started, descriptor = provider.start();
+	if not started then
+		log("warn", "Nothing is sent to statsd yet: %s", tostring(descriptor));
+		return false;
+	end
+	if descriptor and in_prosody then
+		local ok, unwatch = pcall(watch, provider, descriptor);
+		if ok then
+			provider.unwatch = unwatch;
+		else
+			report(nil, unwatch);
+		end
+	end
+	return true;
+end
+
+-- Stops them, once they have sent the last values.
+local function stop(provider)
+	if provider.unwatch then
+		provider.unwatch();
+		provider.unwatch = nil;
+	end
+	report(provider.stop());
+	log_notices(provider);
+end
+
+local function retry(provider)
+	if provider.stopped or start(provider, true) then
+		return nil; -- ends the timer
+	end
+	return retry_interval;
 end
 
 local function attach(provider)
@@ -32,8 +93,22 @@ local function attach(provider)
 	if not prosody or prosody.process_type ~= "prosody" then
 		return;
 	end
-	prosody.events.add_handler("server-started", protected(provider.start), after_fork);
-	prosody.events.add_handler("server-stopped", protected(provider.stop), after_last_collection);
+	prosody.events.add_handler("server-started", protected(function ()
+		if not start(provider, true) then
+			require "util.timer".add_task(retry_interval, function () return retry(provider); end);
+		end
+	end), after_fork);
+	prosody.events.add_handler("server-stopped", protected(function ()
+		provider.stopped = true;
+		stop(provider);
+	end), after_last_collection);
+end
+
+-- Outside Prosody nothing tells that it has started: whoever flushes wants it to. In prosodyctl nothing ever starts.
+local function start_outside(provider)
+	if not rawget(_G, "prosody") and not provider.is_running() then
+		start(provider, false);
+	end
 end
 
 -- A relative config_file is looked for beside Prosody's own configuration, since Prosody changes its directory.
@@ -54,6 +129,9 @@ end
 
 return {
 	attach = attach;
+	log_notices = log_notices;
 	report = report;
+	start_outside = start_outside;
+	stop = stop;
 	with_absolute_file = with_absolute_file;
 };

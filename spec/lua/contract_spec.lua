@@ -40,12 +40,6 @@ describe("the provider", function ()
 		assert.truthy(stats.metric_registry:render():find("after_total 1\n", 1, true));
 	end);
 
-	it("says that its pusher is missing", function ()
-		local stats, why = require "metre.statsd".new();
-		assert.is_nil(stats);
-		assert.truthy(why:find("no statsd pusher"));
-	end);
-
 	it("keeps two providers apart", function ()
 		local one, other = providers.metre(), providers.metre();
 		one:gauge("g"):with_labels():set(1);

@@ -6,21 +6,43 @@
 mod error;
 mod file;
 mod read;
+mod statsd;
 mod value;
 
 pub use error::{ConfigError, Problem};
+pub use statsd::{Prefix, Server, Statsd};
 pub use value::Value;
 
 use crate::encode::openmetrics;
+use crate::runtime::PushOptions;
 use error::TABLE;
 use serde::Deserialize;
+use std::collections::BTreeMap;
 
 /// The whole configuration. Every key has a default.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct Config {
     /// The OpenMetrics page.
     pub openmetrics: OpenMetrics,
+    /// The statsd pusher; there is one only if this or `statsd_server` is given.
+    pub statsd: Option<Statsd>,
+    /// As for Prosody's own pusher: the server.
+    pub statsd_server: Option<Server>,
+    /// As for Prosody's own pusher: the server's port.
+    #[serde(deserialize_with = "statsd::port")]
+    pub statsd_port: Option<u16>,
+    /// As for Prosody's own pusher: what all names begin with.
+    pub prefix: Option<Prefix>,
+}
+
+/// What a provider is made with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// The OpenMetrics page.
+    pub page: openmetrics::Options,
+    /// What is pushed to a statsd server, if there is one.
+    pub push: Option<PushOptions>,
 }
 
 /// `openmetrics`: what the page looks like.
@@ -49,23 +71,32 @@ impl From<OpenMetrics> for openmetrics::Options {
     }
 }
 
-/// The configuration that `table` stands for, laid over that of the file which its key `config_file` names, if it
-/// does.
+/// What the configuration in `table` comes to, laid over that of the file which its key `config_file` names, if it
+/// does. With `statsd` there is a pusher even if it names no server.
 ///
 /// # Errors
-/// A file that can't be read or isn't TOML, an unknown key, a value of the wrong type.
-pub fn load(table: Value) -> Result<Config, ConfigError> {
+/// A file that can't be read or isn't TOML, an unknown key, a value that can't stand where it stands.
+pub fn settings(table: Value, statsd: bool) -> Result<Settings, ConfigError> {
+    let config = load(table)?;
+    Ok(Settings {
+        push: config.push_options(statsd)?,
+        page: config.openmetrics.into(),
+    })
+}
+
+/// The configuration that `table` stands for, as [`settings`] reads it.
+fn load(table: Value) -> Result<Config, ConfigError> {
     let Value::Table(mut keys) = table else {
         return Err(ConfigError::new(TABLE, Problem::wrong_type(&table, "a table")));
     };
     let file = keys.remove("config_file");
-    let table = Value::Table(keys);
+    let table = with_statsd_table(Value::Table(keys));
     // Checked alone, so that an error names the place where the key stands.
     let config = read::config(&table, TABLE)?;
     match file {
         None => Ok(config),
         Some(Value::String(path)) if !path.is_empty() => {
-            let from_file = file::load(&path)?;
+            let from_file = with_statsd_table(file::load(&path)?);
             read::config(&from_file, &path)?;
             read::config(&from_file.overlaid(table), TABLE)
         }
@@ -74,6 +105,18 @@ pub fn load(table: Value) -> Result<Config, ConfigError> {
             Err(ConfigError::new(TABLE, problem).inside("config_file"))
         }
     }
+}
+
+/// `statsd = "server"` is short for `statsd = { server = "server" }`.
+fn with_statsd_table(config: Value) -> Value {
+    let Value::Table(mut keys) = config else {
+        return config;
+    };
+    if let Some(statsd @ Value::String(_)) = keys.get_mut("statsd") {
+        let server = std::mem::replace(statsd, Value::Table(BTreeMap::new()));
+        *statsd = Value::Table(BTreeMap::from([("server".to_owned(), server)]));
+    }
+    Value::Table(keys)
 }
 
 #[cfg(test)]

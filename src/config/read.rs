@@ -46,8 +46,13 @@ impl<'de> Deserializer<'de> for Reader<'_> {
         }
     }
 
+    // What is given is there.
+    fn deserialize_option<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ConfigError> {
+        visitor.visit_some(self)
+    }
+
     forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option seq unit unit_struct
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf seq unit unit_struct
         newtype_struct tuple tuple_struct map enum identifier ignored_any
     }
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::encode::statsd::Tags;
 use std::collections::BTreeMap;
 
 fn table<const N: usize>(pairs: [(&str, Value); N]) -> Value {
@@ -6,7 +7,15 @@ fn table<const N: usize>(pairs: [(&str, Value); N]) -> Value {
 }
 
 fn message(value: Value) -> String {
-    load(value).unwrap_err().to_string()
+    settings(value, false).unwrap_err().to_string()
+}
+
+fn text(text: &str) -> Value {
+    Value::String(text.to_owned())
+}
+
+fn push(value: Value) -> PushOptions {
+    settings(value, false).unwrap().push.expect("a pusher")
 }
 
 /// A file that is gone when this is.
@@ -61,7 +70,8 @@ fn an_unknown_key_is_named_with_the_likely_one() {
     );
     assert_eq!(
         message(table([("zzz", Value::Int(3))])),
-        "statistics_config: unknown key 'zzz' (given: the number 3); allowed here: 'config_file', 'openmetrics'"
+        "statistics_config: unknown key 'zzz' (given: the number 3); allowed here: 'config_file', 'openmetrics', 'statsd', \
+         'statsd_server', 'statsd_port', 'prefix'"
     );
     assert!(
         message(table([("config_file", Value::String(String::new()))])).contains("'config_file' is the string \"\";")
@@ -84,7 +94,8 @@ fn a_wrong_type_is_named_with_what_is_allowed() {
     );
     assert_eq!(
         message(table([("a\nb", Value::Bool(true))])),
-        "statistics_config: unknown key 'a\u{fffd}b' (given: true); allowed here: 'config_file', 'openmetrics'"
+        "statistics_config: unknown key 'a\u{fffd}b' (given: true); allowed here: 'config_file', 'openmetrics', 'statsd', \
+         'statsd_server', 'statsd_port', 'prefix'"
     );
     assert_eq!(
         message(Value::Bool(true)),
@@ -125,11 +136,110 @@ fn errors_in_the_file_name_the_file() {
     // A file can't name a further one.
     let nested = File::with("nested", "config_file = \"x\"\n");
     let text = message(table([("config_file", nested.value())]));
-    assert!(text.ends_with("allowed here: 'openmetrics'"), "{text}");
+    assert!(text.contains("allowed here: 'openmetrics'"), "{text}");
 }
 
 #[test]
 fn a_long_value_is_not_repeated_whole() {
     let long = Value::String("x".repeat(100_000));
-    assert!(message(table([("zzz", long)])).len() < 300);
+    assert!(message(table([("zzz", long.clone())])).len() < 300);
+    assert!(message(table([("statsd", long.clone())])).len() < 300);
+    let tags = table([("a", long)]);
+    assert!(message(table([("statsd", table([("constant_tags", tags)]))])).len() < 400);
+}
+
+#[test]
+fn there_is_a_pusher_only_if_asked_for() {
+    assert_eq!(settings(table([]), false).unwrap().push, None);
+    let default = settings(table([]), true).unwrap().push.unwrap();
+    assert_eq!(default.server.to_string(), "udp://localhost:8125");
+    assert_eq!(default.lines.prefix, "prosody.");
+    assert_eq!(push(table([("statsd", table([]))])), default);
+}
+
+#[test]
+fn prosodys_own_statsd_keys_mean_the_same() {
+    let keys = [
+        ("statsd_server", text("::1")),
+        ("statsd_port", text("9125")),
+        ("prefix", text("xmpp.eu")),
+    ];
+    let own = push(table(keys));
+    assert_eq!(own.server.to_string(), "udp://[::1]:9125");
+    assert_eq!(own.lines.prefix, "xmpp.eu.");
+    let short = push(table([("statsd", text("unixgram:///run/statsd"))]));
+    assert_eq!(short.server.to_string(), "unixgram:///run/statsd");
+    assert_eq!(
+        push(table([("statsd_server", text("h")), ("prefix", text(""))]))
+            .lines
+            .prefix,
+        ""
+    );
+}
+
+#[test]
+fn statsd_keys_from_file_and_table_come_together() {
+    let file = File::with("statsd", "statsd = \"tcp://localhost:1\"\n");
+    let over = table([
+        ("config_file", file.value()),
+        (
+            "statsd",
+            table([("flush_interval", Value::Float(0.5)), ("tags", text("influx"))]),
+        ),
+    ]);
+    let options = push(over);
+    assert_eq!(options.server.to_string(), "tcp://localhost:1");
+    assert_eq!(options.flush_interval.as_millis(), 500);
+    assert_eq!(options.lines.tags, Tags::Influx);
+}
+
+#[test]
+fn what_is_wrong_with_statsd_is_named() {
+    let statsd = |key, value| message(table([("statsd", table([(key, value)]))]));
+    for (given, expected) in [
+        (
+            statsd("server", text("http://x")),
+            "'statsd.server' is the string \"http://x\": there is no 'http://'; allowed: udp://host:port, tcp://host:port or \
+             unixgram:///path",
+        ),
+        (
+            statsd("flush_interval", Value::Int(0)),
+            "'statsd.flush_interval' is the number 0; allowed: a number from 0.1 to 3600 seconds",
+        ),
+        (
+            statsd("max_datagram", text("big")),
+            "'statsd.max_datagram' is the string \"big\"; allowed: a whole number from 64 to 65507 bytes",
+        ),
+        (
+            statsd("tags", text("datadog")),
+            "'statsd.tags' is the string \"datadog\"; allowed: \"none\", \"dogstatsd\", \"influx\"",
+        ),
+        (
+            statsd("prefix", text("a..b")),
+            "'statsd.prefix' is the string \"a..b\"; allowed: letters, digits, '_' and '-', in parts joined by '.', 200 in all, or \"\" for \
+             none",
+        ),
+        (
+            statsd("container", text("ci-1")),
+            "'statsd.container' needs 'tags' to be \"dogstatsd\"",
+        ),
+        (
+            statsd("constant_tags", table([("env", text("prod"))])),
+            "'statsd.constant_tags' needs 'tags' to be \"dogstatsd\" or \"influx\"",
+        ),
+        (
+            message(table([("statsd_server", text("a")), ("statsd", text("b"))])),
+            "'statsd_server' says the same as 'statsd.server'; leave one of them out",
+        ),
+        (
+            message(table([("statsd_port", Value::Int(8125))])),
+            "'statsd_port' is for statsd, and there is no 'statsd_server'",
+        ),
+        (
+            message(table([("statsd", Value::Bool(true))])),
+            "'statsd' is true; allowed: a table, or a server as a string",
+        ),
+    ] {
+        assert_eq!(given, format!("statistics_config: {expected}"));
+    }
 }

@@ -3,3 +3,4 @@
 mod escape;
 mod number;
 pub mod openmetrics;
+pub mod statsd;

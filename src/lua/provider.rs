@@ -11,10 +11,11 @@ use mlua::prelude::*;
 use std::cell::RefCell;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// One provider: what `metre.new()` makes.
 struct Provider {
-    store: Store,
+    store: Arc<Store>,
     runtime: Runtime,
     page: openmetrics::Options,
     /// The last page's memory, for the next one, unless that is a lot.
@@ -27,17 +28,21 @@ const LARGEST_KEPT: usize = 8 << 20;
 /// A function's results, or a message that it returns after `nil`.
 type Answer = Result<LuaMultiValue, String>;
 
-/// Sets `provider` in `functions`: `provider(statistics_config)` makes a provider's functions, or returns `nil` and what
-/// is wrong with the configuration.
+/// Sets `provider` in `functions`: `provider(statistics_config, statsd)` makes a provider's functions, or returns `nil` and
+/// what is wrong with the configuration. With `statsd` it pushes to statsd even if the configuration says nothing of it.
 pub(super) fn export(lua: &Lua, functions: &LuaTable) -> LuaResult<()> {
     functions.set(
         "provider",
-        answering(lua, |lua, given: LuaValue| {
-            let config = configuration::load(config::value(&given)).map_err(text)?;
+        answering(lua, |lua, (given, statsd): (LuaValue, bool)| {
+            let settings = configuration::settings(config::value(&given), statsd).map_err(text)?;
+            let store = Arc::new(match &settings.push {
+                Some(push) => Store::with_journal(push.samples()),
+                None => Store::new(),
+            });
             let provider = Rc::new(Provider {
-                store: Store::new(),
-                runtime: Runtime::new(),
-                page: config.openmetrics.into(),
+                runtime: Runtime::new(&store, settings.push),
+                store,
+                page: settings.page,
                 buffer: RefCell::default(),
             });
             functions_of(lua, &provider)
@@ -60,7 +65,6 @@ fn functions_of(lua: &Lua, provider: &Rc<Provider>) -> LuaResult<LuaTable> {
     };
     set("cork", |provider| provider.store.cork())?;
     set("uncork", |provider| provider.store.uncork())?;
-    set("start", |provider| provider.runtime.start())?;
     set("stop", |provider| provider.runtime.stop())?;
 
     let ask = |name: &str, run: fn(&Provider) -> bool| {
@@ -71,6 +75,27 @@ fn functions_of(lua: &Lua, provider: &Rc<Provider>) -> LuaResult<LuaTable> {
     ask("flush", |provider| provider.runtime.flush())?;
     ask("is_running", |provider| provider.runtime.is_running())?;
 
+    let of_start = Rc::clone(provider);
+    table.set(
+        "start",
+        answering(lua, move |lua, ()| {
+            let descriptor = of_start.runtime.start()?;
+            (true, descriptor).into_lua_multi(lua).map_err(text)
+        })?,
+    )?;
+    let of_notices = Rc::clone(provider);
+    table.set(
+        "notices",
+        answering(lua, move |lua, ()| {
+            let notices = of_notices.runtime.notices();
+            let flat = notices
+                .into_iter()
+                .flat_map(|(level, text)| [level.name().to_owned(), text]);
+            lua.create_sequence_from(flat)
+                .and_then(|list| list.into_lua_multi(lua))
+                .map_err(text)
+        })?,
+    )?;
     let of_render = Rc::clone(provider);
     table.set(
         "render",
@@ -125,6 +150,7 @@ fn register_family(lua: &Lua, store: &Store, spec: &LuaTable) -> LuaResult<LuaMu
         help: bytes("help")?,
         label_keys,
         thresholds,
+        own: false,
     });
     if writer.family().label_names.is_empty() {
         // Prosody's own families without labels have their metric from the start.

@@ -148,9 +148,13 @@ unsafe extern "C-unwind" fn counter_add(state: *mut lua_State) -> c_int {
 unsafe extern "C-unwind" fn counter_set(state: *mut lua_State) -> c_int {
     // SAFETY: a counter's record has `VALUE_WORDS` words.
     unsafe {
-        with_number(state, Kind::Counter, cell::VALUE_WORDS, "set", |record, number, _| {
-            cell::counter::set(record, number)
-        })
+        with_number(
+            state,
+            Kind::Counter,
+            cell::VALUE_WORDS,
+            "set",
+            |record, number, family| cell::counter::set(record, number, &family.family),
+        )
     }
 }
 
@@ -174,7 +178,7 @@ unsafe extern "C-unwind" fn histogram_sample(state: *mut lua_State) -> c_int {
             let handle = metric(state, Kind::Histogram)?;
             let taken = match number_at(state, 2) {
                 Some(number) => {
-                    handle.with(|family, record| cell::samples::histogram(record, number, &family.family.buckets))?
+                    handle.with(|family, record| cell::samples::histogram(record, number, &family.family))?
                 }
                 None => Some(Err(Refused::NotANumber)),
             };
@@ -191,8 +195,8 @@ pub(super) fn reset(family: &FamilyState, record: &[AtomicU64]) {
     let family = &family.family;
     match family.kind {
         Kind::Gauge => cell::gauge::set(record, Number::ZERO, &family.cork),
-        Kind::Counter => cell::counter::reset(record),
-        Kind::Histogram | Kind::Summary => cell::samples::reset(record, family.count_words()),
+        Kind::Counter => cell::counter::reset(record, family),
+        Kind::Histogram | Kind::Summary => cell::samples::reset(record, family),
     }
 }
 

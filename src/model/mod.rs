@@ -9,4 +9,5 @@ mod number;
 
 pub use buckets::{Bucket, Buckets};
 pub use kind::Kind;
+pub use labels::LabelSet;
 pub use number::Number;

@@ -26,6 +26,16 @@ impl Number {
         Number::Float(self.as_f64() + other.as_f64())
     }
 
+    /// The difference. Two integers whose difference leaves 64 bits become a float; it never wraps.
+    pub fn minus(self, other: Number) -> Number {
+        if let (Number::Int(a), Number::Int(b)) = (self, other) {
+            if let Some(difference) = a.checked_sub(b) {
+                return Number::Int(difference);
+            }
+        }
+        Number::Float(self.as_f64() - other.as_f64())
+    }
+
     /// The nearest double.
     #[inline]
     pub fn as_f64(self) -> f64 {

@@ -1,49 +1,109 @@
-//! When the provider's threads may run.
+//! When the provider's threads run, and what they do.
 //!
 //! A provider is made before Prosody forks into the background and also in prosodyctl, so making one starts nothing
-//! (`docs/design.md`, "Life cycle"). There are no threads yet; what serves scrapes and pushes statsd starts and
-//! stops here.
+//! (`docs/design.md`, "Life cycle").
 
-use parking_lot::Mutex;
+mod notices;
+mod own_metrics;
+mod pusher;
+mod worker;
+
+pub use notices::{Level, Notices};
+pub use pusher::PushOptions;
+
+use crate::store::Store;
+use pusher::Pusher;
+use std::os::fd::RawFd;
 use std::process;
+use std::sync::atomic::{AtomicU32, Ordering::*};
+use std::sync::Arc;
+use worker::Worker;
 
 /// The life cycle of one provider.
-#[derive(Default)]
 pub struct Runtime {
-    /// The process it was started in, while it runs.
-    owner: Mutex<Option<u32>>,
+    /// The process it was started in, while it runs; else 0. In a process that forked off from that one the threads
+    /// don't exist, and locks may be held by them for ever: so there nothing is touched.
+    owner: AtomicU32,
+    worker: Option<Worker>,
+    notices: Arc<Notices>,
 }
 
 impl Runtime {
-    /// One that hasn't been started. Has no effect outside its own memory.
-    pub fn new() -> Runtime {
-        Runtime::default()
+    /// One that hasn't been started. Has no effect but that metre's own metrics are in the store if there is something
+    /// to push.
+    pub fn new(store: &Arc<Store>, push: Option<PushOptions>) -> Runtime {
+        let notices = Arc::new(Notices::default());
+        Runtime {
+            owner: AtomicU32::new(0),
+            worker: push.map(|options| Worker::new(Pusher::new(store, options, &notices), &notices)),
+            notices,
+        }
     }
 
-    /// Starts in this process; has no effect if it runs here already.
-    pub fn start(&self) {
-        *self.owner.lock() = Some(process::id());
+    /// Starts in this process; has no effect if it runs already. Returns a descriptor that is readable when there are
+    /// [`Runtime::notices`], if there will ever be any.
+    ///
+    /// # Errors
+    /// When the system has no descriptors or threads left, or in a process that forked off from the one it runs in.
+    pub fn start(&self) -> Result<Option<RawFd>, String> {
+        let owner = self.owner.load(Relaxed);
+        if owner != 0 && owner != process::id() {
+            return Err("it runs in the process that this one forked off from".to_owned());
+        }
+        let Some(worker) = &self.worker else {
+            self.owner.store(process::id(), Relaxed);
+            return Ok(None);
+        };
+        if owner != 0 {
+            return Ok(None);
+        }
+        let descriptor = self.notices.open().map_err(|why| format!("no socket pair: {why}"))?;
+        if let Err(why) = worker.start() {
+            self.notices.close();
+            return Err(why);
+        }
+        self.owner.store(process::id(), Relaxed);
+        Ok(Some(descriptor))
     }
 
-    /// Stops. In a process that forked off from the one it was started in there is nothing to stop, and a lock may
-    /// be held by a thread that doesn't exist there, so nothing is touched.
+    /// Stops, after the last values have been sent; takes two seconds at most. May be called again and again.
     pub fn stop(&self) {
-        if let Some(mut owner) = self.owner.try_lock() {
-            if *owner == Some(process::id()) {
-                *owner = None;
+        if self.is_running() {
+            if let Some(worker) = &self.worker {
+                worker.stop();
             }
+            self.notices.close();
+            self.owner.store(0, Relaxed);
         }
     }
 
     /// Whether it runs in this process.
     pub fn is_running(&self) -> bool {
-        self.owner.try_lock().is_some_and(|owner| *owner == Some(process::id()))
+        self.owner.load(Relaxed) == process::id()
     }
 
-    /// Hands everything pending to where it goes, and tells whether that worked. Nothing is ever pending without a
-    /// pusher.
+    /// Hands everything pending to where it goes, in a second at most, and tells whether that worked. Nothing is ever
+    /// pending without a pusher.
     pub fn flush(&self) -> bool {
-        true
+        match &self.worker {
+            Some(worker) => self.is_running() && worker.flush(),
+            None => true,
+        }
+    }
+
+    /// What there is to log.
+    pub fn notices(&self) -> Vec<(Level, String)> {
+        match self.owner.load(Relaxed) {
+            0 => self.notices.take(),
+            owner if owner == process::id() => self.notices.take(),
+            _ => Vec::new(),
+        }
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        self.stop();
     }
 }
 
@@ -53,12 +113,12 @@ mod tests {
 
     #[test]
     fn starts_and_stops_as_often_as_asked() {
-        let runtime = Runtime::new();
+        let runtime = Runtime::new(&Arc::new(Store::new()), None);
         assert!(!runtime.is_running());
         runtime.stop();
         for _ in 0..2 {
-            runtime.start();
-            runtime.start();
+            runtime.start().unwrap();
+            runtime.start().unwrap();
             assert!(runtime.is_running());
             runtime.stop();
             runtime.stop();

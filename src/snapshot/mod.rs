@@ -1,5 +1,8 @@
 //! A family's series as they were at one moment, for encoders.
 
+pub mod changes;
+pub mod reservoir;
+
 use crate::model::{labels, Kind, Number};
 use crate::store::{cell, read_shape, Family};
 
@@ -56,14 +59,31 @@ pub struct BucketCounts<'a> {
 impl BucketCounts<'_> {
     /// The cumulative counts, bucket by bucket; the last one is the number of samples.
     pub fn cumulative(&self) -> impl Iterator<Item = u64> + '_ {
-        self.words.chunks_exact(8).scan(0_u64, |sum, word| {
-            *sum = sum.wrapping_add(word_at(word, 0));
+        self.each().scan(0_u64, |sum, count| {
+            *sum = sum.wrapping_add(count);
             Some(*sum)
         })
+    }
+
+    /// The counts of each bucket alone.
+    fn each(&self) -> impl Iterator<Item = u64> + '_ {
+        self.words.chunks_exact(8).map(|word| word_at(word, 0))
     }
 }
 
 impl<'a> Series<'a> {
+    fn new(family: &Family, record: &'a [u8], labels: &'a [u8]) -> Series<'a> {
+        Series {
+            labels,
+            point: point(family, record),
+        }
+    }
+
+    /// The encoded label set.
+    pub fn labels(&self) -> &'a [u8] {
+        self.labels
+    }
+
     /// The label values, in the order of the label names.
     pub fn label_values(&self) -> labels::Values<'a> {
         labels::values(self.labels)
@@ -76,6 +96,13 @@ impl FamilySnapshot {
         FamilySnapshot::default()
     }
 
+    /// A copy of `family`.
+    pub fn of(family: &Family) -> FamilySnapshot {
+        let mut snapshot = FamilySnapshot::new();
+        snapshot.take(family);
+        snapshot
+    }
+
     /// Copies `family`; what was copied before goes. Waits for nothing but a writer that is in the middle of a few
     /// instructions.
     pub fn take(&mut self, family: &Family) {
@@ -84,8 +111,22 @@ impl FamilySnapshot {
 
     /// The series of `family`, which the snapshot was taken of, in the order of their creation.
     pub fn series<'a>(&'a self, family: &'a Family) -> impl Iterator<Item = Series<'a>> {
+        let shown = |record: &[u8]| flags(record) & cell::HIDDEN == 0;
+        self.records()
+            .filter(move |(record, _)| shown(record))
+            .map(|(record, labels)| Series::new(family, record, labels))
+    }
+
+    /// The same, with the gauges that were made while corked.
+    pub fn all<'a>(&'a self, family: &'a Family) -> impl Iterator<Item = Series<'a>> {
+        self.records()
+            .map(|(record, labels)| Series::new(family, record, labels))
+    }
+
+    /// All records, with their label sets.
+    fn records(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         let mut rest = self.bytes.as_slice();
-        let records = std::iter::from_fn(move || {
+        std::iter::from_fn(move || {
             if rest.is_empty() {
                 return None;
             }
@@ -94,13 +135,7 @@ impl FamilySnapshot {
             rest = after;
             let labels = &record[8 * (words - label_bytes.div_ceil(8))..][..label_bytes];
             Some((record, labels))
-        });
-        records
-            .filter(|(record, _)| flags(record) & cell::HIDDEN == 0)
-            .map(|(record, labels)| Series {
-                labels,
-                point: point(family, record),
-            })
+        })
     }
 }
 

@@ -4,6 +4,7 @@
 
 use super::cork::Cork;
 use super::family::Family;
+use super::journal::{Ended, Journal};
 pub(crate) use super::record::HEAD;
 use super::record::{self, BODY};
 use crate::model::{clock, Buckets, Kind, Number};
@@ -115,6 +116,32 @@ pub fn created(record: &[AtomicU64]) -> f64 {
     f64::from_bits(record[CREATED].load(Relaxed))
 }
 
+/// What a record is known by outside of its family: records don't move.
+#[inline(always)]
+pub(crate) fn address(record: &[AtomicU64]) -> usize {
+    record.as_ptr() as usize
+}
+
+/// When the counter, histogram or summary, which is about to start again, will have started. What it holds until
+/// then goes into the journal.
+fn note_restart(record: &[AtomicU64], family: &Family) -> f64 {
+    let restarted = clock::restart_after(created(record));
+    if let Some(journal) = family.journal() {
+        let counters = match family.kind {
+            Kind::Histogram | Kind::Summary => family.count_words(),
+            Kind::Counter | Kind::Gauge => 0,
+        };
+        let count = |word: &AtomicU64| word.load(Relaxed);
+        let ended = Ended {
+            restarted,
+            value: value(record),
+            counts: record[COUNTS..].iter().take(counters).map(count).collect(),
+        };
+        journal.note_restart(address(record), ended);
+    }
+    restarted
+}
+
 /// A gauge's updates.
 pub mod gauge {
     use super::*;
@@ -192,26 +219,25 @@ pub mod counter {
     ///
     /// # Errors
     /// NaN, infinities and negative totals are refused.
-    pub fn set(record: &[AtomicU64], to: Number) -> Result<Taken, Refused> {
+    pub fn set(record: &[AtomicU64], to: Number, family: &Family) -> Result<Taken, Refused> {
         check(to)?;
         let lower = to.compare(value(record)) == Some(std::cmp::Ordering::Less);
         // Zero without a sign: a total has none.
         let to = if to.as_f64() == 0.0 { to.plus(Number::ZERO) } else { to };
-        write(record, to, lower);
+        write(record, to, lower.then(|| note_restart(record, family)));
         Ok(Taken::Plainly)
     }
 
     /// Starts again from zero.
-    pub fn reset(record: &[AtomicU64]) {
-        write(record, Number::ZERO, true);
+    pub fn reset(record: &[AtomicU64], family: &Family) {
+        write(record, Number::ZERO, Some(note_restart(record, family)));
     }
 
-    fn write(record: &[AtomicU64], to: Number, restart: bool) {
+    fn write(record: &[AtomicU64], to: Number, restarted: Option<f64>) {
         let (bits, float) = to.to_bits();
         record::step(&record[HEAD], flag(float, FLOAT), || {
             record[VALUE].store(bits, Relaxed);
-            if restart {
-                let created = clock::restart_after(created(record));
+            if let Some(created) = restarted {
                 record[CREATED].store(created.to_bits(), Relaxed);
             }
         });
@@ -267,21 +293,25 @@ pub mod samples {
     /// # Errors
     /// NaN is refused.
     #[inline(always)]
-    pub fn histogram(record: &[AtomicU64], sample: Number, buckets: &Buckets) -> Result<Taken, Refused> {
+    pub fn histogram(record: &[AtomicU64], sample: Number, family: &Family) -> Result<Taken, Refused> {
         if sample.is_nan() {
             return Err(Refused::Nan);
         }
-        Ok(take(record, sample, COUNTS + buckets.position(sample)))
+        // First, so that a reader who finds it counted finds it in the ring.
+        if let Some(ring) = family.journal().and_then(Journal::ring) {
+            ring.push(address(record), sample);
+        }
+        Ok(take(record, sample, COUNTS + family.buckets.position(sample)))
     }
 
-    /// Starts a histogram or summary with `counters` count words again from nothing.
-    pub fn reset(record: &[AtomicU64], counters: usize) {
+    /// Starts a histogram or summary again from nothing.
+    pub fn reset(record: &[AtomicU64], family: &Family) {
+        let created = note_restart(record, family);
         record::step(&record[HEAD], 0, || {
             record[SUM].store(0, Relaxed);
-            for count in &record[COUNTS..COUNTS + counters] {
+            for count in &record[COUNTS..COUNTS + family.count_words()] {
                 count.store(0, Relaxed);
             }
-            let created = clock::restart_after(created(record));
             record[CREATED].store(created.to_bits(), Relaxed);
         });
     }

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering::*};
 use std::sync::Arc;
 
 /// Whether the store is corked, and whether this family has gauges to show once it no longer is.
+#[derive(Default)]
 pub struct Cork {
     corked: Arc<AtomicBool>,
     pending: AtomicBool,

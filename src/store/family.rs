@@ -3,6 +3,7 @@
 use super::chunk::{self, Chunk};
 use super::cork::Cork;
 use super::index::{Index, Location};
+use super::journal::Journal;
 use super::{cell, record};
 use crate::model::{labels, Buckets, Kind};
 use std::ops::Deref;
@@ -14,6 +15,7 @@ pub struct Family {
     fields: FamilyFields,
     /// Corking, for gauges.
     pub cork: Cork,
+    journal: Option<Arc<Journal>>,
     first: Arc<Chunk>,
     /// Odd while gauges written under the cork are being shown.
     showing: AtomicU64,
@@ -36,6 +38,8 @@ pub struct FamilyFields {
     pub label_names: Vec<String>,
     /// A histogram's buckets; empty for the other types.
     pub buckets: Buckets,
+    /// Whether it is one of metre's own, which no module registered.
+    pub own: bool,
 }
 
 impl Deref for Family {
@@ -48,7 +52,7 @@ impl Deref for Family {
 
 impl Family {
     /// A family without series, for [`FamilyWriter::new`].
-    pub(super) fn new(fields: FamilyFields, cork: Cork) -> Family {
+    pub(super) fn new(fields: FamilyFields, cork: Cork, journal: Option<Arc<Journal>>) -> Family {
         let body = cell::body_words(fields.kind, &fields.buckets);
         // Without labels there is just one series; with labels there may be a few or a million.
         let words = match fields.label_names.len() {
@@ -58,6 +62,7 @@ impl Family {
         Family {
             fields,
             cork,
+            journal,
             first: Arc::new(Chunk::new(words)),
             showing: AtomicU64::new(0),
         }
@@ -66,6 +71,17 @@ impl Family {
     /// How many words the count of samples takes: one a bucket, or one in all.
     pub fn count_words(&self) -> usize {
         self.buckets.len().max(1)
+    }
+
+    /// Where to note what the records don't tell, if somebody wants to know.
+    #[inline(always)]
+    pub fn journal(&self) -> Option<&Journal> {
+        self.journal.as_deref()
+    }
+
+    /// What the journal knows the records by, in the order of their creation.
+    pub fn addresses(&self) -> impl Iterator<Item = usize> + '_ {
+        self.records().map(cell::address)
     }
 
     /// All records so far, in the order of their creation.
@@ -104,6 +120,14 @@ impl Family {
         fence(Release);
         self.records().for_each(cell::gauge::show);
         self.showing.store(step.wrapping_add(1), Release);
+    }
+}
+
+impl Drop for Family {
+    fn drop(&mut self) {
+        if let Some(journal) = self.journal() {
+            journal.forget(self.addresses());
+        }
     }
 }
 

@@ -5,22 +5,26 @@ mod chunk;
 mod cork;
 mod family;
 mod index;
+mod journal;
 mod names;
 mod record;
 mod registration;
+mod ring;
 
 pub use cell::{Refused, Taken};
 pub use cork::Cork;
 pub use family::{Family, FamilyFields, FamilyWriter};
 pub use index::Location;
+pub use journal::{Ended, Journal};
 pub(crate) use record::read_shape;
 pub use registration::{FamilySpec, Repair};
+pub use ring::Ring;
 
 use crate::model::name;
 use names::Names;
 use parking_lot::RwLock;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, Ordering::*};
+use std::sync::atomic::{fence, AtomicBool, AtomicU64, Ordering::*};
 use std::sync::Arc;
 
 /// All families by the name they have on the page.
@@ -34,6 +38,9 @@ pub type Families = BTreeMap<String, Arc<Family>>;
 pub struct Store {
     registered: RwLock<Registered>,
     corked: Arc<AtomicBool>,
+    /// Odd while gauges written under the cork are being shown, family by family.
+    uncorking: AtomicU64,
+    journal: Option<Arc<Journal>>,
 }
 
 #[derive(Default)]
@@ -42,12 +49,39 @@ struct Registered {
     /// The name on the page by the name registered.
     exposed: HashMap<Vec<u8>, String>,
     names: Names,
+    replaced: Replaced,
 }
+
+/// Families that were replaced since somebody last asked.
+#[derive(Default)]
+pub struct Replaced {
+    /// The families, the latest last.
+    pub families: Vec<Arc<Family>>,
+    /// How many more there were, too many to be kept.
+    pub left_out: u64,
+}
+
+/// How many replaced families are kept until somebody asks for them.
+const MOST_REPLACED: usize = 1000;
 
 impl Store {
     /// An empty store.
     pub fn new() -> Store {
         Store::default()
+    }
+
+    /// An empty store that also notes what a sender of differences must know. With `samples` that is each sample of
+    /// a histogram, too.
+    pub fn with_journal(samples: bool) -> Store {
+        Store {
+            journal: Some(Arc::new(Journal::new(samples))),
+            ..Store::default()
+        }
+    }
+
+    /// The journal, if this store has one.
+    pub fn journal(&self) -> Option<&Journal> {
+        self.journal.as_deref()
     }
 
     /// Adds a family, and tells what had to be repaired. One that was registered under the same raw name goes: handles
@@ -58,15 +92,25 @@ impl Store {
             families,
             exposed,
             names,
+            replaced: all_replaced,
         } = &mut *registered;
         let families = Arc::make_mut(families);
         let replaced = exposed.get(&spec.name).and_then(|name| families.remove(name));
         if let Some(replaced) = replaced {
             names.give_back(&replaced.name, &name::family(&replaced.raw_name), replaced.kind);
+            match self.journal {
+                Some(_) if all_replaced.families.len() < MOST_REPLACED => all_replaced.families.push(replaced),
+                Some(_) => all_replaced.left_out += 1,
+                None => {}
+            }
         }
         let (fields, repairs) = registration::fields(spec, names);
-        let cork = Cork::new(Arc::clone(&self.corked));
-        let writer = FamilyWriter::new(Family::new(fields, cork));
+        // metre's own families have a writer of their own, whom neither cork nor journal are for.
+        let family = match fields.own {
+            true => Family::new(fields, Cork::default(), None),
+            false => Family::new(fields, Cork::new(Arc::clone(&self.corked)), self.journal.clone()),
+        };
+        let writer = FamilyWriter::new(family);
         let family = writer.family();
         exposed.insert(family.raw_name.clone(), family.name.clone());
         families.insert(family.name.clone(), Arc::clone(family));
@@ -78,6 +122,34 @@ impl Store {
         Arc::clone(&self.registered.read().families)
     }
 
+    /// The families that were replaced since the last call, and those of this moment. Without a journal the former are
+    /// not kept.
+    pub fn take_replaced(&self) -> (Replaced, Arc<Families>) {
+        let mut registered = self.registered.write();
+        (
+            std::mem::take(&mut registered.replaced),
+            Arc::clone(&registered.families),
+        )
+    }
+
+    /// Runs `read`, again if gauges of several families have been shown by [`Store::uncork`] meanwhile; but not for ever,
+    /// should that happen without a pause.
+    pub fn consistently<T>(&self, mut read: impl FnMut() -> T) -> T {
+        const ATTEMPTS: usize = 100;
+        for _ in 0..ATTEMPTS {
+            let before = self.uncorking.load(Acquire);
+            if before.is_multiple_of(2) {
+                let result = read();
+                fence(Acquire);
+                if self.uncorking.load(Relaxed) == before {
+                    return result;
+                }
+            }
+            std::thread::yield_now();
+        }
+        read()
+    }
+
     /// From here to [`Store::uncork`] readers see gauges as they are now. For the writer.
     pub fn cork(&self) {
         self.corked.store(true, Relaxed);
@@ -86,7 +158,11 @@ impl Store {
     /// Shows readers all gauges as they are now. Harmless if nothing is corked. For the writer.
     pub fn uncork(&self) {
         if self.corked.swap(false, Relaxed) {
+            let step = self.uncorking.load(Relaxed).wrapping_add(1);
+            self.uncorking.store(step, Relaxed);
+            fence(Release);
             self.families().values().for_each(|family| family.show_pending());
+            self.uncorking.store(step.wrapping_add(1), Release);
         }
     }
 }

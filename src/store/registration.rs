@@ -20,6 +20,8 @@ pub struct FamilySpec {
     pub label_keys: Vec<Vec<u8>>,
     /// The thresholds of a histogram's buckets, with or without `+Inf`.
     pub thresholds: Vec<Number>,
+    /// Whether it is one of metre's own.
+    pub own: bool,
 }
 
 /// Something in a specification that couldn't stand on a page as it was.
@@ -85,6 +87,7 @@ pub(super) fn fields(spec: FamilySpec, names: &mut Names) -> (FamilyFields, Vec<
         label_names,
         buckets,
         raw_name: spec.name,
+        own: spec.own,
     };
     (fields, repairs)
 }

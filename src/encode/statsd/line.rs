@@ -1,0 +1,236 @@
+//! From news to lines.
+
+use super::names::{FamilyNames, Names, SeriesName};
+use super::{Dropped, Histograms, Options, Tags};
+use crate::encode::number;
+use crate::model::Number;
+use crate::snapshot::changes::News;
+use crate::snapshot::{FamilySnapshot, Series};
+use crate::store::Family;
+use std::io::Write;
+
+/// Writes lines. It knows all names in use, so there is one for each server.
+pub struct Encoder {
+    options: Options,
+    names: Names,
+    name: SeriesName,
+    lines: Vec<u8>,
+}
+
+/// What the encoder remembers of a family.
+pub struct FamilyState {
+    names: FamilyNames,
+}
+
+/// Takes what is written: lines that must stay together, joined by line feeds, without one at the end.
+pub trait Sink {
+    /// Takes some lines.
+    fn lines(&mut self, lines: &[u8]);
+    /// Learns that a line could not be written.
+    fn dropped(&mut self, cause: Dropped);
+}
+
+impl Encoder {
+    /// One that hasn't given any names yet.
+    pub fn new(options: Options) -> Encoder {
+        Encoder {
+            options,
+            names: Names::default(),
+            name: SeriesName::default(),
+            lines: Vec::new(),
+        }
+    }
+
+    /// What is kept of a family from its first line to its last.
+    pub fn family(&mut self, family: &Family) -> FamilyState {
+        FamilyState {
+            names: FamilyNames::new(family, &self.options, &mut self.names),
+        }
+    }
+
+    /// Gives back the names of a family whose series are all in `snapshot`.
+    pub fn forget(&mut self, family: &Family, state: &FamilyState, snapshot: &FamilySnapshot) {
+        for (number, series) in snapshot.all(family).enumerate() {
+            state
+                .names
+                .give_back_series(family, number, &series, &self.options, &mut self.names);
+        }
+        state.names.give_back(&self.options, &mut self.names);
+    }
+
+    /// Writes the lines for what is new of the series of this number.
+    pub fn write(
+        &mut self,
+        family: &Family,
+        state: &mut FamilyState,
+        number: usize,
+        series: &Series<'_>,
+        news: &News<'_>,
+        sink: &mut impl Sink,
+    ) {
+        let Encoder {
+            options,
+            names,
+            name,
+            lines,
+        } = self;
+        if !state.names.name(family, number, series, options, names, name) {
+            return sink.dropped(Dropped::NameTaken);
+        }
+        let mut out = Lines {
+            options,
+            suffixes: &state.names.suffixes,
+            name,
+            lines,
+            sink,
+        };
+        match *news {
+            News::Gauge(value) => out.gauge(0, value),
+            News::Counter(step) => out.number(0, None, step, "c"),
+            News::Summary(sum, count) => {
+                if let Some(sum) = sum {
+                    out.number(0, None, sum, "c");
+                }
+                out.count(1, None, count);
+            }
+            News::Histogram(sum, steps) => {
+                for (number, (bucket, step)) in family.buckets.as_slice().iter().zip(steps).enumerate() {
+                    out.count(number, Some(&bucket.le), *step);
+                }
+                out.gauge(steps.len(), sum);
+                out.count(steps.len() + 1, None, steps.last().copied().unwrap_or(0));
+            }
+            News::Samples(samples, of_all) => {
+                let seconds = family.raw_name.ends_with(b"seconds");
+                out.samples(samples, of_all, seconds);
+            }
+        }
+    }
+}
+
+struct Lines<'a, S> {
+    options: &'a Options,
+    suffixes: &'a [String],
+    name: &'a SeriesName,
+    lines: &'a mut Vec<u8>,
+    sink: &'a mut S,
+}
+
+impl<S: Sink> Lines<'_, S> {
+    /// A counter's line, if there is anything to count.
+    fn count(&mut self, suffix: usize, le: Option<&str>, count: u64) {
+        if count > 0 {
+            let count = i64::try_from(count).map_or(Number::Float(count as f64), Number::Int);
+            self.number(suffix, le, count, "c");
+        }
+    }
+
+    /// Most servers take a number with a sign for a step, so a gauge below zero is set to zero first.
+    fn gauge(&mut self, suffix: usize, value: Number) {
+        if !value.is_finite() {
+            return self.sink.dropped(Dropped::NotFinite);
+        }
+        self.lines.clear();
+        if value.is_negative() {
+            self.line(suffix, None, Number::ZERO, "g", None);
+            self.lines.push(b'\n');
+        }
+        // Adding zero takes the sign off a zero.
+        let value = if value.as_f64() == 0.0 {
+            value.plus(Number::ZERO)
+        } else {
+            value
+        };
+        self.line(suffix, None, value, "g", None);
+        self.sink.lines(self.lines);
+    }
+
+    fn number(&mut self, suffix: usize, le: Option<&str>, value: Number, kind: &str) {
+        self.sampled(suffix, le, value, kind, None);
+    }
+
+    fn samples(&mut self, samples: &[Number], of_all: u64, seconds: bool) {
+        let (kind, in_milliseconds) = match (self.options.histograms, self.options.tags) {
+            (Histograms::Distribution, _) => ("d", false),
+            // Servers without tags know no `h`.
+            (_, Tags::None) => ("ms", seconds),
+            (_, _) if seconds => ("ms", true),
+            (_, _) => ("h", false),
+        };
+        let count = samples.len() as u64;
+        let rate = (count < of_all).then(|| count as f64 / of_all as f64);
+        for sample in samples {
+            if kind == "ms" && sample.is_negative() {
+                self.sink.dropped(Dropped::Negative);
+                continue;
+            }
+            let value = if in_milliseconds { times_1000(*sample) } else { *sample };
+            self.sampled(0, None, value, kind, rate);
+        }
+    }
+
+    fn sampled(&mut self, suffix: usize, le: Option<&str>, value: Number, kind: &str, rate: Option<f64>) {
+        if !value.is_finite() {
+            return self.sink.dropped(Dropped::NotFinite);
+        }
+        self.lines.clear();
+        self.line(suffix, le, value, kind, rate);
+        self.sink.lines(self.lines);
+    }
+
+    fn line(&mut self, suffix: usize, le: Option<&str>, value: Number, kind: &str, rate: Option<f64>) {
+        let Lines {
+            options, name, lines, ..
+        } = self;
+        let suffix = self.suffixes.get(suffix).map_or("", String::as_str);
+        lines.extend_from_slice(&name.path);
+        lines.extend_from_slice(suffix.as_bytes());
+        let le = le.filter(|_| options.tags != Tags::None);
+        let tagged = le.is_some() || !name.tags.is_empty();
+        if options.tags == Tags::Influx && tagged {
+            lines.push(b',');
+            write_tags(lines, &name.tags, le, '=');
+        }
+        lines.push(b':');
+        // Writing to memory doesn't fail.
+        let _ = number::write(lines, value);
+        lines.push(b'|');
+        lines.extend_from_slice(kind.as_bytes());
+        if let Some(rate) = rate {
+            // `{}` writes no exponent, which statsd wouldn't read here.
+            let _ = write!(lines, "|@{rate}");
+        }
+        if options.tags == Tags::DogStatsd {
+            if tagged {
+                lines.extend_from_slice(b"|#");
+                write_tags(lines, &name.tags, le, ':');
+            }
+            if let Some(container) = &options.container {
+                let _ = write!(lines, "|c:{container}");
+            }
+        }
+    }
+}
+
+fn write_tags(out: &mut Vec<u8>, tags: &[u8], le: Option<&str>, separator: char) {
+    out.extend_from_slice(tags);
+    if let Some(le) = le {
+        let comma = if tags.is_empty() { "" } else { "," };
+        let _ = write!(out, "{comma}le{separator}{le}");
+    }
+}
+
+/// Seconds as milliseconds, by moving the decimal point, so that no digits come in from rounding twice.
+fn times_1000(number: Number) -> Number {
+    match number {
+        Number::Int(n) => n.checked_mul(1000).map_or(Number::Float(n as f64 * 1e3), Number::Int),
+        Number::Float(x) => {
+            let text = format!("{x:e}");
+            let moved = text.split_once('e').and_then(|(mantissa, exponent)| {
+                let exponent: i32 = exponent.parse().ok()?;
+                format!("{mantissa}e{}", exponent + 3).parse().ok()
+            });
+            Number::Float(moved.unwrap_or(x * 1e3))
+        }
+    }
+}

@@ -1,0 +1,232 @@
+//! Who uses which name on the wire.
+
+use super::escape;
+use super::{Histograms, Options, Tags};
+use crate::model::Kind;
+use crate::snapshot::Series;
+use crate::store::Family;
+use std::collections::HashSet;
+
+/// Hashes of all the names in use.
+#[derive(Default)]
+pub(super) struct Names {
+    taken: HashSet<u64>,
+}
+
+impl Names {
+    /// Takes all of `names`, or none if one is in use.
+    fn take(&mut self, names: &[u64]) -> bool {
+        let free = !names.iter().any(|name| self.taken.contains(name));
+        if free {
+            self.taken.extend(names);
+        }
+        free
+    }
+
+    fn give_back(&mut self, names: &[u64]) {
+        for name in names {
+            self.taken.remove(name);
+        }
+    }
+}
+
+/// How a series is called.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Naming {
+    /// Nothing has been sent of it yet.
+    #[default]
+    Unknown,
+    /// By its family's name and its labels.
+    Plain,
+    /// The same was taken, so a hash follows.
+    Hashed,
+    /// Even that was taken.
+    Nameless,
+}
+
+/// The names of a family's lines.
+pub(super) struct FamilyNames {
+    /// The family's name, with the prefix.
+    pub(super) base: Vec<u8>,
+    /// What follows in each of a series' lines: for a histogram's buckets one by one, then its sum and its count.
+    pub(super) suffixes: Vec<String>,
+    /// Whether the base itself couldn't be had in any form.
+    nameless: bool,
+    series: Vec<Naming>,
+}
+
+/// The name of one series, put together once for all its lines.
+#[derive(Default)]
+pub(super) struct SeriesName {
+    /// Everything before the suffix.
+    pub(super) path: Vec<u8>,
+    /// The tags, as they stand on the line, without what begins them.
+    pub(super) tags: Vec<u8>,
+    hashes: Vec<u64>,
+}
+
+impl FamilyNames {
+    /// Finds names for `family`.
+    pub(super) fn new(family: &Family, options: &Options, names: &mut Names) -> FamilyNames {
+        let mut base = options.prefix.clone().into_bytes();
+        escape::path(&mut base, &family.raw_name);
+        let mut this = FamilyNames {
+            base,
+            suffixes: suffixes(family, options),
+            nameless: false,
+            series: Vec::new(),
+        };
+        // With tags the names of series are the names of families. Without, only the whole paths matter.
+        if options.tags != Tags::None && !names.take(&this.own_hashes()) {
+            add_hash(&mut this.base, escape::hash(&family.raw_name));
+            this.nameless = !names.take(&this.own_hashes());
+        }
+        this
+    }
+
+    fn own_hashes(&self) -> Vec<u64> {
+        let mut hashes: Vec<u64> = self
+            .suffixes
+            .iter()
+            .map(|suffix| joined_hash(&self.base, suffix))
+            .collect();
+        hashes.dedup();
+        hashes
+    }
+
+    /// Gives back the family's own names.
+    pub(super) fn give_back(&self, options: &Options, names: &mut Names) {
+        if options.tags != Tags::None && !self.nameless {
+            names.give_back(&self.own_hashes());
+        }
+    }
+
+    /// Writes the name of the series of this number into `out`, once it is settled that no other has it. False if there
+    /// is none.
+    pub(super) fn name(
+        &mut self,
+        family: &Family,
+        number: usize,
+        series: &Series<'_>,
+        options: &Options,
+        names: &mut Names,
+        out: &mut SeriesName,
+    ) -> bool {
+        if self.series.len() <= number {
+            self.series.resize(number + 1, Naming::Unknown);
+        }
+        if self.series[number] == Naming::Unknown {
+            self.series[number] = [Naming::Plain, Naming::Hashed]
+                .into_iter()
+                .find(|naming| {
+                    self.write(family, *naming, series, options, out);
+                    self.hash(options, out);
+                    !self.nameless && names.take(&out.hashes)
+                })
+                .unwrap_or(Naming::Nameless);
+        } else {
+            self.write(family, self.series[number], series, options, out);
+        }
+        self.series[number] != Naming::Nameless
+    }
+
+    /// Gives back the names of the series of this number, if it has any.
+    pub(super) fn give_back_series(
+        &self,
+        family: &Family,
+        number: usize,
+        series: &Series<'_>,
+        options: &Options,
+        names: &mut Names,
+    ) {
+        if let Some(naming @ (Naming::Plain | Naming::Hashed)) = self.series.get(number) {
+            let mut name = SeriesName::default();
+            self.write(family, *naming, series, options, &mut name);
+            self.hash(options, &mut name);
+            names.give_back(&name.hashes);
+        }
+    }
+
+    fn write(&self, family: &Family, naming: Naming, series: &Series<'_>, options: &Options, out: &mut SeriesName) {
+        out.path.clear();
+        out.path.extend_from_slice(&self.base);
+        out.tags.clear();
+        match options.tags {
+            Tags::None => series.label_values().for_each(|value| {
+                out.path.push(b'.');
+                escape::path(&mut out.path, value);
+            }),
+            Tags::DogStatsd => write_tags(&mut out.tags, b':', family, series, options),
+            Tags::Influx => write_tags(&mut out.tags, b'=', family, series, options),
+        }
+        if naming == Naming::Hashed {
+            let end = match options.tags {
+                Tags::None => &mut out.path,
+                _ => &mut out.tags,
+            };
+            add_hash(end, escape::hash(&[&family.raw_name, series.labels()].concat()));
+        }
+    }
+
+    /// Hashes what no other series may have.
+    fn hash(&self, options: &Options, name: &mut SeriesName) {
+        name.hashes.clear();
+        match options.tags {
+            Tags::None => name
+                .hashes
+                .extend(self.suffixes.iter().map(|suffix| joined_hash(&name.path, suffix))),
+            // The names are the family's own, so the tags matter alone.
+            _ => name
+                .hashes
+                .push(escape::hash(&[&name.path, [0].as_slice(), &name.tags].concat())),
+        }
+    }
+}
+
+fn joined_hash(path: &[u8], suffix: &str) -> u64 {
+    escape::hash(&[path, suffix.as_bytes()].concat())
+}
+
+fn add_hash(name: &mut Vec<u8>, hash: u64) {
+    name.extend_from_slice(format!("-{hash:016x}").as_bytes());
+}
+
+fn suffixes(family: &Family, options: &Options) -> Vec<String> {
+    let sum_and_count = || [".sum", ".count"].map(str::to_owned).into_iter();
+    let bucket = |le: &String| match options.tags {
+        Tags::None => format!(".bucket.{}", le.replace('.', "_")),
+        _ => ".bucket".to_owned(),
+    };
+    match (family.kind, options.histograms) {
+        (Kind::Summary, _) => sum_and_count().collect(),
+        (Kind::Histogram, Histograms::Buckets) => {
+            let buckets = family.buckets.as_slice().iter().map(|of| bucket(&of.le));
+            buckets.chain(sum_and_count()).collect()
+        }
+        _ => vec![String::new()],
+    }
+}
+
+/// `host:example.org,type:c2s`, then the constant tags. A label without a value is as good as none, and dialects don't
+/// know empty tags.
+fn write_tags(out: &mut Vec<u8>, separator: u8, family: &Family, series: &Series<'_>, options: &Options) {
+    let begin = |out: &mut Vec<u8>, name: &str| {
+        if !out.is_empty() {
+            out.push(b',');
+        }
+        out.extend_from_slice(name.as_bytes());
+        out.push(separator);
+    };
+    for (name, value) in family.label_names.iter().zip(series.label_values()) {
+        if !value.is_empty() {
+            begin(out, name);
+            escape::tag(out, value);
+        }
+    }
+    for (name, value) in &options.constant_tags {
+        if !family.label_names.contains(name) {
+            begin(out, name);
+            out.extend_from_slice(value.as_bytes());
+        }
+    }
+}

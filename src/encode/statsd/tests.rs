@@ -1,0 +1,375 @@
+use super::*;
+use crate::model::{Kind, LabelSet, Number};
+use crate::snapshot::changes::Changes;
+use crate::snapshot::reservoir::Reservoirs;
+use crate::snapshot::FamilySnapshot;
+use crate::store::{cell, FamilySpec, FamilyWriter, Store};
+use std::ops::ControlFlow;
+
+/// A store, and what would go to a server.
+struct Wire {
+    store: Store,
+    encoder: Encoder,
+    tracked: Vec<(Changes, FamilyState)>,
+    reservoirs: Option<Reservoirs>,
+}
+
+#[derive(Default)]
+struct Lines {
+    lines: Vec<String>,
+    dropped: Vec<Dropped>,
+}
+
+impl Sink for Lines {
+    fn lines(&mut self, lines: &[u8]) {
+        self.lines.push(String::from_utf8(lines.to_vec()).unwrap());
+    }
+
+    fn dropped(&mut self, cause: Dropped) {
+        self.dropped.push(cause);
+    }
+}
+
+impl Wire {
+    fn new(options: Options) -> Wire {
+        let samples = options.histograms != Histograms::Buckets;
+        Wire {
+            store: Store::with_journal(samples),
+            encoder: Encoder::new(options),
+            tracked: Vec::new(),
+            reservoirs: samples.then(|| Reservoirs::new(10)),
+        }
+    }
+
+    fn family(&mut self, kind: Kind, name: &str, keys: &[&str]) -> FamilyWriter {
+        let (writer, _) = self.store.register(FamilySpec {
+            kind,
+            name: name.into(),
+            unit: Vec::new(),
+            help: Vec::new(),
+            label_keys: keys.iter().map(|key| (*key).into()).collect(),
+            thresholds: vec![Number::Float(0.1), Number::Int(1)],
+            own: false,
+        });
+        let family = std::sync::Arc::clone(writer.family());
+        let state = self.encoder.family(&family);
+        self.tracked.push((Changes::new(family), state));
+        writer
+    }
+
+    fn push(&mut self) -> Lines {
+        let mut lines = Lines::default();
+        for (changes, state) in &mut self.tracked {
+            let family = std::sync::Arc::clone(changes.family());
+            let snapshot = FamilySnapshot::of(&family);
+            if let Some(reservoirs) = &mut self.reservoirs {
+                reservoirs.fill(self.store.journal().unwrap().ring().unwrap());
+            }
+            let encoder = &mut self.encoder;
+            let _ = changes.tell(&snapshot, false, self.reservoirs.as_mut(), |number, series, news| {
+                encoder.write(&family, state, number, series, &news, &mut lines);
+                ControlFlow::Continue(())
+            });
+        }
+        lines
+    }
+}
+
+/// Runs `update` with a series' record.
+fn with<T>(writer: &mut FamilyWriter, labels: &[&str], update: impl FnOnce(&[std::sync::atomic::AtomicU64]) -> T) -> T {
+    let mut set = LabelSet::new();
+    labels.iter().for_each(|label| set.push(label.as_bytes()));
+    let (at, _) = writer.find_or_create(set.as_bytes()).unwrap();
+    update(writer.record(at))
+}
+
+fn add(writer: &mut FamilyWriter, labels: &[&str], step: Number) {
+    with(writer, labels, |record| cell::counter::add(record, step)).unwrap();
+}
+
+fn set(writer: &mut FamilyWriter, labels: &[&str], to: Number) {
+    let family = std::sync::Arc::clone(writer.family());
+    with(writer, labels, |record| cell::gauge::set(record, to, &family.cork));
+}
+
+fn sample(writer: &mut FamilyWriter, labels: &[&str], sample: f64) {
+    let family = std::sync::Arc::clone(writer.family());
+    let sample = Number::Float(sample);
+    with(writer, labels, |record| match family.kind {
+        Kind::Histogram => cell::samples::histogram(record, sample, &family),
+        _ => cell::samples::summary(record, sample),
+    })
+    .unwrap();
+}
+
+fn tagged(tags: Tags) -> Options {
+    Options {
+        tags,
+        ..Options::default()
+    }
+}
+
+#[test]
+fn all_types_as_prosody_writes_them() {
+    let mut wire = Wire::new(Options {
+        prefix: "prosody.".to_owned(),
+        ..Options::default()
+    });
+    let mut counter = wire.family(Kind::Counter, "prosody_mod_x/stanzas", &["host"]);
+    let mut gauge = wire.family(Kind::Gauge, "g", &[]);
+    let mut summary = wire.family(Kind::Summary, "s", &[]);
+    let mut histogram = wire.family(Kind::Histogram, "h_seconds", &["host", "kind"]);
+    assert_eq!(wire.push().lines, [""; 0]);
+    add(&mut counter, &["example.org"], Number::Int(2));
+    add(&mut counter, &["example.org"], Number::Int(3));
+    set(&mut gauge, &[], Number::Float(0.1));
+    sample(&mut summary, &[], 2.5);
+    sample(&mut histogram, &["example.org", "a/b"], 0.5);
+    sample(&mut histogram, &["example.org", "a/b"], 0.25);
+    let expected = [
+        "prosody.prosody_mod_x.stanzas.example_org:5|c",
+        "prosody.g:0.1|g",
+        "prosody.s.sum:2.5|c",
+        "prosody.s.count:1|c",
+        "prosody.h_seconds.example_org.a.b.bucket.1:2|c",
+        "prosody.h_seconds.example_org.a.b.bucket.+Inf:2|c",
+        "prosody.h_seconds.example_org.a.b.sum:0.75|g",
+        "prosody.h_seconds.example_org.a.b.count:2|c",
+    ];
+    assert_eq!(wire.push().lines, expected);
+    assert_eq!(wire.push().lines, [""; 0]);
+    set(&mut gauge, &[], Number::Float(0.1));
+    assert_eq!(wire.push().lines, ["prosody.g:0.1|g"], "set again, so sent again");
+}
+
+#[test]
+fn gauges_are_never_steps_and_never_no_numbers() {
+    let mut wire = Wire::new(Options::default());
+    let mut gauge = wire.family(Kind::Gauge, "g", &[]);
+    for (value, expected) in [
+        (Number::Int(-5), vec!["g:0|g\ng:-5|g"]),
+        (Number::Float(-0.0), vec!["g:0|g"]),
+        (Number::Float(1e300), vec!["g:1e+300|g"]),
+        (Number::Int(i64::MIN), vec!["g:0|g\ng:-9223372036854775808|g"]),
+        (Number::Float(f64::NAN), vec![]),
+        (Number::Float(f64::NEG_INFINITY), vec![]),
+    ] {
+        set(&mut gauge, &[], value);
+        let pushed = wire.push();
+        assert_eq!(pushed.lines, expected);
+        assert_eq!(pushed.dropped.len(), usize::from(!value.is_finite()));
+    }
+}
+
+#[test]
+fn restarts_lose_nothing_and_are_never_negative() {
+    let mut wire = Wire::new(Options::default());
+    let mut counter = wire.family(Kind::Counter, "c", &[]);
+    let family = std::sync::Arc::clone(counter.family());
+    let put = |counter: &mut FamilyWriter, to: i64| {
+        with(counter, &[], |record| {
+            cell::counter::set(record, Number::Int(to), &family)
+        })
+        .unwrap();
+    };
+    add(&mut counter, &[], Number::Int(10));
+    assert_eq!(wire.push().lines, ["c:10|c"]);
+    put(&mut counter, 4);
+    assert_eq!(wire.push().lines, ["c:4|c"], "10, then 4: 14 in all");
+    add(&mut counter, &[], Number::Int(3));
+    put(&mut counter, 0);
+    add(&mut counter, &[], Number::Int(2));
+    with(&mut counter, &[], |record| cell::counter::reset(record, &family));
+    add(&mut counter, &[], Number::Int(100));
+    assert_eq!(
+        wire.push().lines,
+        ["c:105|c"],
+        "3 before the reload, 2 before the reset"
+    );
+    put(&mut counter, 0);
+    assert_eq!(wire.push().lines, [""; 0]);
+
+    let mut histogram = wire.family(Kind::Histogram, "h", &[]);
+    let family = std::sync::Arc::clone(histogram.family());
+    sample(&mut histogram, &[], 0.5);
+    wire.push();
+    sample(&mut histogram, &[], 0.05);
+    with(&mut histogram, &[], |record| cell::samples::reset(record, &family));
+    let expected = [
+        "h.bucket.0_1:1|c",
+        "h.bucket.1:1|c",
+        "h.bucket.+Inf:1|c",
+        "h.sum:0|g",
+        "h.count:1|c",
+    ];
+    assert_eq!(wire.push().lines, expected);
+}
+
+#[test]
+fn a_summarys_sum_only_grows() {
+    let mut wire = Wire::new(Options::default());
+    let mut summary = wire.family(Kind::Summary, "s", &[]);
+    sample(&mut summary, &[], 5.0);
+    wire.push();
+    sample(&mut summary, &[], -2.0);
+    assert_eq!(wire.push().lines, ["s.count:1|c"]);
+    sample(&mut summary, &[], 3.0);
+    assert_eq!(
+        wire.push().lines,
+        ["s.sum:1|c", "s.count:1|c"],
+        "6 now, and 5 were sent"
+    );
+}
+
+#[test]
+fn no_two_series_have_one_name() {
+    let mut wire = Wire::new(Options::default());
+    let mut family = wire.family(Kind::Counter, "c", &["host", "x"]);
+    let hosts = [
+        "::1",
+        "_1",
+        ".1",
+        "a.b",
+        "a_b",
+        "münchen",
+        "mönchen",
+        "почта",
+        "",
+        ".",
+        "_",
+        "a/b",
+        "\n",
+        " ",
+    ];
+    for (host, x) in hosts.iter().flat_map(|host| ["b/c", "c", ""].map(|x| (*host, x))) {
+        add(&mut family, &[host, x], Number::Int(1));
+    }
+    let mut flat = wire.family(Kind::Counter, "c/a", &["x"]);
+    add(&mut flat, &["b.c"], Number::Int(1));
+    let mut histogram = wire.family(Kind::Histogram, "h", &[]);
+    sample(&mut histogram, &[], 5.0);
+    let mut clashing = wire.family(Kind::Gauge, "h/sum", &[]);
+    set(&mut clashing, &[], Number::Int(1));
+    let lines = wire.push().lines;
+    let names: std::collections::BTreeSet<&str> = lines.iter().map(|line| line.split(':').next().unwrap()).collect();
+    assert_eq!((names.len(), lines.len()), (3 * hosts.len() + 1 + 3 + 1, names.len()));
+    for name in names {
+        assert!(name.split('.').all(|part| !part.is_empty()), "{name}");
+        assert!(
+            name.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-.+".contains(&b)),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn names_go_with_their_family() {
+    let mut wire = Wire::new(Options::default());
+    let mut gone = wire.family(Kind::Counter, "c", &["a"]);
+    add(&mut gone, &["x"], Number::Int(1));
+    assert_eq!(wire.push().lines, ["c.x:1|c"]);
+    let (changes, state) = wire.tracked.remove(0);
+    let snapshot = FamilySnapshot::of(changes.family());
+    wire.encoder.forget(changes.family(), &state, &snapshot);
+    let mut next = wire.family(Kind::Counter, "c/x", &[]);
+    add(&mut next, &[], Number::Int(1));
+    assert_eq!(wire.push().lines, ["c.x:1|c"]);
+}
+
+#[test]
+fn tags() {
+    let constant_tags = vec![
+        ("env".to_owned(), "prod".to_owned()),
+        ("host".to_owned(), "node1".to_owned()),
+    ];
+    for (tags, gauge_line, bucket_line) in [
+        (
+            Tags::DogStatsd,
+            "g:1|g|#host:example.org,jid:a_b-e6ac9919,env:prod|c:ci-1",
+            "h.bucket:1|c|#env:prod,host:node1,le:0.1|c:ci-1",
+        ),
+        (
+            Tags::Influx,
+            "g,host=example.org,jid=a_b-e6ac9919,env=prod:1|g",
+            "h.bucket,env=prod,host=node1,le=0.1:1|c",
+        ),
+    ] {
+        let mut wire = Wire::new(Options {
+            constant_tags: constant_tags.clone(),
+            container: Some("ci-1".to_owned()).filter(|_| tags == Tags::DogStatsd),
+            ..tagged(tags)
+        });
+        let mut gauge = wire.family(Kind::Gauge, "g", &["host", "empty", "jid"]);
+        set(&mut gauge, &["example.org", "", "a@b"], Number::Int(1));
+        let mut histogram = wire.family(Kind::Histogram, "h", &[]);
+        sample(&mut histogram, &[], 0.05);
+        let lines = wire.push().lines;
+        assert_eq!(lines[..2], [gauge_line, bucket_line]);
+    }
+}
+
+#[test]
+fn tagged_families_and_series_stay_apart() {
+    for tags in [Tags::DogStatsd, Tags::Influx] {
+        let mut wire = Wire::new(tagged(tags));
+        for name in ["a.b", "a_b", "a b"] {
+            let mut family = wire.family(Kind::Counter, name, &["x"]);
+            for value in ["1", "", ":", "|", ",", "="] {
+                add(&mut family, &[value], Number::Int(1));
+            }
+        }
+        let mut lines = wire.push().lines;
+        assert_eq!(lines.len(), 18);
+        lines.sort();
+        lines.dedup();
+        assert_eq!(lines.len(), 18);
+    }
+}
+
+#[test]
+fn samples_one_by_one() {
+    for (histograms, tags, seconds_line, bytes_line) in [
+        (Histograms::Timing, Tags::None, "h_seconds:1.1|ms", "h_bytes:0.0011|ms"),
+        (Histograms::Timing, Tags::Influx, "h_seconds:1.1|ms", "h_bytes:0.0011|h"),
+        (
+            Histograms::Distribution,
+            Tags::DogStatsd,
+            "h_seconds:0.0011|d",
+            "h_bytes:0.0011|d",
+        ),
+    ] {
+        let mut wire = Wire::new(Options {
+            histograms,
+            ..tagged(tags)
+        });
+        for name in ["h_seconds", "h_bytes"] {
+            let mut family = wire.family(Kind::Histogram, name, &[]);
+            sample(&mut family, &[], 0.0011);
+        }
+        assert_eq!(wire.push().lines, [seconds_line, bytes_line]);
+        assert_eq!(wire.push().lines, [""; 0]);
+    }
+}
+
+#[test]
+fn samples_above_the_limit_are_weighed() {
+    let mut wire = Wire::new(Options {
+        histograms: Histograms::Timing,
+        ..Options::default()
+    });
+    let mut family = wire.family(Kind::Histogram, "h", &[]);
+    // More than the ring holds, in the end.
+    for samples in [10, 40, 200_000] {
+        (0..samples).for_each(|_| sample(&mut family, &[], 3.0));
+        let lines = wire.push().lines;
+        assert_eq!(lines.len(), 10);
+        let rate = lines[0].split_once("|@").map_or(1.0, |(_, rate)| rate.parse().unwrap());
+        assert_eq!((10.0 / rate) as u64, samples, "{}", lines[0]);
+        assert!(!lines[0].contains('e'));
+    }
+    sample(&mut family, &[], -1.0);
+    sample(&mut family, &[], f64::INFINITY);
+    let pushed = wire.push();
+    assert_eq!(pushed.lines, [""; 0]);
+    assert_eq!(pushed.dropped, [Dropped::Negative, Dropped::NotFinite]);
+}

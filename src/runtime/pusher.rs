@@ -1,0 +1,393 @@
+//! One push: from the store to the statsd server.
+
+use super::notices::{Level, Notices};
+use super::own_metrics::{OwnFamily, Spec};
+use crate::encode::statsd::{self, Dropped, Encoder, FamilyState, Histograms};
+use crate::model::Kind;
+use crate::snapshot::changes::Changes;
+use crate::snapshot::reservoir::Reservoirs;
+use crate::snapshot::FamilySnapshot;
+use crate::store::{Family, Journal, Store};
+use crate::transport::{Added, Endpoint, Event, Framing, Link, Packer, Progress};
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// What is pushed, where to, and how often.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PushOptions {
+    /// The server.
+    pub server: Endpoint,
+    /// The time between two pushes.
+    pub flush_interval: Duration,
+    /// How long a datagram may be, in bytes.
+    pub max_datagram: usize,
+    /// How often the server's name is looked up.
+    pub resolve_interval: Duration,
+    /// How many samples of a histogram are sent one by one, in a second.
+    pub max_samples_per_second: u32,
+    /// Whether metre's own metrics are pushed as well.
+    pub self_metrics: bool,
+    /// What lines look like.
+    pub lines: statsd::Options,
+}
+
+impl PushOptions {
+    /// Whether samples are sent one by one.
+    pub fn samples(&self) -> bool {
+        self.lines.histograms != Histograms::Buckets
+    }
+}
+
+/// Waits for a time, or less. False if there is none left.
+pub(super) type Wait<'a> = &'a mut dyn FnMut(Duration) -> bool;
+
+/// Pushes to one server, and remembers what has been sent.
+pub(super) struct Pusher {
+    store: Arc<Store>,
+    options: PushOptions,
+    out: Out,
+    encoder: Encoder,
+    /// By the family's address.
+    families: HashMap<usize, Tracked>,
+    /// Families that were replaced, with what is still to be sent of them.
+    leaving: Vec<Tracked>,
+    reservoirs: Option<Reservoirs>,
+    /// How many sockets had been opened when all gauges were sent.
+    connections: u64,
+    metrics: Metrics,
+    notices: Arc<Notices>,
+}
+
+struct Tracked {
+    changes: Changes,
+    state: FamilyState,
+}
+
+/// Where lines go.
+struct Out {
+    packer: Packer,
+    link: Link,
+    /// Lines that were dropped, by cause.
+    dropped: [u64; Dropped::ALL.len()],
+}
+
+impl statsd::Sink for Out {
+    fn lines(&mut self, lines: &[u8]) {
+        match self.packer.add(lines, self.link.limit()) {
+            Added::Fits => {}
+            Added::Full(datagram) => self.link.push(datagram),
+            Added::TooLong => self.dropped(Dropped::TooLong),
+        }
+    }
+
+    fn dropped(&mut self, cause: Dropped) {
+        self.dropped[cause as usize] += 1;
+    }
+}
+
+impl Out {
+    /// Sends the datagrams that are full. Breaks if that can't be done now.
+    fn drive(&mut self, wait: Wait<'_>) -> ControlFlow<()> {
+        loop {
+            match self.link.drive() {
+                Progress::Idle => return ControlFlow::Continue(()),
+                Progress::Busy(pause) if wait(pause) => {}
+                Progress::Busy(_) | Progress::Down(_) => return ControlFlow::Break(()),
+            }
+        }
+    }
+
+    /// Sends the last datagram, too.
+    fn finish(&mut self, wait: Wait<'_>) -> ControlFlow<()> {
+        if let Some(datagram) = self.packer.take() {
+            self.link.push(datagram);
+        }
+        self.drive(wait)
+    }
+}
+
+impl Pusher {
+    /// One that has sent nothing yet. Opens nothing; registers metre's own families.
+    pub(super) fn new(store: &Arc<Store>, options: PushOptions, notices: &Arc<Notices>) -> Pusher {
+        let framing = match options.server {
+            Endpoint::Tcp(..) => Framing::Stream,
+            Endpoint::Udp(..) | Endpoint::Unixgram(_) => Framing::Datagrams,
+        };
+        let per_push = f64::from(options.max_samples_per_second) * options.flush_interval.as_secs_f64();
+        Pusher {
+            store: Arc::clone(store),
+            out: Out {
+                packer: Packer::new(framing),
+                link: Link::new(&options.server, options.max_datagram, options.resolve_interval),
+                dropped: Default::default(),
+            },
+            encoder: Encoder::new(options.lines.clone()),
+            families: HashMap::new(),
+            leaving: Vec::new(),
+            reservoirs: options.samples().then(|| Reservoirs::new(per_push.ceil() as usize)),
+            connections: 0,
+            metrics: Metrics::register(store),
+            notices: Arc::clone(notices),
+            options,
+        }
+    }
+
+    /// The time between two pushes.
+    pub(super) fn interval(&self) -> Duration {
+        self.options.flush_interval
+    }
+
+    /// Whether there are samples to be taken out of the ring.
+    pub(super) fn has_samples(&self) -> bool {
+        self.reservoirs.is_some()
+    }
+
+    /// Takes the samples out of the ring.
+    pub(super) fn take_samples(&mut self) {
+        fill(&mut self.reservoirs, &self.store);
+    }
+
+    /// Doesn't wait for the next try to be due.
+    pub(super) fn hurry(&mut self) {
+        self.out.link.hurry();
+    }
+
+    /// Sends all that is new; true if the socket has taken everything.
+    pub(super) fn push(&mut self, wait: Wait<'_>) -> bool {
+        let start = Instant::now();
+        self.out.link.look(start);
+        let complete = self.push_all(wait).is_continue();
+        self.report();
+        self.metrics.flush_duration.sample(start.elapsed().as_secs_f64());
+        self.metrics.update(&self.out, self.reservoirs.as_ref());
+        complete
+    }
+
+    fn push_all(&mut self, wait: Wait<'_>) -> ControlFlow<()> {
+        // Before anything new is made: so not more than this waits while the server is away.
+        self.out.drive(wait)?;
+        let connections = self.out.link.traffic().connections;
+        // A server that was away may have forgotten its gauges.
+        let again = self.connections > 0 && self.connections != connections;
+
+        let (replaced, families) = self.store.take_replaced();
+        self.out.dropped[Dropped::Replaced as usize] += replaced.left_out;
+        for family in replaced.families {
+            let tracked = self.families.remove(&address(&family));
+            let tracked = tracked.unwrap_or_else(|| track(&mut self.encoder, &family));
+            self.leaving.push(tracked);
+        }
+        self.push_leaving(wait)?;
+
+        let pushed = |family: &&Arc<Family>| !family.own || self.options.self_metrics;
+        let (gauges, others): (Vec<_>, Vec<_>) = families
+            .values()
+            .filter(pushed)
+            .partition(|family| family.kind == Kind::Gauge);
+        // All of them at once, since modules set several in one collection.
+        let snapshots: Vec<FamilySnapshot> = self.store.consistently(|| {
+            let snapshot = |family: &&Arc<Family>| FamilySnapshot::of(family);
+            gauges.iter().map(snapshot).collect()
+        });
+        for (family, snapshot) in gauges.into_iter().zip(snapshots) {
+            self.push_family(family, &snapshot, again, wait)?;
+        }
+        let mut snapshot = FamilySnapshot::new();
+        for family in others {
+            snapshot.take(family);
+            if self.reservoirs.is_some() && family.kind == Kind::Histogram {
+                // After the snapshot: what it has counted is in the ring by now.
+                self.take_samples();
+            }
+            self.push_family(family, &snapshot, again, wait)?;
+        }
+        self.connections = connections;
+        if let Some(reservoirs) = &mut self.reservoirs {
+            reservoirs.sweep();
+        }
+        self.out.finish(wait)
+    }
+
+    fn push_family(
+        &mut self,
+        family: &Arc<Family>,
+        snapshot: &FamilySnapshot,
+        again: bool,
+        wait: Wait<'_>,
+    ) -> ControlFlow<()> {
+        let encoder = &mut self.encoder;
+        let tracked = self
+            .families
+            .entry(address(family))
+            .or_insert_with(|| track(encoder, family));
+        tracked.push(snapshot, again, self.reservoirs.as_mut(), encoder, &mut self.out, wait)
+    }
+
+    /// Sends the last of the families that were replaced, and gives their names back.
+    fn push_leaving(&mut self, wait: Wait<'_>) -> ControlFlow<()> {
+        while let Some(tracked) = self.leaving.first_mut() {
+            let family = Arc::clone(tracked.changes.family());
+            let snapshot = FamilySnapshot::of(&family);
+            fill(&mut self.reservoirs, &self.store);
+            let reservoirs = self.reservoirs.as_mut();
+            tracked.push(&snapshot, false, reservoirs, &mut self.encoder, &mut self.out, wait)?;
+            let tracked = self.leaving.remove(0);
+            self.encoder.forget(&family, &tracked.state, &snapshot);
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Tells the operator what happened on the way.
+    fn report(&mut self) {
+        let server = &self.options.server;
+        for event in self.out.link.events() {
+            match event {
+                Event::Broke(why) => self.notices.add(
+                    Level::Warn,
+                    format!("Cannot reach the statsd server {server}: {why}; counts are kept until it is back"),
+                ),
+                Event::Healed(after) => self.notices.add(
+                    Level::Info,
+                    format!("The statsd server {server} is back after {:.1} s", after.as_secs_f64()),
+                ),
+            }
+        }
+    }
+
+    /// Closes the socket, and tells the operator if there was more to send.
+    pub(super) fn close(&mut self, complete: bool) {
+        self.out.link.close();
+        let server = &self.options.server;
+        if !complete {
+            self.notices.add(
+                Level::Warn,
+                format!("Stopped before everything was sent to the statsd server {server}; the rest is lost"),
+            );
+        }
+    }
+}
+
+impl Tracked {
+    fn push(
+        &mut self,
+        snapshot: &FamilySnapshot,
+        again: bool,
+        reservoirs: Option<&mut Reservoirs>,
+        encoder: &mut Encoder,
+        out: &mut Out,
+        wait: Wait<'_>,
+    ) -> ControlFlow<()> {
+        let Tracked { changes, state } = self;
+        let family = Arc::clone(changes.family());
+        changes.tell(snapshot, again, reservoirs, |number, series, news| {
+            encoder.write(&family, state, number, series, &news, out);
+            match out.link.is_idle() {
+                true => ControlFlow::Continue(()),
+                false => out.drive(wait),
+            }
+        })
+    }
+}
+
+fn fill(reservoirs: &mut Option<Reservoirs>, store: &Store) {
+    if let (Some(reservoirs), Some(ring)) = (reservoirs, store.journal().and_then(Journal::ring)) {
+        reservoirs.fill(ring);
+    }
+}
+
+fn address(family: &Arc<Family>) -> usize {
+    Arc::as_ptr(family) as usize
+}
+
+fn track(encoder: &mut Encoder, family: &Arc<Family>) -> Tracked {
+    Tracked {
+        state: encoder.family(family),
+        changes: Changes::new(Arc::clone(family)),
+    }
+}
+
+/// What metre tells of its pushes.
+struct Metrics {
+    datagrams: OwnFamily,
+    bytes: OwnFamily,
+    dropped: OwnFamily,
+    errors: OwnFamily,
+    resolve_failures: OwnFamily,
+    flush_duration: OwnFamily,
+    queue_bytes: OwnFamily,
+    queue_samples: OwnFamily,
+    up: OwnFamily,
+}
+
+impl Metrics {
+    fn register(store: &Store) -> Metrics {
+        let family = |kind, name, unit, help| Spec {
+            kind,
+            name,
+            unit,
+            help,
+            label: None,
+            thresholds: &[],
+        };
+        let register = |spec: Spec<'_>| OwnFamily::register(store, &spec);
+        let counter = |name, unit, help| register(family(Kind::Counter, name, unit, help));
+        let gauge = |name, unit, help| register(family(Kind::Gauge, name, unit, help));
+        Metrics {
+            datagrams: counter("metre_statsd_datagrams", "", "Datagrams that the socket has taken"),
+            bytes: counter("metre_statsd_sent_bytes", "bytes", "Bytes of these datagrams"),
+            dropped: register(Spec {
+                label: Some(("cause", &Dropped::ALL.map(Dropped::name))),
+                ..family(
+                    Kind::Counter,
+                    "metre_statsd_dropped_lines",
+                    "",
+                    "Lines that could not be sent",
+                )
+            }),
+            errors: counter("metre_statsd_errors", "", "Failures to connect or to send"),
+            resolve_failures: counter(
+                "metre_statsd_resolve_failures",
+                "",
+                "Failed look-ups of the server's name",
+            ),
+            flush_duration: register(Spec {
+                thresholds: &[0.001, 0.01, 0.1, 1.0, 10.0],
+                ..family(
+                    Kind::Histogram,
+                    "metre_statsd_flush_duration_seconds",
+                    "seconds",
+                    "How long the pushes took",
+                )
+            }),
+            queue_bytes: gauge("metre_statsd_queue_bytes", "bytes", "Bytes of datagrams that wait"),
+            queue_samples: gauge(
+                "metre_statsd_queue_samples",
+                "",
+                "Samples that wait to be sent one by one",
+            ),
+            up: gauge(
+                "metre_statsd_up",
+                "",
+                "Whether the server could be reached when last tried",
+            ),
+        }
+    }
+
+    fn update(&self, out: &Out, reservoirs: Option<&Reservoirs>) {
+        let traffic = out.link.traffic();
+        self.datagrams.raise(0, traffic.datagrams);
+        self.bytes.raise(0, traffic.bytes);
+        self.errors.raise(0, traffic.errors);
+        self.resolve_failures.raise(0, traffic.resolve_failures);
+        for cause in Dropped::ALL {
+            let of_link = if cause == Dropped::TooLong { traffic.too_long } else { 0 };
+            self.dropped
+                .raise(cause as usize, out.dropped[cause as usize] + of_link);
+        }
+        self.queue_bytes.set(out.link.queued_bytes());
+        self.queue_samples.set(reservoirs.map_or(0, Reservoirs::len));
+        self.up.set(usize::from(!out.link.is_broken()));
+    }
+}

@@ -1,0 +1,214 @@
+//! The pusher's thread: when it works, and how Prosody's thread talks to it.
+
+use super::notices::{Level, Notices};
+use super::pusher::Pusher;
+use nix::sys::signal::{SigSet, SigmaskHow};
+use parking_lot::{Condvar, Mutex};
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// How long the last push may take.
+const LAST_PUSH: Duration = Duration::from_millis(1500);
+
+/// How long to wait for the thread's end beyond that.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// How long [`Worker::flush`] takes at most.
+const FLUSH: Duration = Duration::from_secs(1);
+
+/// How often samples are taken out of their ring.
+const TICK: Duration = Duration::from_millis(100);
+
+/// A pusher and, once started, the thread it works on.
+pub(super) struct Worker {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    control: Mutex<Control>,
+    changed: Condvar,
+    notices: Arc<Notices>,
+}
+
+#[derive(Default)]
+struct Control {
+    /// While there is no thread.
+    pusher: Option<Pusher>,
+    running: bool,
+    thread: Option<JoinHandle<()>>,
+    /// Set to end the thread: the time by which it has to.
+    stop_by: Option<Instant>,
+    /// How many flushes were asked for, how many of them are done, and whether the last one sent everything.
+    asked: u64,
+    answered: u64,
+    complete: bool,
+}
+
+impl Worker {
+    pub(super) fn new(pusher: Pusher, notices: &Arc<Notices>) -> Worker {
+        let control = Control {
+            pusher: Some(pusher),
+            ..Control::default()
+        };
+        Worker {
+            shared: Arc::new(Shared {
+                control: Mutex::new(control),
+                changed: Condvar::new(),
+                notices: Arc::clone(notices),
+            }),
+        }
+    }
+
+    /// Starts the thread, unless it runs.
+    ///
+    /// # Errors
+    /// When no thread can be had, or the last one hasn't ended yet. It can be started again later.
+    pub(super) fn start(&self) -> Result<(), String> {
+        let mut control = self.shared.control.lock();
+        if control.running {
+            return match control.stop_by {
+                Some(_) => Err("the statsd pusher has not stopped yet".to_owned()),
+                None => Ok(()),
+            };
+        }
+        control.stop_by = None;
+        // Prosody's signals are for Prosody's thread; a new thread inherits this mask.
+        let before = SigSet::all()
+            .thread_swap_mask(SigmaskHow::SIG_SETMASK)
+            .map_err(|why| format!("signals cannot be blocked: {why}"))?;
+        let shared = Arc::clone(&self.shared);
+        let spawned = Builder::new()
+            .name("metre-statsd".to_owned())
+            .spawn(move || shared.run());
+        let restored = before.thread_set_mask();
+        let thread = spawned.map_err(|why| format!("no thread for the statsd pusher: {why}"))?;
+        control.running = true;
+        control.thread = Some(thread);
+        restored.map_err(|why| format!("signals cannot be unblocked: {why}"))
+    }
+
+    /// Has the last values sent and ends the thread, in two seconds at most. False if it hasn't ended by then: it will
+    /// as soon as the system lets it.
+    pub(super) fn stop(&self) -> bool {
+        let mut control = self.shared.control.lock();
+        let limit = Instant::now() + LAST_PUSH;
+        control.stop_by.get_or_insert(limit);
+        self.shared.changed.notify_all();
+        while control.running {
+            if self
+                .shared
+                .changed
+                .wait_until(&mut control, limit + PATIENCE)
+                .timed_out()
+            {
+                break;
+            }
+        }
+        let ended = !control.running;
+        let thread = control.thread.take();
+        drop(control);
+        if let (true, Some(thread)) = (ended, thread) {
+            // It has nothing left to do.
+            let _ = thread.join();
+        }
+        ended
+    }
+
+    /// Has everything sent, in a second at most. False if the server couldn't be reached or that was too short.
+    pub(super) fn flush(&self) -> bool {
+        let mut control = self.shared.control.lock();
+        if !control.running {
+            return false;
+        }
+        control.asked += 1;
+        let mine = control.asked;
+        self.shared.changed.notify_all();
+        let limit = Instant::now() + FLUSH;
+        while control.running && control.answered < mine {
+            if self.shared.changed.wait_until(&mut control, limit).timed_out() {
+                return false;
+            }
+        }
+        control.answered >= mine && control.complete
+    }
+}
+
+impl Shared {
+    fn run(&self) {
+        let Some(mut pusher) = self.control.lock().pusher.take() else {
+            return;
+        };
+        let mut due = Instant::now() + pusher.interval();
+        loop {
+            let (stop, asked) = self.sleep(&mut pusher, due);
+            if stop || asked.is_some() {
+                pusher.hurry();
+            }
+            let complete = self.push(&mut pusher);
+            let now = Instant::now();
+            if now >= due {
+                due = (due + pusher.interval()).max(now);
+            }
+            if stop {
+                pusher.close(complete);
+            }
+            let mut control = self.control.lock();
+            control.complete = complete;
+            control.answered = asked.unwrap_or(control.answered);
+            self.changed.notify_all();
+            if stop {
+                control.pusher = Some(pusher);
+                control.running = false;
+                return;
+            }
+        }
+    }
+
+    /// Sleeps until a push is due, asked for, or the last. Returns whether it is the last, and the number of the flush
+    /// that it answers.
+    fn sleep(&self, pusher: &mut Pusher, due: Instant) -> (bool, Option<u64>) {
+        loop {
+            if pusher.has_samples() {
+                pusher.take_samples();
+            }
+            let mut control = self.control.lock();
+            let asked = (control.asked > control.answered).then_some(control.asked);
+            if control.stop_by.is_some() || asked.is_some() || Instant::now() >= due {
+                return (control.stop_by.is_some(), asked);
+            }
+            let until = match pusher.has_samples() {
+                true => due.min(Instant::now() + TICK),
+                false => due,
+            };
+            self.changed.wait_until(&mut control, until);
+        }
+    }
+
+    /// One push. Should it panic, the next one goes on from there.
+    fn push(&self, pusher: &mut Pusher) -> bool {
+        catch_unwind(AssertUnwindSafe(|| pusher.push(&mut |pause| self.wait(pause)))).unwrap_or_else(|_| {
+            let message = "Please report: internal error while pushing to statsd".to_owned();
+            self.notices.add(Level::Error, message);
+            false
+        })
+    }
+
+    /// Waits in the middle of a push. False if there is no time left.
+    fn wait(&self, pause: Duration) -> bool {
+        let mut control = self.control.lock();
+        let end = Instant::now() + pause;
+        loop {
+            let now = Instant::now();
+            if control.stop_by.is_some_and(|limit| limit <= now) {
+                return false;
+            }
+            if now >= end {
+                return true;
+            }
+            let until = control.stop_by.map_or(end, |limit| limit.min(end));
+            self.changed.wait_until(&mut control, until);
+        }
+    }
+}

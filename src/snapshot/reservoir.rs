@@ -1,0 +1,129 @@
+//! A random choice of each histogram's samples, of bounded size, for pushers that send samples one by one.
+
+use crate::model::Number;
+use crate::store::Ring;
+use std::collections::HashMap;
+
+/// How many samples of all series are kept, at most: 4 MiB.
+const MOST: usize = 1 << 18;
+
+/// The samples that came through the ring since they were last taken, by their record's address.
+pub struct Reservoirs {
+    by_record: HashMap<usize, Reservoir>,
+    /// How many samples are kept.
+    kept: usize,
+    /// How many are kept of one series.
+    limit: usize,
+    /// How many times [`Reservoirs::sweep`] was called.
+    sweeps: u64,
+}
+
+/// The samples of one series.
+#[derive(Default)]
+pub struct Reservoir {
+    /// How many there were.
+    pub seen: u64,
+    /// Those that are kept; each one is as likely to be here as any other.
+    pub kept: Vec<Number>,
+    /// The number of sweeps when it was begun.
+    begun: u64,
+}
+
+impl Reservoirs {
+    /// Empty ones, for at most `limit` samples of a series.
+    pub fn new(limit: usize) -> Reservoirs {
+        Reservoirs {
+            by_record: HashMap::new(),
+            kept: 0,
+            limit: limit.max(1),
+            sweeps: 0,
+        }
+    }
+
+    /// Empties the ring.
+    pub fn fill(&mut self, ring: &Ring) {
+        ring.drain(|address, sample| self.add(address, sample));
+    }
+
+    /// Vitter's algorithm R.
+    fn add(&mut self, address: usize, sample: Number) {
+        let begun = self.sweeps;
+        let Reservoir { seen, kept, .. } = self.by_record.entry(address).or_insert_with(|| Reservoir {
+            begun,
+            ..Reservoir::default()
+        });
+        *seen += 1;
+        if kept.len() < self.limit && self.kept < MOST {
+            kept.push(sample);
+            self.kept += 1;
+        } else if let Some(place) = usize::try_from(fastrand::u64(..*seen))
+            .ok()
+            .and_then(|at| kept.get_mut(at))
+        {
+            *place = sample;
+        }
+    }
+
+    /// Takes out what there is of the record at `address`.
+    pub fn take(&mut self, address: usize) -> Option<Reservoir> {
+        let taken = self.by_record.remove(&address)?;
+        self.kept -= taken.kept.len();
+        Some(taken)
+    }
+
+    /// To be called after each round of takes: what nobody took in two rounds belongs to no family that is pushed.
+    pub fn sweep(&mut self) {
+        let (sweeps, kept) = (self.sweeps, &mut self.kept);
+        self.by_record.retain(|_, reservoir| {
+            let stays = reservoir.begun == sweeps;
+            if !stays {
+                *kept -= reservoir.kept.len();
+            }
+            stays
+        });
+        self.sweeps += 1;
+    }
+
+    /// How many samples are kept.
+    pub fn len(&self) -> usize {
+        self.kept
+    }
+
+    /// Whether none is kept.
+    pub fn is_empty(&self) -> bool {
+        self.kept == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_sample_is_as_likely_to_be_kept() {
+        let mut sum = 0.0;
+        let rounds = 300;
+        for _ in 0..rounds {
+            let mut reservoirs = Reservoirs::new(50);
+            (0..1000).for_each(|n| reservoirs.add(8, Number::Int(n)));
+            let Reservoir { seen, kept, .. } = reservoirs.take(8).unwrap();
+            assert_eq!((seen, kept.len(), reservoirs.len()), (1000, 50, 0));
+            sum += kept.iter().map(|n| n.as_f64()).sum::<f64>() / 50.0;
+        }
+        // The mean of 15,000 draws from 0 to 999 has a standard error of 2.4.
+        let mean = sum / f64::from(rounds);
+        assert!((mean - 499.5).abs() < 15.0, "{mean}");
+    }
+
+    #[test]
+    fn what_nobody_takes_goes_after_two_rounds() {
+        let mut reservoirs = Reservoirs::new(5);
+        reservoirs.add(8, Number::ZERO);
+        reservoirs.sweep();
+        reservoirs.add(16, Number::ZERO);
+        assert_eq!(reservoirs.len(), 2);
+        reservoirs.sweep();
+        assert!(reservoirs.take(8).is_none());
+        assert_eq!(reservoirs.len(), 1);
+    }
+}

@@ -1,0 +1,73 @@
+//! What somebody who sends differences must know beyond what the records say now.
+//!
+//! There is one only if a pusher asked for it ([`Store::with_journal`](super::Store::with_journal)).
+
+use super::ring::Ring;
+use crate::model::Number;
+use parking_lot::Mutex;
+use std::collections::HashMap;
+
+/// What the records don't tell.
+pub struct Journal {
+    /// By the address of the record.
+    restarts: Mutex<HashMap<usize, Ended>>,
+    ring: Option<Ring>,
+}
+
+/// What a counter, histogram or summary held when it started again. After several restarts: all of it together.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Ended {
+    /// When it started again, last, in seconds since the epoch.
+    pub restarted: f64,
+    /// The total, or the sum of the samples.
+    pub value: Number,
+    /// How many samples, by bucket.
+    pub counts: Vec<u64>,
+}
+
+impl Journal {
+    /// One that notes restarts, and each sample of a histogram too if `samples` says so.
+    pub(crate) fn new(samples: bool) -> Journal {
+        Journal {
+            restarts: Mutex::default(),
+            ring: samples.then(Ring::new),
+        }
+    }
+
+    /// The samples of histograms, if they are kept one by one.
+    #[inline(always)]
+    pub fn ring(&self) -> Option<&Ring> {
+        self.ring.as_ref()
+    }
+
+    /// Notes that the record at `address` starts again, before it does. For the writer.
+    #[cold]
+    pub(crate) fn note_restart(&self, address: usize, ended: Ended) {
+        let mut restarts = self.restarts.lock();
+        match restarts.get_mut(&address) {
+            None => {
+                restarts.insert(address, ended);
+            }
+            Some(before) => {
+                before.restarted = ended.restarted;
+                before.value = before.value.plus(ended.value);
+                for (sum, count) in before.counts.iter_mut().zip(ended.counts) {
+                    *sum = sum.wrapping_add(count);
+                }
+            }
+        }
+    }
+
+    /// Forgets the records at these addresses, which others may have from now on.
+    pub(crate) fn forget(&self, addresses: impl Iterator<Item = usize>) {
+        let mut restarts = self.restarts.lock();
+        if !restarts.is_empty() {
+            addresses.for_each(|address| drop(restarts.remove(&address)));
+        }
+    }
+
+    /// Takes out what was noted of the record at `address`.
+    pub fn take_restart(&self, address: usize) -> Option<Ended> {
+        self.restarts.lock().remove(&address)
+    }
+}

@@ -1,0 +1,134 @@
+//! Addresses as operators write them.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+use std::path::PathBuf;
+
+/// The port that statsd listens on.
+const STATSD_PORT: u16 = 8125;
+
+/// No host name has more than 253 bytes (RFC 1035), no socket's path more than 107 (`unix(7)`).
+const LONGEST: usize = 300;
+
+/// Where a server is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// `udp://host:port`
+    Udp(String, u16),
+    /// `tcp://host:port`
+    Tcp(String, u16),
+    /// `unixgram:///path`
+    Unixgram(PathBuf),
+}
+
+impl Endpoint {
+    /// Reads `udp://host:port`, `tcp://host:port` or `unixgram:///path`. Without a scheme it is UDP, without a port 8125. An
+    /// IPv6 address stands in brackets if a port follows.
+    ///
+    /// # Errors
+    /// A text that is none of these; the message says why.
+    pub fn parse(text: &str) -> Result<Endpoint, String> {
+        if text.len() > LONGEST {
+            return Err(format!("it has more than {LONGEST} bytes"));
+        }
+        let (scheme, rest) = text.split_once("://").unwrap_or(("udp", text));
+        match scheme {
+            "udp" => host_and_port(rest).map(|(host, port)| Endpoint::Udp(host, port)),
+            "tcp" => host_and_port(rest).map(|(host, port)| Endpoint::Tcp(host, port)),
+            "unixgram" if rest.starts_with('/') && !rest.contains('\0') => Ok(Endpoint::Unixgram(rest.into())),
+            "unixgram" => Err("its path does not begin with '/'".to_owned()),
+            _ => Err(format!("there is no '{scheme}://'")),
+        }
+    }
+
+    /// The same on another port.
+    #[must_use]
+    pub fn with_port(self, port: u16) -> Endpoint {
+        match self {
+            Endpoint::Udp(host, _) => Endpoint::Udp(host, port),
+            Endpoint::Tcp(host, _) => Endpoint::Tcp(host, port),
+            Endpoint::Unixgram(path) => Endpoint::Unixgram(path),
+        }
+    }
+}
+
+fn host_and_port(text: &str) -> Result<(String, u16), String> {
+    let (host, port) = if text.parse::<Ipv6Addr>().is_ok() {
+        (text, None)
+    } else if let Some((host, after)) = text.strip_prefix('[').and_then(|text| text.split_once(']')) {
+        if host.parse::<Ipv6Addr>().is_err() {
+            return Err(format!("'{host}' is not an IPv6 address"));
+        }
+        match after {
+            "" => (host, None),
+            _ => (host, Some(after.strip_prefix(':').unwrap_or(after))),
+        }
+    } else {
+        match text.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (text, None),
+        }
+    };
+    let port = match port {
+        None => STATSD_PORT,
+        Some(port) => match port.parse() {
+            Ok(port) if port > 0 => port,
+            _ => return Err(format!("'{port}' is not a port")),
+        },
+    };
+    let legal = |c: char| c.is_alphanumeric() || "-._".contains(c);
+    if host.parse::<IpAddr>().is_err() && (host.is_empty() || !host.chars().all(legal)) {
+        return Err(format!("'{host}' is not a host"));
+    }
+    Ok((host.to_owned(), port))
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (scheme, host, port) = match self {
+            Endpoint::Udp(host, port) => ("udp", host, port),
+            Endpoint::Tcp(host, port) => ("tcp", host, port),
+            Endpoint::Unixgram(path) => return write!(f, "unixgram://{}", path.display()),
+        };
+        match host.contains(':') {
+            true => write!(f, "{scheme}://[{host}]:{port}"),
+            false => write!(f, "{scheme}://{host}:{port}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_forms_are_read_and_written() {
+        for (text, full) in [
+            ("localhost", "udp://localhost:8125"),
+            ("statsd.example.org:9125", "udp://statsd.example.org:9125"),
+            ("::1", "udp://[::1]:8125"),
+            ("[::1]:1", "udp://[::1]:1"),
+            ("udp://127.0.0.1", "udp://127.0.0.1:8125"),
+            ("tcp://[fe80::1]:8126", "tcp://[fe80::1]:8126"),
+            ("unixgram:///run/statsd.sock", "unixgram:///run/statsd.sock"),
+        ] {
+            assert_eq!(Endpoint::parse(text).unwrap().to_string(), full);
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_told() {
+        for (text, why) in [
+            ("", "'' is not a host"),
+            ("a b", "'a b' is not a host"),
+            ("host:0", "'0' is not a port"),
+            ("host:http", "'http' is not a port"),
+            ("udp://host:99999", "'99999' is not a port"),
+            ("[host]:1", "'host' is not an IPv6 address"),
+            ("unixgram://relative", "its path does not begin with '/'"),
+            ("http://host", "there is no 'http://'"),
+        ] {
+            assert_eq!(Endpoint::parse(text).unwrap_err(), why);
+        }
+    }
+}

@@ -1,0 +1,498 @@
+//! The way to one server: datagrams that wait, errors that come late, and when to try again.
+
+use super::resolve::Resolver;
+use super::tcp::Tcp;
+use super::udp::Udp;
+use super::unixgram::Unixgram;
+use super::{Endpoint, Socket};
+use nix::errno::Errno;
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// After the first failure, and after many in a row.
+const SHORTEST_BACKOFF: Duration = Duration::from_millis(100);
+const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
+
+/// When to look again whether a full buffer has room.
+const SHORT: Duration = Duration::from_millis(2);
+
+/// When to look again whether a name is resolved.
+const RESOLVING: Duration = Duration::from_millis(10);
+
+/// A buffer that stays full for so long is a failure.
+const LONGEST_FULL: Duration = Duration::from_secs(10);
+
+/// How long to wait for a refusal from another host, after the first datagram that follows a failure.
+const PROBE: Duration = Duration::from_millis(250);
+
+/// UDP has no flow control, and a socket's default receive buffer holds some ninety datagrams of 1432 bytes. So there are
+/// at most 4,000 datagrams a second, that is some 150,000 lines.
+const BURST: u32 = 16;
+const BETWEEN_BURSTS: Duration = Duration::from_millis(4);
+
+/// How much is kept of what another host may still refuse, in bytes.
+const MOST_UNCONFIRMED: usize = 1 << 20;
+
+/// The smallest limit that a refusal for length leads to, in bytes.
+const SMALLEST_LIMIT: usize = 512;
+
+/// Where [`Link::drive`] has got to.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// Nothing waits any more.
+    Idle,
+    /// Something waits; go on after this time.
+    Busy(Duration),
+    /// The server can't be reached; the next try is due after this time.
+    Down(Duration),
+}
+
+/// Something to tell the operator.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The server can't be reached; why.
+    Broke(String),
+    /// It can be reached again, after this time.
+    Healed(Duration),
+}
+
+/// What a link has done, since it was made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Datagrams the socket has taken; those that were sent again, again.
+    pub datagrams: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Sockets opened.
+    pub connections: u64,
+    /// Failures to connect or send.
+    pub errors: u64,
+    /// Look-ups of the host name that failed.
+    pub resolve_failures: u64,
+    /// Lines that were too long even alone.
+    pub too_long: u64,
+}
+
+/// A server, and what is on its way there.
+pub struct Link {
+    target: Target,
+    socket: Option<Box<dyn Socket>>,
+    /// Datagrams to be sent, in order.
+    waiting: VecDeque<Vec<u8>>,
+    /// How much of the first one a stream has taken.
+    taken: usize,
+    /// Datagrams that are sent but may still be refused.
+    unconfirmed: VecDeque<Vec<u8>>,
+    limit: usize,
+    /// When there may be the next try; set while the server is away.
+    retry_at: Option<Instant>,
+    backoff: Duration,
+    /// Until when a refusal of the first datagram after a failure may come.
+    probing: Option<Instant>,
+    broken_since: Option<Instant>,
+    full_since: Option<Instant>,
+    burst: (Instant, u32),
+    traffic: Traffic,
+    events: Vec<Event>,
+}
+
+/// Whom to connect to.
+enum Target {
+    Path(PathBuf),
+    Host {
+        tcp: bool,
+        resolver: Resolver,
+        addresses: Vec<SocketAddr>,
+        /// Which address to try next.
+        next: usize,
+        /// How many have failed since one worked.
+        failed: usize,
+        look_up_at: Instant,
+        interval: Duration,
+    },
+}
+
+impl Link {
+    /// A link to `endpoint`. Nothing is opened or looked up yet. Datagrams have at most `limit` bytes; a host name is
+    /// looked up every `resolve_interval`.
+    pub fn new(endpoint: &Endpoint, limit: usize, resolve_interval: Duration) -> Link {
+        let now = Instant::now();
+        let host = |host: &str, port: u16, tcp: bool| {
+            let resolver = Resolver::new(host, port);
+            Target::Host {
+                tcp,
+                addresses: resolver.literal().into_iter().collect(),
+                resolver,
+                next: 0,
+                failed: 0,
+                look_up_at: now,
+                interval: resolve_interval,
+            }
+        };
+        Link {
+            target: match endpoint {
+                Endpoint::Udp(name, port) => host(name, *port, false),
+                Endpoint::Tcp(name, port) => host(name, *port, true),
+                Endpoint::Unixgram(path) => Target::Path(path.clone()),
+            },
+            socket: None,
+            waiting: VecDeque::new(),
+            taken: 0,
+            unconfirmed: VecDeque::new(),
+            limit,
+            retry_at: None,
+            backoff: SHORTEST_BACKOFF,
+            probing: None,
+            broken_since: None,
+            full_since: None,
+            burst: (now, 0),
+            traffic: Traffic::default(),
+            events: Vec::new(),
+        }
+    }
+
+    /// How long a datagram may be, in bytes.
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// Whether nothing waits.
+    pub fn is_idle(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// How many bytes wait, in datagrams.
+    pub fn queued_bytes(&self) -> usize {
+        self.waiting.iter().map(Vec::len).sum()
+    }
+
+    /// What has been done so far.
+    pub fn traffic(&self) -> Traffic {
+        self.traffic
+    }
+
+    /// What there is to tell since the last call.
+    pub fn events(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.events)
+    }
+
+    /// Whether the server was away when last tried.
+    pub fn is_broken(&self) -> bool {
+        self.broken_since.is_some()
+    }
+
+    /// Puts a datagram behind those that wait.
+    pub fn push(&mut self, datagram: Vec<u8>) {
+        self.waiting.push_back(datagram);
+    }
+
+    /// Looks for errors that have come since the last push, before the next one.
+    pub fn look(&mut self, now: Instant) {
+        let Some(socket) = &mut self.socket else {
+            return;
+        };
+        match socket.check() {
+            Ok(()) if self.probing.is_none() && self.broken_since.is_none() => {
+                self.unconfirmed.clear();
+                self.works(now);
+            }
+            Ok(()) => {}
+            Err(why) if why.kind() == ErrorKind::UnexpectedEof => {
+                // It has read everything and closed. That is no failure as long as it takes a new connection.
+                self.unconfirmed.clear();
+                self.cut();
+                self.socket = None;
+            }
+            Err(why) => self.fail(&why, now),
+        }
+    }
+
+    /// Closes the socket, until there is something to send again.
+    pub fn close(&mut self) {
+        self.cut();
+        self.socket = None;
+    }
+
+    /// Tries at once, even if the next try isn't due yet.
+    pub fn hurry(&mut self) {
+        self.retry_at = self.retry_at.and(Some(Instant::now()));
+    }
+
+    /// Sends what waits, as far as that goes without waiting.
+    pub fn drive(&mut self) -> Progress {
+        loop {
+            let now = Instant::now();
+            if let Some(until) = self.probing {
+                match self.probe(until, now) {
+                    Some(progress) => return progress,
+                    None => continue,
+                }
+            }
+            if let Some(at) = self.retry_at {
+                if at > now {
+                    return Progress::Down(at - now);
+                }
+            }
+            self.look_up(now);
+            if self.waiting.is_empty() {
+                return Progress::Idle;
+            }
+            if self.socket.is_none() {
+                if let Err(progress) = self.connect(now) {
+                    return progress;
+                }
+                continue;
+            }
+            if self.is_udp() && self.burst.1 >= BURST {
+                let pause = (self.burst.0 + BETWEEN_BURSTS).saturating_duration_since(now);
+                if !pause.is_zero() {
+                    return Progress::Busy(pause);
+                }
+                self.burst = (now, 0);
+            }
+            if let Some(progress) = self.send(now) {
+                return progress;
+            }
+        }
+    }
+
+    fn is_udp(&self) -> bool {
+        matches!(self.target, Target::Host { tcp: false, .. })
+    }
+
+    /// What became of the first datagram after a failure, once that is known.
+    fn probe(&mut self, until: Instant, now: Instant) -> Option<Progress> {
+        match self.socket.as_mut().map(|socket| socket.check()) {
+            Some(Err(why)) => {
+                self.probing = None;
+                self.fail(&why, now);
+            }
+            Some(Ok(())) if until > now => return Some(Progress::Busy(SHORT.max((until - now) / 10))),
+            _ => {
+                self.probing = None;
+                self.unconfirmed.clear();
+                self.works(now);
+            }
+        }
+        None
+    }
+
+    /// Sends the first datagram. `None` if the next one can follow.
+    fn send(&mut self, now: Instant) -> Option<Progress> {
+        let (Some(socket), Some(first)) = (&mut self.socket, self.waiting.front()) else {
+            return None;
+        };
+        match socket.send(&first[self.taken..]) {
+            Ok(count) if self.taken + count < first.len() => {
+                self.taken += count;
+                self.full_since = None;
+            }
+            Ok(_) => {
+                self.full_since = None;
+                self.sent(now);
+            }
+            Err(why) if why.kind() == ErrorKind::Interrupted => {}
+            Err(why) if why.kind() == ErrorKind::WouldBlock || is(&why, Errno::ENOBUFS) => {
+                let since = *self.full_since.get_or_insert(now);
+                if now - since < LONGEST_FULL {
+                    return Some(Progress::Busy(SHORT));
+                }
+                self.full_since = None;
+                self.fail(&io::Error::other("nothing was taken for 10 s"), now);
+            }
+            Err(why) if is(&why, Errno::EMSGSIZE) => self.split(),
+            Err(why) => self.fail(&why, now),
+        }
+        None
+    }
+
+    /// The first datagram was taken.
+    fn sent(&mut self, now: Instant) {
+        let (Some(socket), Some(datagram)) = (&mut self.socket, self.waiting.pop_front()) else {
+            return;
+        };
+        self.taken = 0;
+        self.burst.1 += 1;
+        self.traffic.datagrams += 1;
+        self.traffic.bytes += datagram.len() as u64;
+        self.unconfirmed.push_back(datagram);
+        if socket.tells_at_once() {
+            match socket.check() {
+                Ok(()) => {
+                    self.unconfirmed.clear();
+                    self.works(now);
+                }
+                Err(why) if why.kind() == ErrorKind::UnexpectedEof => {
+                    // Without a reset: everything was read before the other side closed.
+                    self.unconfirmed.clear();
+                    self.socket = None;
+                }
+                Err(why) => self.fail(&why, now),
+            }
+        } else if self.broken_since.is_some() {
+            self.probing = Some(now + PROBE);
+        } else {
+            let mut kept: usize = self.unconfirmed.iter().map(Vec::len).sum();
+            while kept > MOST_UNCONFIRMED {
+                kept -= self.unconfirmed.pop_front().map_or(0, |datagram| datagram.len());
+            }
+        }
+    }
+
+    /// The server takes what it is sent.
+    fn works(&mut self, now: Instant) {
+        self.backoff = SHORTEST_BACKOFF;
+        self.retry_at = None;
+        if let Target::Host { failed, .. } = &mut self.target {
+            *failed = 0;
+        }
+        if let Some(since) = self.broken_since.take() {
+            self.events.push(Event::Healed(now - since));
+        }
+    }
+
+    /// The connection or the attempt has failed: everything that may not have arrived waits again, for the next address
+    /// or the next try.
+    fn fail(&mut self, why: &io::Error, now: Instant) {
+        self.traffic.errors += 1;
+        self.socket = None;
+        self.cut();
+        while let Some(datagram) = self.unconfirmed.pop_back() {
+            self.waiting.push_front(datagram);
+        }
+        if let Target::Host {
+            addresses,
+            next,
+            failed,
+            look_up_at,
+            ..
+        } = &mut self.target
+        {
+            *next += 1;
+            *failed += 1;
+            if *failed < addresses.len() {
+                return;
+            }
+            *failed = 0;
+            *look_up_at = now;
+        }
+        self.back_off(&why.to_string(), now);
+    }
+
+    fn back_off(&mut self, why: &str, now: Instant) {
+        if self.broken_since.is_none() {
+            self.broken_since = Some(now);
+            self.events.push(Event::Broke(why.to_owned()));
+        }
+        self.retry_at = Some(now + self.backoff);
+        self.backoff = (2 * self.backoff).min(LONGEST_BACKOFF);
+    }
+
+    /// Takes off what a stream that is gone has taken of the first datagram, in whole lines.
+    fn cut(&mut self) {
+        if let Some(first) = self.waiting.front_mut() {
+            let whole = first[..self.taken].iter().rposition(|byte| *byte == b'\n');
+            first.drain(..whole.map_or(0, |at| at + 1));
+        }
+        self.taken = 0;
+    }
+
+    /// The first datagram is longer than the socket takes: two shorter ones, or none if it is but one line. A line
+    /// with a number below zero stays with the one before it.
+    fn split(&mut self) {
+        let Some(datagram) = self.waiting.pop_front() else {
+            return;
+        };
+        let may_part = |at: usize| {
+            let next = &datagram[at + 1..];
+            let value = next.iter().position(|byte| *byte == b':').map_or(0, |colon| colon + 1);
+            next.get(value) != Some(&b'-')
+        };
+        let breaks = (0..datagram.len()).filter(|at| datagram[*at] == b'\n' && may_part(*at));
+        match breaks.min_by_key(|at| at.abs_diff(datagram.len() / 2)) {
+            Some(at) => {
+                self.limit = self.limit.min(at.max(datagram.len() - at)).max(SMALLEST_LIMIT);
+                self.waiting.push_front(datagram[at + 1..].to_vec());
+                self.waiting.push_front(datagram[..at].to_vec());
+            }
+            None => self.traffic.too_long += 1,
+        }
+    }
+
+    /// Begins to look up the host name when that is due, and takes over what was found.
+    fn look_up(&mut self, now: Instant) {
+        let Target::Host {
+            resolver,
+            addresses,
+            next,
+            look_up_at,
+            interval,
+            ..
+        } = &mut self.target
+        else {
+            return;
+        };
+        if resolver.literal().is_some() {
+            return;
+        }
+        match resolver.poll() {
+            None if *look_up_at <= now && !resolver.is_pending() => resolver.start(),
+            None => {}
+            Some(Ok(found)) => {
+                *look_up_at = now + *interval;
+                let current = (*next).checked_rem(addresses.len()).map(|at| addresses[at]);
+                match current.and_then(|current| found.iter().position(|address| *address == current)) {
+                    Some(at) => *next = at,
+                    None => {
+                        *next = 0;
+                        self.socket = None;
+                    }
+                }
+                *addresses = found;
+            }
+            Some(Err(why)) => {
+                self.traffic.resolve_failures += 1;
+                *look_up_at = now + *interval;
+                if addresses.is_empty() {
+                    *look_up_at = now;
+                    self.back_off(&format!("its name can't be resolved: {why}"), now);
+                }
+            }
+        }
+    }
+
+    /// Connects, or says how far that has got.
+    fn connect(&mut self, now: Instant) -> Result<(), Progress> {
+        let connected: io::Result<Box<dyn Socket>> = match &self.target {
+            Target::Path(path) => Unixgram::connect(path).map(|socket| Box::new(socket) as _),
+            Target::Host {
+                tcp, addresses, next, ..
+            } => {
+                let Some(at) = (*next).checked_rem(addresses.len()) else {
+                    // Not resolved yet, or that has just failed.
+                    let wait = self.retry_at.filter(|at| *at > now);
+                    return Err(wait.map_or(Progress::Busy(RESOLVING), |at| Progress::Down(at - now)));
+                };
+                match tcp {
+                    true => Tcp::connect(addresses[at]).map(|socket| Box::new(socket) as _),
+                    false => Udp::connect(addresses[at]).map(|socket| Box::new(socket) as _),
+                }
+            }
+        };
+        match connected {
+            Ok(socket) => {
+                self.socket = Some(socket);
+                self.traffic.connections += 1;
+            }
+            Err(why) => self.fail(&why, Instant::now()),
+        }
+        Ok(())
+    }
+}
+
+fn is(error: &io::Error, errno: Errno) -> bool {
+    error.raw_os_error() == Some(errno as i32)
+}

@@ -1,0 +1,27 @@
+//! Bytes on their way to a server: datagrams, sockets, host names, and what to do when one of them fails.
+
+mod endpoint;
+mod link;
+mod packer;
+mod resolve;
+mod tcp;
+mod udp;
+mod unixgram;
+
+pub use endpoint::Endpoint;
+pub use link::{Event, Link, Progress, Traffic};
+pub use packer::{Added, Framing, Packer};
+
+use std::io;
+
+/// A connected socket that never waits.
+trait Socket: Send {
+    /// Hands over some bytes, and says how many were taken: all of a datagram or none.
+    fn send(&mut self, bytes: &[u8]) -> io::Result<usize>;
+
+    /// The error that came since the last call, if one did. `UnexpectedEof` if the other side has closed.
+    fn check(&mut self) -> io::Result<()>;
+
+    /// Whether [`Socket::check`] right after [`Socket::send`] tells what became of that very datagram.
+    fn tells_at_once(&self) -> bool;
+}

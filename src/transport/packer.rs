@@ -1,0 +1,99 @@
+//! Lines into datagrams.
+
+/// How lines are told from each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// Line feeds between the lines of a datagram.
+    Datagrams,
+    /// A line feed after each line of a stream.
+    Stream,
+}
+
+/// Fills datagrams with whole lines.
+pub struct Packer {
+    framing: Framing,
+    filling: Vec<u8>,
+}
+
+/// What became of lines.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Added {
+    /// They are in the datagram being filled.
+    Fits,
+    /// The datagram was full and is here; they are in the next one.
+    Full(Vec<u8>),
+    /// They are longer than a datagram may be.
+    TooLong,
+}
+
+impl Packer {
+    /// One with an empty datagram.
+    pub fn new(framing: Framing) -> Packer {
+        Packer {
+            framing,
+            filling: Vec::new(),
+        }
+    }
+
+    /// Adds lines that must stay together, in a datagram of at most `limit` bytes.
+    pub fn add(&mut self, lines: &[u8], limit: usize) -> Added {
+        let end = usize::from(self.framing == Framing::Stream);
+        let between = usize::from(self.framing == Framing::Datagrams && !self.filling.is_empty());
+        if lines.len() + end > limit {
+            return Added::TooLong;
+        }
+        let full = (self.filling.len() + between + lines.len() + end > limit).then(|| self.take());
+        if !self.filling.is_empty() && self.framing == Framing::Datagrams {
+            self.filling.push(b'\n');
+        }
+        self.filling.extend_from_slice(lines);
+        if self.framing == Framing::Stream {
+            self.filling.push(b'\n');
+        }
+        full.flatten().map_or(Added::Fits, Added::Full)
+    }
+
+    /// The datagram as far as it is filled, unless it is empty.
+    pub fn take(&mut self) -> Option<Vec<u8>> {
+        let datagram = std::mem::take(&mut self.filling);
+        (!datagram.is_empty()).then_some(datagram)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn nothing_is_lost_or_split_and_datagrams_are_filled(
+            lines in prop::collection::vec("[a-z]{1,30}", 0..60),
+            limit in 10_usize..80,
+            stream in any::<bool>(),
+        ) {
+            let framing = if stream { Framing::Stream } else { Framing::Datagrams };
+            let mut packer = Packer::new(framing);
+            let mut datagrams = Vec::new();
+            let mut expected = Vec::new();
+            for line in &lines {
+                match packer.add(line.as_bytes(), limit) {
+                    Added::TooLong => continue,
+                    Added::Full(datagram) => datagrams.push(datagram),
+                    Added::Fits => {}
+                }
+                expected.push(line.clone());
+            }
+            datagrams.extend(packer.take());
+            prop_assert!(packer.take().is_none());
+            let texts: Vec<String> = datagrams.into_iter().map(|d| String::from_utf8(d).unwrap()).collect();
+            prop_assert!(texts.iter().all(|text| text.len() <= limit && text.ends_with('\n') == stream));
+            let back: Vec<&str> = texts.iter().flat_map(|text| text.trim_end().split('\n')).collect();
+            for pair in texts.windows(2) {
+                let next = pair[1].split('\n').next().unwrap();
+                prop_assert!(pair[0].len() + 1 + next.len() > limit);
+            }
+            prop_assert_eq!(back, expected);
+        }
+    }
+}

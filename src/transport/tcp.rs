@@ -1,0 +1,58 @@
+//! Lines over TCP.
+
+use super::Socket;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+/// How long the worker waits for a connection. Prosody doesn't wait for the worker.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A TCP connection.
+pub(super) struct Tcp {
+    stream: TcpStream,
+    local: bool,
+}
+
+impl Tcp {
+    pub(super) fn connect(peer: SocketAddr) -> io::Result<Tcp> {
+        let stream = TcpStream::connect_timeout(&peer, CONNECT_TIMEOUT)?;
+        stream.set_nonblocking(true)?;
+        Ok(Tcp {
+            local: peer.ip().to_canonical().is_loopback(),
+            stream,
+        })
+    }
+}
+
+impl Socket for Tcp {
+    fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.stream.write(bytes) {
+            Ok(0) => Err(io::ErrorKind::WriteZero.into()),
+            result => result,
+        }
+    }
+
+    /// Servers answer nothing, so what there is to read is thrown away until the end of the stream or an error.
+    fn check(&mut self) -> io::Result<()> {
+        // After the end of the stream a reset shows only here.
+        self.stream.take_error()?.map_or(Ok(()), Err)?;
+        let mut scratch = [0; 512];
+        // Not for ever, should it answer without end.
+        for _ in 0..16 {
+            match self.stream.read(&mut scratch) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(_) => {}
+                Err(why) if why.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(why) if why.kind() == io::ErrorKind::Interrupted => {}
+                Err(why) => return Err(why),
+            }
+        }
+        Ok(())
+    }
+
+    /// A reset from another host takes the time of a round trip.
+    fn tells_at_once(&self) -> bool {
+        self.local
+    }
+}
