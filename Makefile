@@ -71,8 +71,16 @@ install-tests: $(call MODULE,5.1) $(call MODULE,5.4)
 	@.ci/setup lua prosody rocks
 	spec/install
 
-prosody-tests: $(call MODULE,5.4)
-	@.ci/setup prosody
+# The reference server, as the tests use it.
+STATSD = target/statsd/node_modules/statsd/stats.js
+
+$(STATSD):
+	@.ci/setup statsd
+	npm install --prefix target/statsd --no-package-lock --no-audit --no-fund --omit=optional statsd@0.9.0
+	@touch $@
+
+prosody-tests: $(call MODULE,5.4) $(STATSD)
+	@.ci/setup prosody statsd
 	METRE_MODULES=$(CURDIR)/$(BUILD)/5.4 $(PYTHON) -m unittest discover -v -s spec/prosody -p 'test_*.py'
 
 lint: ## check formatting, and look for mistakes in Rust and Lua

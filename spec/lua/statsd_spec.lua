@@ -272,12 +272,12 @@ describe("on the wire", function ()
 				end
 			end
 			stats:flush();
-			local totals, names = server:count({}), 0;
+			local totals, different = server:count({}), 0;
 			for name, total in pairs(totals) do
 				assert.equal(1, total, name);
-				names = names + 1;
+				different = different + 1;
 			end
-			assert.equal(#hosts * 3, names);
+			assert.equal(#hosts * 3, different);
 			assert.equal(1, totals["prosody.c.a_b.c|c"]);
 		end);
 	end);
@@ -302,13 +302,13 @@ describe("on the wire", function ()
 	it("has digits that read back exactly", function ()
 		with_pusher({}, function (stats, server)
 			local family = stats.metric_registry:gauge("g", "", "", { "n" });
-			local values = { 0.1, 1/3, 1e300, 5e-324, 2^53 + 2, 1e15, 123456789.123, 0.1 + 0.2 };
-			for n, value in ipairs(values) do
+			local exact = { 0.1, 1/3, 1e300, 5e-324, 2^53 + 2, 1e15, 123456789.123, 0.1 + 0.2 };
+			for n, value in ipairs(exact) do
 				family:with_labels(("%d"):format(n)):set(value);
 			end
 			stats:flush();
 			local totals = server:count({});
-			for n, value in ipairs(values) do
+			for n, value in ipairs(exact) do
 				assert.equal(value, totals["prosody.g." .. n .. "|g"]);
 			end
 		end);

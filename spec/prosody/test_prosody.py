@@ -187,11 +187,6 @@ class Configuration(unittest.TestCase):
             self.assertNotIn("_created", page)
             self.assertTrue(parse(page))
 
-    def test_statsd_says_it_is_not_there(self):
-        with Prosody(":metre.statsd") as prosody:
-            prosody.start()
-            self.assertIn("metre has no statsd pusher yet", prosody.log())
-
     def test_module_is_found_without_cpath(self):
         # Prosody 0.12 sets package.cpath wrongly for what `prosodyctl install` installs.
         with Prosody(lua_cpath=False) as prosody:

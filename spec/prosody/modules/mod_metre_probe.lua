@@ -68,7 +68,8 @@ module:hook_global("stats-update", function ()
 end);
 module:hook_global("openmetrics-updated", function (event)
 	assert(event.metric_registry == require "core.statsmanager".get_metric_registry());
-	if used and not checked then
+	-- Prosody's own statsd provider has nothing to read.
+	if used and not checked and module:get_option("statistics") ~= "statsd" then
 		checked = true;
 		read();
 	end

@@ -1,0 +1,288 @@
+"""The statsd pusher in a real Prosody, with real servers."""
+
+import asyncio
+import os
+import pathlib
+import subprocess
+import threading
+import time
+import unittest
+
+from harness import HOST, Prosody, chat, clients, free_port, parse, wait_for
+from statsd_servers import Collectd, Listener, NodeStatsd
+
+CONNECTIONS = "prosody.prosody_mod_c2s.connections.localhost.c2s.ipv4"
+
+
+async def conversation(prosody, count=3):
+    async with clients(prosody, count) as everyone:
+        await chat(everyone)
+
+
+def statsd(port, options="flush_interval = 0.1"):
+    return f'statistics_config = {{ statsd = {{ server = "127.0.0.1:{port}"; {options} }} }}'
+
+
+def count(prosody, metric, number):
+    """Has Prosody count that far, one by one."""
+    prosody.shell(f"""> local m = require "core.statsmanager".metric("counter", "load", "", "", {{ "which" }})
+        :with_labels("{metric}"); for _ = 1, {number} do m:add(1); end return "done";""".replace("\n", " "))
+
+
+def statsd_log(prosody):
+    """What was logged of the server, as levels."""
+    lines = [line.split("\t") for line in prosody.log().splitlines() if "the statsd server" in line or "The statsd server" in line]
+    return [line[1] for line in lines]
+
+
+class WithProsodysOwnAsOracle(unittest.TestCase):
+    def observe(self, provider):
+        with Listener() as listener:
+            config = f'statistics_config = {{ statsd_server = "127.0.0.1"; statsd_port = {listener.port} }}'
+            options = f"statistics_interval = 1 {config}"
+            with Prosody(provider, options, modules=["metre_probe"]) as prosody:
+                prosody.add_users(3)
+                prosody.start()
+                asyncio.run(conversation(prosody))
+                listener.wait_for(CONNECTIONS, 0)
+                prosody.stop()
+            # Everything that was sent is in the socket's buffer by now.
+            listener.close()
+            return listener
+
+    def test_same_names_and_totals(self):
+        own, ours = self.observe("statsd"), self.observe(":metre.statsd")
+        self.assertEqual(ours.bad, [])
+        # Prosody's own sends a step of 0 when a counter is made; there is nothing to it.
+        counted = {name for name, total in own.counters.items() if total}
+        self.assertGreater(len(counted), 30)
+        self.assertEqual(counted ^ set(ours.counters), set())
+        self.assertEqual(set(own.gauges) ^ set(ours.gauges), set())
+        steady = [name for name in counted if "probe" in name and ".bucket." not in name and not name.endswith(".sum")]
+        self.assertGreater(len(steady), 5)
+        for name in steady:
+            self.assertEqual(own.counters[name], ours.counters[name], name)
+        self.assertLess(ours.datagrams, own.datagrams / 5)
+
+
+class Operation(unittest.TestCase):
+    def test_daemonized_with_scrapes(self):
+        with Listener() as listener, Prosody(
+            options="statistics_interval = 1 " + statsd(listener.port), modules=["metre_probe"]
+        ) as prosody:
+            prosody.add_users(2)
+            prosody.start(daemonize=True)
+
+            async def use():
+                async with clients(prosody, 2) as everyone:
+                    await chat(everyone)
+                    listener.wait_for(CONNECTIONS, 2)
+            asyncio.run(use())
+            count(prosody, "x", 1000)
+            listener.wait_for("prosody.load.x", 1000)
+            page = parse(prosody.page())
+            self.assertEqual(page[("load_total", (("which", "x"),))], 1000)
+            self.assertGreater(page[("metre_statsd_datagrams_total", ())], 0)
+            self.assertLess(prosody.stop(), 3)
+            self.assertEqual(prosody.complaints(), [])
+            self.assertEqual(listener.bad, [])
+
+    def test_the_last_values_go_out_at_shutdown(self):
+        with Listener() as listener, Prosody(options=statsd(listener.port, "flush_interval = 3600")) as prosody:
+            prosody.start()
+            count(prosody, "x", 12345)
+            self.assertEqual(listener.datagrams, 0)
+            self.assertLess(prosody.stop(), 3)
+            listener.wait_for("prosody.load.x", 12345)
+
+    def test_a_name_that_never_resolves(self):
+        config = 'statistics_config = { statsd_server = "statsd.invalid" }'
+        with Prosody(":metre.statsd", "statistics_interval = 1 " + config) as prosody:
+            prosody.add_users(2)
+            prosody.start()
+            asyncio.run(conversation(prosody, 2))
+            wait_for("the log line", lambda: statsd_log(prosody))
+            self.assertIn("Cannot reach the statsd server udp://statsd.invalid:8125: its name can't be resolved", prosody.log())
+            failures = ("metre_statsd_resolve_failures_total", ())
+            before = parse(prosody.page())[failures]
+            wait_for("another attempt", lambda: parse(prosody.page())[failures] > before)
+            self.assertEqual(statsd_log(prosody), ["warn"], "one line, however often it fails")
+            self.assertLess(prosody.stop(), 3)
+
+    def test_nothing_starts_in_prosodyctl(self):
+        with Listener() as listener, Prosody(options=statsd(listener.port)) as prosody:
+            prosody.ctl("adduser", f"user1@{HOST}", typed="secret\nsecret\n")
+            self.assertEqual(listener.datagrams, 0)
+
+
+class Servers(unittest.TestCase):
+    LABELS = ["::1", "2001:db8::1", "münchen.example", "mönchen.example", "a.b", "a_b", "x:1|c", ""]
+
+    def send(self, prosody):
+        """Has Prosody set and count what servers are known to spoil."""
+        for number, label in enumerate(self.LABELS):
+            prosody.shell(f"""> local m = require "core.statsmanager".metric;
+                m("gauge", "wire_gauge", "", "", {{ "x" }}):with_labels("{label}"):set({-number - 1});
+                m("counter", "wire_counter", "", "", {{ "x" }}):with_labels("{label}"):add({number + 1});
+                m("histogram", "wire_histogram", "seconds", "", {{ "x" }}, {{ buckets = {{ 0.5 }} }})
+                :with_labels("{label}"):sample({number}.25); return "done";""".replace("\n", " "))
+
+    def test_statsd_from_npm(self):
+        with NodeStatsd() as server, Prosody(options=statsd(server.port)) as prosody:
+            prosody.start()
+            self.send(prosody)
+            wanted = len(self.LABELS)
+
+            def of(what, start):
+                return {name: value for name, value in server.ask(what).items() if name.startswith(f"prosody.{start}")}
+            wait_for("all counters", lambda: len(of("counters", "wire_counter")) == wanted)
+            self.assertEqual(sorted(of("counters", "wire_counter").values()), list(range(1, wanted + 1)))
+            wait_for("all gauges", lambda: len(of("gauges", "wire_gauge")) == wanted)
+            self.assertEqual(sorted(of("gauges", "wire_gauge").values()), list(range(-wanted, 0)))
+            self.assertEqual(server.ask("counters")["statsd.bad_lines_seen"], 0)
+            self.assertEqual(len([name for name in of("counters", "wire_histogram") if name.endswith(".bucket.Inf")]), wanted)
+
+    def test_timings_in_statsd_from_npm(self):
+        with NodeStatsd() as server, Prosody(options=statsd(server.port, 'histograms = "timing"')) as prosody:
+            prosody.start()
+            self.send(prosody)
+            wait_for("the timings", lambda: len([name for name in server.ask("timers") if "wire_" in name]) == len(self.LABELS))
+            self.assertEqual(server.ask("timers")["prosody.wire_histogram_seconds.a_b"].strip("[] "), "4250")
+
+    def test_collectd(self):
+        with Collectd() as server, Prosody(options=statsd(server.port)) as prosody:
+            prosody.start()
+            self.send(prosody)
+            count(prosody, "x", 1000)
+            wait_for("the counter", lambda: server.value("derive", "prosody.load.x") == 1000)
+            wait_for("the gauge", lambda: server.value("gauge", "prosody.wire_gauge.a_b") == -5)
+
+    def test_killed_and_restarted_under_load(self):
+        with NodeStatsd() as server, Prosody(options=statsd(server.port)) as prosody:
+            prosody.add_users(3)
+            prosody.start()
+
+            def total():
+                return server.ask("counters").get("prosody.load.x", 0)
+            count(prosody, "x", 100_000)
+            wait_for("the first counts", lambda: total() == 100_000)
+            before = total()
+
+            done = threading.Event()
+            talk = threading.Thread(target=lambda: (asyncio.run(conversation(prosody)), done.set()))
+            server.kill()
+            talk.start()
+            for _ in range(5):
+                count(prosody, "x", 50_000)
+            wait_for("the log line", lambda: statsd_log(prosody) == ["warn"])
+            wait_for("the conversation", done.is_set)
+            server.start()
+            for _ in range(5):
+                count(prosody, "x", 50_000)
+            wait_for("the rest", lambda: before + total() == 600_000)
+            wait_for("the log line", lambda: statsd_log(prosody) == ["warn", "info"])
+            talk.join()
+            self.assertLess(prosody.stop(), 3)
+
+
+def run(*command):
+    subprocess.run(command, check=True, capture_output=True)
+
+
+class AcrossANetwork(unittest.TestCase):
+    """A server in a network namespace of its own: refusals come late there, and links are slow."""
+
+    HERE, THERE = "10.231.77.1", "10.231.77.2"
+
+    def setUp(self):
+        self.name = f"metre{os.getpid() % 10000}"
+        try:
+            run("ip", "netns", "add", self.name)
+        except (OSError, subprocess.CalledProcessError) as why:
+            self.skipTest(f"this machine allows no network namespaces: {why}")
+        self.addCleanup(run, "ip", "netns", "del", self.name)
+        here, there = self.name, self.name + "p"
+        run("ip", "link", "add", here, "type", "veth", "peer", "name", there)
+        # The namespace goes only after its last user, and would keep the link that long.
+        self.addCleanup(run, "ip", "link", "del", here)
+        run("ip", "link", "set", there, "netns", self.name)
+        run("ip", "addr", "add", f"{self.HERE}/24", "dev", here)
+        run("ip", "link", "set", here, "up")
+        run("ip", "-n", self.name, "addr", "add", f"{self.THERE}/24", "dev", there)
+        run("ip", "-n", self.name, "link", "set", there, "up")
+
+    def listen(self, port):
+        """A listener over there."""
+        return ListenerThere(self.name, self.THERE, port)
+
+    def test_a_throttled_link(self):
+        run("tc", "qdisc", "add", "dev", self.name, "root", "tbf", "rate", "2mbit", "burst", "5kb", "latency", "20s")
+        port = free_port()
+        options = f'statistics_config = {{ statsd = {{ server = "{self.THERE}:{port}"; flush_interval = 0.1 }} }}'
+        with self.listen(port) as there, Prosody(options=options) as prosody:
+            prosody.add_users(3)
+            prosody.start()
+            prosody.shell("""> local f = require "core.statsmanager".metric("counter", "many", "", "", { "n" });
+                for i = 1, 20000 do f:with_labels("series-" .. i):add(1); end return "done";""".replace("\n", " "))
+            asyncio.run(conversation(prosody))
+            wait_for("all of them", lambda: there.count("prosody.many.") == 20000, 60)
+            self.assertEqual([line for line in prosody.complaints() if "metre" in line], [])
+
+    def test_refusals_that_come_late(self):
+        port = free_port()
+        options = f'statistics_config = {{ statsd = {{ server = "{self.THERE}:{port}"; flush_interval = 0.1 }} }}'
+        with Prosody(options=options) as prosody:
+            with self.listen(port) as there:
+                prosody.start()
+                count(prosody, "x", 1000)
+                wait_for("the first counts", lambda: there.total("prosody.load.x") == 1000)
+            count(prosody, "x", 500)
+            wait_for("the log line", lambda: statsd_log(prosody) == ["warn"])
+            count(prosody, "x", 500)
+            with self.listen(port) as there:
+                wait_for("the rest", lambda: there.total("prosody.load.x") == 1000)
+                wait_for("the log line", lambda: statsd_log(prosody) == ["warn", "info"])
+
+
+class ListenerThere:
+    """A server in another network namespace that writes what it gets into a file."""
+
+    def __init__(self, namespace, address, port):
+        self.directory = pathlib.Path(f"/tmp/{namespace}-{port}-{time.monotonic_ns()}")
+        self.directory.mkdir()
+        self.output = self.directory / "lines"
+        program = (
+            "import socket, sys\n"
+            "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+            "s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)\n"
+            f"s.bind(({address!r}, {port}))\n"
+            "out = open(sys.argv[1], 'wb', 0)\n"
+            "while True: out.write(s.recv(65536) + b'\\n')\n"
+        )
+        self.process = subprocess.Popen(
+            ["ip", "netns", "exec", namespace, "/usr/bin/python3", "-c", program, str(self.output)]
+        )
+        wait_for("the listener", self.output.exists)
+
+    def lines(self):
+        return self.output.read_text().splitlines()
+
+    def count(self, start):
+        return len({line for line in self.lines() if line.startswith(start)})
+
+    def total(self, name):
+        values = [line.split(":")[1] for line in self.lines() if line.startswith(name + ":")]
+        return sum(float(value.split("|")[0]) for value in values)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+        self.output.unlink()
+        self.directory.rmdir()
+
+
+if __name__ == "__main__":
+    unittest.main()
