@@ -133,6 +133,51 @@ fn a_gauge_is_never_seen_between_cork_and_uncork() {
 }
 
 #[test]
+fn gauges_of_several_families_are_seen_from_the_same_uncork() {
+    let store = Store::new();
+    let gauges: Vec<_> = (0..20)
+        .map(|number| {
+            let mut writer = register(&store, spec(Kind::Gauge, &format!("g{number}"), &[]));
+            let location = create(&mut writer, &[]);
+            (writer, location)
+        })
+        .collect();
+    let families: Vec<_> = gauges.iter().map(|(writer, _)| writer.family().clone()).collect();
+    while_writing(
+        || {
+            for round in 0..ROUNDS / 100 {
+                store.cork();
+                for (writer, location) in &gauges {
+                    let value = Number::Int(round as i64);
+                    cell::gauge::set(writer.record(*location), value, &writer.family().cork);
+                }
+                store.uncork();
+                // As far apart as collections never are, but not without a pause.
+                std::thread::sleep(std::time::Duration::from_micros(20));
+            }
+        },
+        || {
+            let snapshots = store.consistently(|| {
+                families
+                    .iter()
+                    .map(|family| FamilySnapshot::of(family))
+                    .collect::<Vec<_>>()
+            });
+            let values: Vec<f64> = families
+                .iter()
+                .zip(&snapshots)
+                .flat_map(|(family, snapshot)| snapshot.series(family).map(|series| series.point))
+                .map(|point| match point {
+                    Point::Gauge(value) => value.as_f64(),
+                    _ => panic!("not a gauge"),
+                })
+                .collect();
+            assert!(values.iter().all(|value| *value == values[0]), "{values:?}");
+        },
+    );
+}
+
+#[test]
 fn series_and_families_appear_whole() {
     const SERIES: usize = 20_000;
     let store = Store::new();

@@ -351,45 +351,6 @@ fn gauges_are_told_to_a_server_that_was_away() {
     server.take_until(&mut Totals::new(), "g", -7.0);
 }
 
-#[test]
-fn gauges_set_under_one_cork_are_sent_together() {
-    let mut server = Server::udp("127.0.0.1:0");
-    let mut fast = options(&server.address());
-    fast.flush_interval = Duration::from_millis(1);
-    let (store, runtime) = provider(fast);
-    let gauges = ["g1", "g2", "g3"].map(|name| {
-        let mut writer = family(&store, Kind::Gauge, name, &[]);
-        let (at, _) = writer.find_or_create(&[]).expect("a series");
-        (writer, at)
-    });
-    runtime.start().expect("a thread");
-    let end = Instant::now() + Duration::from_millis(500);
-    let mut seen = 0;
-    let mut round = 0;
-    while Instant::now() < end {
-        round += 1;
-        store.cork();
-        for (writer, at) in &gauges {
-            cell::gauge::set(writer.record(*at), Number::Int(round), &writer.family().cork);
-        }
-        store.uncork();
-        if round % 64 == 0 {
-            let mut totals = Totals::new();
-            while server.take(&mut totals) {
-                if totals.len() == 3 {
-                    seen += 1;
-                    let values: Vec<f64> = totals.drain().map(|(_, value)| value).collect();
-                    assert!(values.iter().all(|value| *value == values[0]), "{values:?}");
-                }
-                if seen % 8 == 0 {
-                    break;
-                }
-            }
-        }
-    }
-    assert!(seen > 10, "{seen}");
-}
-
 /// What Prosody's own pusher would have sent, for random operations on two counters.
 #[derive(Clone, Debug)]
 enum Operation {
