@@ -90,10 +90,13 @@ lint: ## check formatting, and look for mistakes in Rust and Lua
 	$(CARGO) clippy --locked --features lua54 -- -D warnings
 	luacheck --quiet lua spec benches
 
-bench: $(call MODULE,5.4) ## compare with Prosody's own provider, side by side
+bench: export LUA_PATH = lua/?.lua;/usr/lib/prosody/?.lua;;
+bench: export LUA_CPATH = $(BUILD)/5.4/?.so;/usr/lib/prosody/?.so;;
+bench: $(call MODULE,5.4) ## compare with Prosody's own providers, side by side
 	@.ci/setup prosody
-	LUA_PATH="lua/?.lua;/usr/lib/prosody/?.lua;;" LUA_CPATH="$(BUILD)/5.4/?.so;/usr/lib/prosody/?.so;;" \
-		lua5.4 benches/providers.lua
+	lua5.4 benches/providers.lua
+	@echo
+	$(PYTHON) benches/statsd.py
 
 demo: $(call MODULE,5.4) ## run a real Prosody on metre with real clients; DEMO_SECONDS=20 ends it by itself
 	@.ci/setup prosody
