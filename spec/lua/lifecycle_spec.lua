@@ -104,6 +104,33 @@ describe("a Lua state", function ()
 		run(use .. "handles = nil; collectgarbage(); registry:render()");
 	end);
 
+	it("ends well while it pushes to statsd", function ()
+		local use = [[
+			local stats = require "metre".new({ statsd = { server = "127.0.0.1:1", flush_interval = 0.1 } });
+			local family = stats.metric_registry:counter("c", "", "", { "a" });
+			for i = 1, 100 do family:with_labels("v" .. i):add(1); end
+			stats:flush();
+			for i = 1, 100 do family:with_labels("v" .. i):add(1); end
+		]];
+		local away = "metre: warn: Cannot reach the statsd server udp://127.0.0.1:1: Connection refused (os error 111); "
+			.. "counts are kept until it is back\n";
+		local lost = "metre: warn: Stopped before everything was sent to the statsd server udp://127.0.0.1:1; the rest is lost\n";
+		-- Without Prosody's logger warnings go to stderr.
+		local plain = 'package.preload["util.logger"] = function () error("not here"); end ';
+		run(plain .. use, 0, away);
+		run(plain .. use .. "os.exit(3)", 3, away);
+		run(plain .. use .. "os.exit(0, true)", 0, away);
+		run(plain .. use .. "stats:close(); stats:close();", 0, away .. lost);
+		run(plain .. use .. "stats = nil; family = nil; collectgarbage(); collectgarbage();", 0, away);
+		run(plain .. [[
+			for round = 1, 30 do
+				local stats = require "metre".new({ statsd = "127.0.0.1:1" });
+				stats:flush();
+				stats:close();
+			end
+		]], 0);
+	end);
+
 	it("may use metrics while it closes", function ()
 		-- Finalizers run in an order that nobody should count on: some after the family's own.
 		run(finalized .. [[

@@ -133,6 +133,72 @@ describe("metre.statsd", function ()
 	end);
 end);
 
+describe("what the operator hears", function ()
+	it("is one line when the server goes and one when it is back", function ()
+		local logged_by = require "support.providers".logged_by;
+		local server = new_server();
+		local stats = pusher(server);
+		local counter = stats.metric_registry:counter("c"):with_labels();
+		server:close();
+		local lines = logged_by(function ()
+			for _ = 1, 5 do
+				counter:add(1);
+				assert.is_false(stats:flush());
+			end
+		end);
+		local name = "udp://127.0.0.1:" .. server.port;
+		assert.same({ "warn: Cannot reach the statsd server " .. name .. ": Connection refused (os error 111); "
+			.. "counts are kept until it is back" }, lines);
+		server = new_server(server.port);
+		lines = logged_by(function ()
+			for _ = 1, 5 do
+				counter:add(1);
+				assert.is_true(stats:flush());
+			end
+		end);
+		assert.equal(1, #lines);
+		assert.truthy(lines[1]:match("^info: The statsd server " .. name:gsub("%p", "%%%0") .. " is back after [%d.]+ s$"), lines[1]);
+		assert.equal(10, server:count({})["prosody.c|c"]);
+		stats:close();
+		server:close();
+	end);
+end);
+
+describe("metre's own metrics", function ()
+	it("are pushed too if that is asked for", function ()
+		with_pusher({ self_metrics = true }, function (stats, server)
+			-- Each push tells of those before it.
+			for _ = 1, 3 do
+				stats:flush();
+			end
+			local totals = server:count({});
+			assert.equal(1, totals["prosody.metre_statsd_up|g"]);
+			assert.equal(1, totals["prosody.metre_statsd_datagrams|c"]);
+		end);
+	end);
+
+	it("say what was left out, and why", function ()
+		with_pusher({ max_datagram = 64 }, function (stats)
+			local registry = stats.metric_registry;
+			registry:counter("c", "", "", { "x" }):with_labels(("x"):rep(60)):add(1);
+			registry:gauge("g"):with_labels():set(0/0);
+			stats:flush();
+			local page = registry:render();
+			assert.truthy(page:find('metre_statsd_dropped_lines_total{cause="too_long"} 1\n', 1, true));
+			assert.truthy(page:find('metre_statsd_dropped_lines_total{cause="not_finite"} 1\n', 1, true));
+			require "support.pages".assert_valid(page);
+		end);
+	end);
+
+	it("give way to a module's", function ()
+		with_pusher({}, function (stats)
+			stats.metric_registry:gauge("metre_statsd_up"):with_labels():set(5);
+			stats:flush();
+			assert.truthy(stats.metric_registry:render():find("\nmetre_statsd_up 5\n", 1, true));
+		end);
+	end);
+end);
+
 describe("flush and close", function ()
 	it("are bounded, whatever the server does", function ()
 		for _, server in ipairs { "udp://127.0.0.1:1", "tcp://127.0.0.1:1", "unixgram:///nonexistent/x", "statsd.invalid" } do

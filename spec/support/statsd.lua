@@ -43,9 +43,10 @@ function methods:close()
 	self.socket:close();
 end
 
-local function new()
+-- On the given port, or on any.
+local function new(given)
 	local server = assert(socket.udp4());
-	assert(server:setsockname("127.0.0.1", 0));
+	assert(server:setsockname("127.0.0.1", given or 0));
 	server:settimeout(0);
 	local _, port = server:getsockname();
 	return setmetatable({ socket = server, port = tonumber(port) }, mt);

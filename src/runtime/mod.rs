@@ -5,6 +5,7 @@
 
 mod notices;
 mod own_metrics;
+mod push_metrics;
 mod pusher;
 mod worker;
 

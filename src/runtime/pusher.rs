@@ -1,13 +1,13 @@
 //! One push: from the store to the statsd server.
 
 use super::notices::{Level, Notices};
-use super::own_metrics::{OwnFamily, Spec};
+use super::push_metrics::{DroppedLines, PushMetrics};
 use crate::encode::statsd::{self, Dropped, Encoder, FamilyState, Histograms};
 use crate::model::Kind;
 use crate::snapshot::changes::Changes;
 use crate::snapshot::reservoir::Reservoirs;
 use crate::snapshot::FamilySnapshot;
-use crate::store::{Family, Journal, Store};
+use crate::store::{Families, Family, Journal, Store};
 use crate::transport::{Added, Endpoint, Event, Framing, Link, Packer, Progress};
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -51,12 +51,12 @@ pub(super) struct Pusher {
     encoder: Encoder,
     /// By the family's address.
     families: HashMap<usize, Tracked>,
-    /// Families that were replaced, with what is still to be sent of them.
-    leaving: Vec<Tracked>,
+    /// Families that were replaced and that still have something to be sent, the oldest last.
+    leaving: Vec<Arc<Family>>,
     reservoirs: Option<Reservoirs>,
     /// How many sockets had been opened when all gauges were sent.
     connections: u64,
-    metrics: Metrics,
+    metrics: PushMetrics,
     notices: Arc<Notices>,
 }
 
@@ -70,7 +70,7 @@ struct Out {
     packer: Packer,
     link: Link,
     /// Lines that were dropped, by cause.
-    dropped: [u64; Dropped::ALL.len()],
+    dropped: DroppedLines,
 }
 
 impl statsd::Sink for Out {
@@ -128,7 +128,7 @@ impl Pusher {
             leaving: Vec::new(),
             reservoirs: options.samples().then(|| Reservoirs::new(per_push.ceil() as usize)),
             connections: 0,
-            metrics: Metrics::register(store),
+            metrics: PushMetrics::register(store),
             notices: Arc::clone(notices),
             options,
         }
@@ -160,8 +160,9 @@ impl Pusher {
         self.out.link.look(start);
         let complete = self.push_all(wait).is_continue();
         self.report();
-        self.metrics.flush_duration.sample(start.elapsed().as_secs_f64());
-        self.metrics.update(&self.out, self.reservoirs.as_ref());
+        let samples = self.reservoirs.as_ref().map_or(0, Reservoirs::len);
+        self.metrics
+            .update(&self.out.link, &self.out.dropped, samples, start.elapsed());
         complete
     }
 
@@ -172,15 +173,7 @@ impl Pusher {
         // A server that was away may have forgotten its gauges.
         let again = self.connections > 0 && self.connections != connections;
 
-        let (replaced, families) = self.store.take_replaced();
-        self.out.dropped[Dropped::Replaced as usize] += replaced.left_out;
-        for family in replaced.families {
-            let tracked = self.families.remove(&address(&family));
-            let tracked = tracked.unwrap_or_else(|| track(&mut self.encoder, &family));
-            self.leaving.push(tracked);
-        }
-        self.push_leaving(wait)?;
-
+        let families = self.push_replaced(wait)?;
         let pushed = |family: &&Arc<Family>| !family.own || self.options.self_metrics;
         let (gauges, others): (Vec<_>, Vec<_>) = families
             .values()
@@ -225,18 +218,26 @@ impl Pusher {
         tracked.push(snapshot, again, self.reservoirs.as_mut(), encoder, &mut self.out, wait)
     }
 
-    /// Sends the last of the families that were replaced, and gives their names back.
-    fn push_leaving(&mut self, wait: Wait<'_>) -> ControlFlow<()> {
-        while let Some(tracked) = self.leaving.first_mut() {
-            let family = Arc::clone(tracked.changes.family());
-            let snapshot = FamilySnapshot::of(&family);
-            fill(&mut self.reservoirs, &self.store);
-            let reservoirs = self.reservoirs.as_mut();
-            tracked.push(&snapshot, false, reservoirs, &mut self.encoder, &mut self.out, wait)?;
-            let tracked = self.leaving.remove(0);
-            self.encoder.forget(&family, &tracked.state, &snapshot);
+    /// Sends the last of the families that were replaced, and gives their names back: the families that are there now
+    /// may want the same ones. Returns those.
+    fn push_replaced(&mut self, wait: Wait<'_>) -> ControlFlow<(), Arc<Families>> {
+        loop {
+            while let Some(family) = self.leaving.last().map(Arc::clone) {
+                let snapshot = FamilySnapshot::of(&family);
+                fill(&mut self.reservoirs, &self.store);
+                self.push_family(&family, &snapshot, false, wait)?;
+                self.leaving.pop();
+                if let Some(tracked) = self.families.remove(&address(&family)) {
+                    self.encoder.forget(&family, &tracked.state, &snapshot);
+                }
+            }
+            let (replaced, families) = self.store.take_replaced();
+            self.out.dropped[Dropped::Replaced as usize] += replaced.left_out;
+            if replaced.families.is_empty() {
+                return ControlFlow::Continue(families);
+            }
+            self.leaving.extend(replaced.families.into_iter().rev());
         }
-        ControlFlow::Continue(())
     }
 
     /// Tells the operator what happened on the way.
@@ -305,89 +306,5 @@ fn track(encoder: &mut Encoder, family: &Arc<Family>) -> Tracked {
     Tracked {
         state: encoder.family(family),
         changes: Changes::new(Arc::clone(family)),
-    }
-}
-
-/// What metre tells of its pushes.
-struct Metrics {
-    datagrams: OwnFamily,
-    bytes: OwnFamily,
-    dropped: OwnFamily,
-    errors: OwnFamily,
-    resolve_failures: OwnFamily,
-    flush_duration: OwnFamily,
-    queue_bytes: OwnFamily,
-    queue_samples: OwnFamily,
-    up: OwnFamily,
-}
-
-impl Metrics {
-    fn register(store: &Store) -> Metrics {
-        let family = |kind, name, unit, help| Spec {
-            kind,
-            name,
-            unit,
-            help,
-            label: None,
-            thresholds: &[],
-        };
-        let register = |spec: Spec<'_>| OwnFamily::register(store, &spec);
-        let counter = |name, unit, help| register(family(Kind::Counter, name, unit, help));
-        let gauge = |name, unit, help| register(family(Kind::Gauge, name, unit, help));
-        Metrics {
-            datagrams: counter("metre_statsd_datagrams", "", "Datagrams that the socket has taken"),
-            bytes: counter("metre_statsd_sent_bytes", "bytes", "Bytes of these datagrams"),
-            dropped: register(Spec {
-                label: Some(("cause", &Dropped::ALL.map(Dropped::name))),
-                ..family(
-                    Kind::Counter,
-                    "metre_statsd_dropped_lines",
-                    "",
-                    "Lines that could not be sent",
-                )
-            }),
-            errors: counter("metre_statsd_errors", "", "Failures to connect or to send"),
-            resolve_failures: counter(
-                "metre_statsd_resolve_failures",
-                "",
-                "Failed look-ups of the server's name",
-            ),
-            flush_duration: register(Spec {
-                thresholds: &[0.001, 0.01, 0.1, 1.0, 10.0],
-                ..family(
-                    Kind::Histogram,
-                    "metre_statsd_flush_duration_seconds",
-                    "seconds",
-                    "How long the pushes took",
-                )
-            }),
-            queue_bytes: gauge("metre_statsd_queue_bytes", "bytes", "Bytes of datagrams that wait"),
-            queue_samples: gauge(
-                "metre_statsd_queue_samples",
-                "",
-                "Samples that wait to be sent one by one",
-            ),
-            up: gauge(
-                "metre_statsd_up",
-                "",
-                "Whether the server could be reached when last tried",
-            ),
-        }
-    }
-
-    fn update(&self, out: &Out, reservoirs: Option<&Reservoirs>) {
-        let traffic = out.link.traffic();
-        self.datagrams.raise(0, traffic.datagrams);
-        self.bytes.raise(0, traffic.bytes);
-        self.errors.raise(0, traffic.errors);
-        self.resolve_failures.raise(0, traffic.resolve_failures);
-        for cause in Dropped::ALL {
-            let of_link = if cause == Dropped::TooLong { traffic.too_long } else { 0 };
-            self.dropped
-                .raise(cause as usize, out.dropped[cause as usize] + of_link);
-        }
-        self.queue_bytes.set(out.link.queued_bytes());
-        self.queue_samples.set(reservoirs.map_or(0, Reservoirs::len));
-        self.up.set(usize::from(!out.link.is_broken()));
     }
 }

@@ -4,7 +4,7 @@
 
 use super::cork::Cork;
 use super::family::Family;
-use super::journal::{Ended, Journal};
+use super::journal::Ended;
 pub(crate) use super::record::HEAD;
 use super::record::{self, BODY};
 use crate::model::{clock, Buckets, Kind, Number};
@@ -298,7 +298,7 @@ pub mod samples {
             return Err(Refused::Nan);
         }
         // First, so that a reader who finds it counted finds it in the ring.
-        if let Some(ring) = family.journal().and_then(Journal::ring) {
+        if let Some(ring) = family.ring() {
             ring.push(address(record), sample);
         }
         Ok(take(record, sample, COUNTS + family.buckets.position(sample)))

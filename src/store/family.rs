@@ -4,10 +4,11 @@ use super::chunk::{self, Chunk};
 use super::cork::Cork;
 use super::index::{Index, Location};
 use super::journal::Journal;
+use super::ring::Ring;
 use super::{cell, record};
 use crate::model::{labels, Buckets, Kind};
 use std::ops::Deref;
-use std::sync::atomic::{fence, AtomicU64, Ordering::*};
+use std::sync::atomic::{fence, AtomicBool, AtomicU64, Ordering::*};
 use std::sync::Arc;
 
 /// A family as readers see it, on any thread.
@@ -16,6 +17,7 @@ pub struct Family {
     /// Corking, for gauges.
     pub cork: Cork,
     journal: Option<Arc<Journal>>,
+    replaced: AtomicBool,
     first: Arc<Chunk>,
     /// Odd while gauges written under the cork are being shown.
     showing: AtomicU64,
@@ -63,6 +65,7 @@ impl Family {
             fields,
             cork,
             journal,
+            replaced: AtomicBool::new(false),
             first: Arc::new(Chunk::new(words)),
             showing: AtomicU64::new(0),
         }
@@ -77,6 +80,18 @@ impl Family {
     #[inline(always)]
     pub fn journal(&self) -> Option<&Journal> {
         self.journal.as_deref()
+    }
+
+    /// Where each sample goes, if somebody wants to have them all, and the family is still on the page.
+    #[inline(always)]
+    pub(super) fn ring(&self) -> Option<&Ring> {
+        let ring = self.journal()?.ring()?;
+        (!self.replaced.load(Relaxed)).then_some(ring)
+    }
+
+    /// From now on its samples go nowhere, since nobody will look for them before its records' addresses are others'.
+    pub(super) fn note_replaced(&self) {
+        self.replaced.store(true, Relaxed);
     }
 
     /// What the journal knows the records by, in the order of their creation.

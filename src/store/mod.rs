@@ -97,6 +97,7 @@ impl Store {
         let families = Arc::make_mut(families);
         let replaced = exposed.get(&spec.name).and_then(|name| families.remove(name));
         if let Some(replaced) = replaced {
+            replaced.note_replaced();
             names.give_back(&replaced.name, &name::family(&replaced.raw_name), replaced.kind);
             match self.journal {
                 Some(_) if all_replaced.families.len() < MOST_REPLACED => all_replaced.families.push(replaced),

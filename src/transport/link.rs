@@ -1,15 +1,10 @@
 //! The way to one server: datagrams that wait, errors that come late, and when to try again.
 
-use super::resolve::Resolver;
-use super::tcp::Tcp;
-use super::udp::Udp;
-use super::unixgram::Unixgram;
+use super::target::{Found, Target};
 use super::{Endpoint, Socket};
 use nix::errno::Errno;
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// After the first failure, and after many in a row.
@@ -99,45 +94,13 @@ pub struct Link {
     events: Vec<Event>,
 }
 
-/// Whom to connect to.
-enum Target {
-    Path(PathBuf),
-    Host {
-        tcp: bool,
-        resolver: Resolver,
-        addresses: Vec<SocketAddr>,
-        /// Which address to try next.
-        next: usize,
-        /// How many have failed since one worked.
-        failed: usize,
-        look_up_at: Instant,
-        interval: Duration,
-    },
-}
-
 impl Link {
     /// A link to `endpoint`. Nothing is opened or looked up yet. Datagrams have at most `limit` bytes; a host name is
     /// looked up every `resolve_interval`.
     pub fn new(endpoint: &Endpoint, limit: usize, resolve_interval: Duration) -> Link {
         let now = Instant::now();
-        let host = |host: &str, port: u16, tcp: bool| {
-            let resolver = Resolver::new(host, port);
-            Target::Host {
-                tcp,
-                addresses: resolver.literal().into_iter().collect(),
-                resolver,
-                next: 0,
-                failed: 0,
-                look_up_at: now,
-                interval: resolve_interval,
-            }
-        };
         Link {
-            target: match endpoint {
-                Endpoint::Udp(name, port) => host(name, *port, false),
-                Endpoint::Tcp(name, port) => host(name, *port, true),
-                Endpoint::Unixgram(path) => Target::Path(path.clone()),
-            },
+            target: Target::new(endpoint, resolve_interval, now),
             socket: None,
             waiting: VecDeque::new(),
             taken: 0,
@@ -246,7 +209,7 @@ impl Link {
                 }
                 continue;
             }
-            if self.is_udp() && self.burst.1 >= BURST {
+            if self.target.is_udp() && self.burst.1 >= BURST {
                 let pause = (self.burst.0 + BETWEEN_BURSTS).saturating_duration_since(now);
                 if !pause.is_zero() {
                     return Progress::Busy(pause);
@@ -257,10 +220,6 @@ impl Link {
                 return progress;
             }
         }
-    }
-
-    fn is_udp(&self) -> bool {
-        matches!(self.target, Target::Host { tcp: false, .. })
     }
 
     /// What became of the first datagram after a failure, once that is known.
@@ -346,9 +305,7 @@ impl Link {
     fn works(&mut self, now: Instant) {
         self.backoff = SHORTEST_BACKOFF;
         self.retry_at = None;
-        if let Target::Host { failed, .. } = &mut self.target {
-            *failed = 0;
-        }
+        self.target.works();
         if let Some(since) = self.broken_since.take() {
             self.events.push(Event::Healed(now - since));
         }
@@ -363,21 +320,8 @@ impl Link {
         while let Some(datagram) = self.unconfirmed.pop_back() {
             self.waiting.push_front(datagram);
         }
-        if let Target::Host {
-            addresses,
-            next,
-            failed,
-            look_up_at,
-            ..
-        } = &mut self.target
-        {
-            *next += 1;
-            *failed += 1;
-            if *failed < addresses.len() {
-                return;
-            }
-            *failed = 0;
-            *look_up_at = now;
+        if self.target.fails(now) {
+            return;
         }
         self.back_off(&why.to_string(), now);
     }
@@ -422,42 +366,14 @@ impl Link {
         }
     }
 
-    /// Begins to look up the host name when that is due, and takes over what was found.
+    /// Looks the host name up when that is due.
     fn look_up(&mut self, now: Instant) {
-        let Target::Host {
-            resolver,
-            addresses,
-            next,
-            look_up_at,
-            interval,
-            ..
-        } = &mut self.target
-        else {
-            return;
-        };
-        if resolver.literal().is_some() {
-            return;
-        }
-        match resolver.poll() {
-            None if *look_up_at <= now && !resolver.is_pending() => resolver.start(),
-            None => {}
-            Some(Ok(found)) => {
-                *look_up_at = now + *interval;
-                let current = (*next).checked_rem(addresses.len()).map(|at| addresses[at]);
-                match current.and_then(|current| found.iter().position(|address| *address == current)) {
-                    Some(at) => *next = at,
-                    None => {
-                        *next = 0;
-                        self.socket = None;
-                    }
-                }
-                *addresses = found;
-            }
-            Some(Err(why)) => {
+        match self.target.look_up(now) {
+            Found::Nothing => {}
+            Found::OtherAddresses => self.socket = None,
+            Found::Failure(why) => {
                 self.traffic.resolve_failures += 1;
-                *look_up_at = now + *interval;
-                if addresses.is_empty() {
-                    *look_up_at = now;
+                if !self.target.is_resolved() {
                     self.back_off(&format!("its name can't be resolved: {why}"), now);
                 }
             }
@@ -466,23 +382,11 @@ impl Link {
 
     /// Connects, or says how far that has got.
     fn connect(&mut self, now: Instant) -> Result<(), Progress> {
-        let connected: io::Result<Box<dyn Socket>> = match &self.target {
-            Target::Path(path) => Unixgram::connect(path).map(|socket| Box::new(socket) as _),
-            Target::Host {
-                tcp, addresses, next, ..
-            } => {
-                let Some(at) = (*next).checked_rem(addresses.len()) else {
-                    // Not resolved yet, or that has just failed.
-                    let wait = self.retry_at.filter(|at| *at > now);
-                    return Err(wait.map_or(Progress::Busy(RESOLVING), |at| Progress::Down(at - now)));
-                };
-                match tcp {
-                    true => Tcp::connect(addresses[at]).map(|socket| Box::new(socket) as _),
-                    false => Udp::connect(addresses[at]).map(|socket| Box::new(socket) as _),
-                }
-            }
-        };
-        match connected {
+        if !self.target.is_resolved() {
+            let wait = self.retry_at.filter(|at| *at > now);
+            return Err(wait.map_or(Progress::Busy(RESOLVING), |at| Progress::Down(at - now)));
+        }
+        match self.target.connect() {
             Ok(socket) => {
                 self.socket = Some(socket);
                 self.traffic.connections += 1;
@@ -498,71 +402,4 @@ fn is(error: &io::Error, errno: Errno) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::sync::{Arc, Mutex};
-
-    /// A stream that takes a few bytes and then fails: a real one can't be made to at a certain byte.
-    struct Failing {
-        left: usize,
-        taken: Arc<Mutex<Vec<u8>>>,
-    }
-
-    impl Socket for Failing {
-        fn send(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            let count = bytes.len().min(self.left);
-            self.left -= count;
-            self.taken.lock().unwrap().extend_from_slice(&bytes[..count]);
-            match count {
-                0 => Err(ErrorKind::ConnectionReset.into()),
-                count => Ok(count),
-            }
-        }
-
-        fn check(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-
-        fn tells_at_once(&self) -> bool {
-            true
-        }
-    }
-
-    fn link(limit: usize) -> Link {
-        let endpoint = Endpoint::parse("tcp://127.0.0.1:1").unwrap();
-        Link::new(&endpoint, limit, Duration::from_secs(60))
-    }
-
-    #[test]
-    fn a_new_connection_begins_with_the_line_that_was_cut() {
-        for (left, rest) in [(1, "a:1|c\nb:2|c\n"), (6, "b:2|c\n"), (8, "b:2|c\n"), (11, "b:2|c\n")] {
-            let mut link = link(100);
-            let taken = Arc::new(Mutex::new(Vec::new()));
-            link.push(b"a:1|c\nb:2|c\n".to_vec());
-            link.socket = Some(Box::new(Failing {
-                left,
-                taken: Arc::clone(&taken),
-            }));
-            assert!(matches!(link.drive(), Progress::Down(_)));
-            assert_eq!(taken.lock().unwrap().len(), left);
-            assert_eq!(link.waiting, [rest.as_bytes()]);
-            assert!(matches!(link.events()[..], [Event::Broke(_)]));
-        }
-    }
-
-    #[test]
-    fn what_a_socket_finds_too_long_is_sent_in_parts() {
-        let mut link = link(100);
-        link.push(b"a:1|c\nb:0|g\nb:-2|g\nc:3|c".to_vec());
-        link.split();
-        assert_eq!(link.waiting, [b"a:1|c\nb:0|g\nb:-2|g".as_slice(), b"c:3|c"]);
-        link.split();
-        assert_eq!(link.waiting, [b"a:1|c".as_slice(), b"b:0|g\nb:-2|g", b"c:3|c"]);
-        link.waiting.pop_front();
-        link.split();
-        assert_eq!(link.waiting, [b"c:3|c"], "one gauge, which can't be parted");
-        link.split();
-        assert!(link.is_idle());
-        assert_eq!(link.traffic().too_long, 2);
-    }
-}
+mod tests;

@@ -4,6 +4,7 @@ mod endpoint;
 mod link;
 mod packer;
 mod resolve;
+mod target;
 mod tcp;
 mod udp;
 mod unixgram;

@@ -47,11 +47,6 @@ impl Resolver {
         }
     }
 
-    /// Whether a look-up is under way.
-    pub(super) fn is_pending(&self) -> bool {
-        self.pending.is_some()
-    }
-
     /// What a look-up has found, once.
     pub(super) fn poll(&mut self) -> Option<io::Result<Vec<SocketAddr>>> {
         let result = match self.pending.as_ref()?.try_recv() {

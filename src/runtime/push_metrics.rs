@@ -1,0 +1,97 @@
+//! What metre tells of its pushes to statsd.
+
+use super::own_metrics::{OwnFamily, Spec};
+use crate::encode::statsd::Dropped;
+use crate::model::Kind;
+use crate::store::Store;
+use crate::transport::Link;
+use std::time::Duration;
+
+/// How many lines were dropped, by cause.
+pub(super) type DroppedLines = [u64; Dropped::ALL.len()];
+
+/// The pusher's own metrics.
+pub(super) struct PushMetrics {
+    datagrams: OwnFamily,
+    bytes: OwnFamily,
+    dropped: OwnFamily,
+    errors: OwnFamily,
+    resolve_failures: OwnFamily,
+    flush_duration: OwnFamily,
+    queue_bytes: OwnFamily,
+    queue_samples: OwnFamily,
+    up: OwnFamily,
+}
+
+impl PushMetrics {
+    /// Registers them.
+    pub(super) fn register(store: &Store) -> PushMetrics {
+        let family = |kind, name, unit, help| Spec {
+            kind,
+            name,
+            unit,
+            help,
+            label: None,
+            thresholds: &[],
+        };
+        let register = |spec: Spec<'_>| OwnFamily::register(store, &spec);
+        let counter = |name, unit, help| register(family(Kind::Counter, name, unit, help));
+        let gauge = |name, unit, help| register(family(Kind::Gauge, name, unit, help));
+        PushMetrics {
+            datagrams: counter("metre_statsd_datagrams", "", "Datagrams that the socket has taken"),
+            bytes: counter("metre_statsd_sent_bytes", "bytes", "Bytes of these datagrams"),
+            dropped: register(Spec {
+                label: Some(("cause", &Dropped::ALL.map(Dropped::name))),
+                ..family(
+                    Kind::Counter,
+                    "metre_statsd_dropped_lines",
+                    "",
+                    "Lines that could not be sent",
+                )
+            }),
+            errors: counter("metre_statsd_errors", "", "Failures to connect or to send"),
+            resolve_failures: counter(
+                "metre_statsd_resolve_failures",
+                "",
+                "Failed look-ups of the server's name",
+            ),
+            flush_duration: register(Spec {
+                thresholds: &[0.001, 0.01, 0.1, 1.0, 10.0],
+                ..family(
+                    Kind::Histogram,
+                    "metre_statsd_flush_duration_seconds",
+                    "seconds",
+                    "How long the pushes took",
+                )
+            }),
+            queue_bytes: gauge("metre_statsd_queue_bytes", "bytes", "Bytes of datagrams that wait"),
+            queue_samples: gauge(
+                "metre_statsd_queue_samples",
+                "",
+                "Samples that wait to be sent one by one",
+            ),
+            up: gauge(
+                "metre_statsd_up",
+                "",
+                "Whether the server could be reached when last tried",
+            ),
+        }
+    }
+
+    /// After a push that took that long.
+    pub(super) fn update(&self, link: &Link, dropped: &DroppedLines, samples: usize, took: Duration) {
+        let traffic = link.traffic();
+        self.flush_duration.sample(took.as_secs_f64());
+        self.datagrams.raise(0, traffic.datagrams);
+        self.bytes.raise(0, traffic.bytes);
+        self.errors.raise(0, traffic.errors);
+        self.resolve_failures.raise(0, traffic.resolve_failures);
+        for cause in Dropped::ALL {
+            let of_link = if cause == Dropped::TooLong { traffic.too_long } else { 0 };
+            self.dropped.raise(cause as usize, dropped[cause as usize] + of_link);
+        }
+        self.queue_bytes.set(link.queued_bytes());
+        self.queue_samples.set(samples);
+        self.up.set(usize::from(!link.is_broken()));
+    }
+}
