@@ -4,9 +4,9 @@ use super::notices::{Level, Notices};
 use super::push_metrics::{DroppedLines, PushMetrics};
 use crate::encode::statsd::{self, Dropped, Encoder, FamilyState, Histograms};
 use crate::model::Kind;
-use crate::snapshot::changes::Changes;
+use crate::snapshot::changes::{Changes, News};
 use crate::snapshot::reservoir::Reservoirs;
-use crate::snapshot::FamilySnapshot;
+use crate::snapshot::{FamilySnapshot, Series};
 use crate::store::{Families, Family, Journal, Store};
 use crate::transport::{Added, Endpoint, Event, Framing, Link, Packer, Progress};
 use std::collections::HashMap;
@@ -146,7 +146,9 @@ impl Pusher {
 
     /// Takes the samples out of the ring.
     pub(super) fn take_samples(&mut self) {
-        fill(&mut self.reservoirs, &self.store);
+        if let Some(reservoirs) = &mut self.reservoirs {
+            reservoirs.fill(self.store.journal().and_then(Journal::ring));
+        }
     }
 
     /// Doesn't wait for the next try to be due.
@@ -185,16 +187,10 @@ impl Pusher {
             gauges.iter().map(snapshot).collect()
         });
         for (family, snapshot) in gauges.into_iter().zip(snapshots) {
-            self.push_family(family, &snapshot, again, wait)?;
+            self.push_family(family, Some(&snapshot), again, wait)?;
         }
-        let mut snapshot = FamilySnapshot::new();
         for family in others {
-            snapshot.take(family);
-            if self.reservoirs.is_some() && family.kind == Kind::Histogram {
-                // After the snapshot: what it has counted is in the ring by now.
-                self.take_samples();
-            }
-            self.push_family(family, &snapshot, again, wait)?;
+            self.push_family(family, None, again, wait)?;
         }
         self.connections = connections;
         if let Some(reservoirs) = &mut self.reservoirs {
@@ -203,19 +199,35 @@ impl Pusher {
         self.out.finish(wait)
     }
 
+    /// Gauges from a snapshot of them all, the rest as it is by now.
     fn push_family(
         &mut self,
         family: &Arc<Family>,
-        snapshot: &FamilySnapshot,
+        gauges: Option<&FamilySnapshot>,
         again: bool,
         wait: Wait<'_>,
     ) -> ControlFlow<()> {
-        let encoder = &mut self.encoder;
-        let tracked = self
-            .families
-            .entry(address(family))
-            .or_insert_with(|| track(encoder, family));
-        tracked.push(snapshot, again, self.reservoirs.as_mut(), encoder, &mut self.out, wait)
+        let Pusher {
+            encoder,
+            out,
+            reservoirs,
+            ..
+        } = self;
+        let Tracked { changes, state } = self.families.entry(address(family)).or_insert_with(|| Tracked {
+            state: encoder.family(family),
+            changes: Changes::new(Arc::clone(family)),
+        });
+        let tell = |number: usize, series: &Series<'_>, news: News<'_>| {
+            encoder.write(family, state, number, series, &news, out);
+            match out.link.is_idle() {
+                true => ControlFlow::Continue(()),
+                false => out.drive(wait),
+            }
+        };
+        match gauges {
+            Some(snapshot) => changes.tell_gauges(snapshot, again, tell),
+            None => changes.tell_totals(again, reservoirs.as_mut(), tell),
+        }
     }
 
     /// Sends the last of the families that were replaced, and gives their names back: the families that are there now
@@ -224,8 +236,8 @@ impl Pusher {
         loop {
             while let Some(family) = self.leaving.last().map(Arc::clone) {
                 let snapshot = FamilySnapshot::of(&family);
-                fill(&mut self.reservoirs, &self.store);
-                self.push_family(&family, &snapshot, false, wait)?;
+                let gauges = (family.kind == Kind::Gauge).then_some(&snapshot);
+                self.push_family(&family, gauges, false, wait)?;
                 self.leaving.pop();
                 if let Some(tracked) = self.families.remove(&address(&family)) {
                     self.encoder.forget(&family, &tracked.state, &snapshot);
@@ -270,41 +282,6 @@ impl Pusher {
     }
 }
 
-impl Tracked {
-    fn push(
-        &mut self,
-        snapshot: &FamilySnapshot,
-        again: bool,
-        reservoirs: Option<&mut Reservoirs>,
-        encoder: &mut Encoder,
-        out: &mut Out,
-        wait: Wait<'_>,
-    ) -> ControlFlow<()> {
-        let Tracked { changes, state } = self;
-        let family = Arc::clone(changes.family());
-        changes.tell(snapshot, again, reservoirs, |number, series, news| {
-            encoder.write(&family, state, number, series, &news, out);
-            match out.link.is_idle() {
-                true => ControlFlow::Continue(()),
-                false => out.drive(wait),
-            }
-        })
-    }
-}
-
-fn fill(reservoirs: &mut Option<Reservoirs>, store: &Store) {
-    if let (Some(reservoirs), Some(ring)) = (reservoirs, store.journal().and_then(Journal::ring)) {
-        reservoirs.fill(ring);
-    }
-}
-
 fn address(family: &Arc<Family>) -> usize {
     Arc::as_ptr(family) as usize
-}
-
-fn track(encoder: &mut Encoder, family: &Arc<Family>) -> Tracked {
-    Tracked {
-        state: encoder.family(family),
-        changes: Changes::new(Arc::clone(family)),
-    }
 }

@@ -3,7 +3,7 @@
 use super::reservoir::Reservoirs;
 use super::{word_at, FamilySnapshot, Point, Series};
 use crate::model::{Kind, Number};
-use crate::store::{cell, Ended, Family};
+use crate::store::{cell, Ended, Family, Journal};
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -80,25 +80,46 @@ impl Changes {
     }
 
     /// Calls `tell` with each series of `snapshot` that has news, and its number. They count as told, and the next call
-    /// has what comes after. If `tell` breaks, the rest waits for the next call. With `again`, gauges and sums that
-    /// were told are told again. With `samples`, histograms tell their samples.
-    pub fn tell(
+    /// has what comes after. If `tell` breaks, the rest waits for the next call. With `again`, gauges that were told are
+    /// told again. For gauges, which are consistent only as a whole; the other types needn't be copied at once.
+    pub fn tell_gauges(
         &mut self,
         snapshot: &FamilySnapshot,
+        again: bool,
+        mut tell: impl FnMut(usize, &Series<'_>, News<'_>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let family = Arc::clone(&self.family);
+        for (number, (record, labels)) in snapshot.records().enumerate() {
+            let series = Series::new(&family, record, labels);
+            let sequence = (word_at(record, cell::HEAD) >> 32) as u32;
+            if let Point::Gauge(value) = series.point {
+                if self.is_news(number, sequence, again) {
+                    tell(number, &series, News::Gauge(value))?;
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// The same for the other types, one series after the other. With `again`, the sums of histograms are told again; with
+    /// `samples`, histograms tell their samples.
+    pub fn tell_totals(
+        &mut self,
         again: bool,
         mut samples: Option<&mut Reservoirs>,
         mut tell: impl FnMut(usize, &Series<'_>, News<'_>) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
         let family = Arc::clone(&self.family);
-        for ((number, (record, labels)), address) in snapshot.records().enumerate().zip(family.addresses()) {
+        let mut copy = FamilySnapshot::new();
+        for (number, record) in family.records().enumerate() {
+            let address = cell::address(record);
+            copy.take_record(record);
+            let Some((record, labels)) = copy.records().next() else {
+                continue;
+            };
             let series = Series::new(&family, record, labels);
             match series.point {
-                Point::Gauge(value) => {
-                    let sequence = (word_at(record, cell::HEAD) >> 32) as u32;
-                    if self.is_news(number, sequence, again) {
-                        tell(number, &series, News::Gauge(value))?;
-                    }
-                }
+                Point::Gauge(_) => {}
                 Point::Counter(total, created) => {
                     let restart = self.restart(number, created, address);
                     if let Some(step) = self.total_step(number, total, &restart) {
@@ -108,21 +129,23 @@ impl Changes {
                 Point::Summary(of, count) => {
                     let restart = self.restart(number, of.created, address);
                     let sum = self.total_step(number, of.sum, &restart);
-                    let samples = self.count_steps(number, std::iter::once(count), &restart);
-                    if sum.is_some() || samples > 0 {
-                        tell(number, &series, News::Summary(sum, samples))?;
+                    let count = self.count_steps(number, std::iter::once(count), &restart);
+                    if sum.is_some() || count > 0 {
+                        tell(number, &series, News::Summary(sum, count))?;
                     }
                 }
                 Point::Histogram(of, counts) => {
                     let restart = self.restart(number, of.created, address);
-                    let new = self.count_steps(number, counts.each(), &restart);
+                    let count = self.count_steps(number, counts.each(), &restart);
                     let moved = self.sum_moved(number, of.sum, &restart);
                     if let Some(samples) = samples.as_deref_mut() {
-                        let (kept, of_all) = self.balance_samples(number, address, new, samples);
+                        // After the copy: what it has counted is in the ring by now.
+                        samples.fill(family.journal().and_then(Journal::ring));
+                        let (kept, of_all) = self.balance_samples(number, address, count, samples);
                         if !kept.is_empty() {
                             tell(number, &series, News::Samples(&kept, of_all))?;
                         }
-                    } else if new > 0 || moved || (again && counts.each().any(|count| count > 0)) {
+                    } else if count > 0 || moved || (again && counts.each().any(|count| count > 0)) {
                         tell(number, &series, News::Histogram(of.sum, &self.steps))?;
                     }
                 }

@@ -4,7 +4,8 @@ pub mod changes;
 pub mod reservoir;
 
 use crate::model::{labels, Kind, Number};
-use crate::store::{cell, read_shape, Family};
+use crate::store::{cell, copy_record, read_shape, Family};
+use std::sync::atomic::AtomicU64;
 
 /// Copies of all series of one family. One is made a page and used for each family in turn.
 #[derive(Default)]
@@ -107,6 +108,12 @@ impl FamilySnapshot {
     /// instructions.
     pub fn take(&mut self, family: &Family) {
         family.copy_records(&mut self.bytes);
+    }
+
+    /// Copies one record alone.
+    fn take_record(&mut self, record: &[AtomicU64]) {
+        self.bytes.clear();
+        copy_record(record, &mut self.bytes);
     }
 
     /// The series of `family`, which the snapshot was taken of, in the order of their creation.

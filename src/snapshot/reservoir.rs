@@ -40,9 +40,11 @@ impl Reservoirs {
         }
     }
 
-    /// Empties the ring.
-    pub fn fill(&mut self, ring: &Ring) {
-        ring.drain(|address, sample| self.add(address, sample));
+    /// Empties the ring, if there is one.
+    pub fn fill(&mut self, ring: Option<&Ring>) {
+        if let Some(ring) = ring {
+            ring.drain(|address, sample| self.add(address, sample));
+        }
     }
 
     /// Vitter's algorithm R.

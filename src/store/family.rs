@@ -94,13 +94,8 @@ impl Family {
         self.replaced.store(true, Relaxed);
     }
 
-    /// What the journal knows the records by, in the order of their creation.
-    pub fn addresses(&self) -> impl Iterator<Item = usize> + '_ {
-        self.records().map(cell::address)
-    }
-
     /// All records so far, in the order of their creation.
-    fn records(&self) -> impl Iterator<Item = &[AtomicU64]> {
+    pub(crate) fn records(&self) -> impl Iterator<Item = &[AtomicU64]> {
         std::iter::successors(Some(&self.first), |chunk| chunk.next()).flat_map(|chunk| chunk.records())
     }
 
@@ -141,7 +136,7 @@ impl Family {
 impl Drop for Family {
     fn drop(&mut self) {
         if let Some(journal) = self.journal() {
-            journal.forget(self.addresses());
+            journal.forget(self.records().map(cell::address));
         }
     }
 }

@@ -16,7 +16,7 @@ pub use cork::Cork;
 pub use family::{Family, FamilyFields, FamilyWriter};
 pub use index::Location;
 pub use journal::{Ended, Journal};
-pub(crate) use record::read_shape;
+pub(crate) use record::{copy as copy_record, read_shape};
 pub use registration::{FamilySpec, Repair};
 pub use ring::Ring;
 

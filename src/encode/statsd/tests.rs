@@ -1,8 +1,8 @@
 use super::*;
 use crate::model::{Kind, LabelSet, Number};
-use crate::snapshot::changes::Changes;
+use crate::snapshot::changes::{Changes, News};
 use crate::snapshot::reservoir::Reservoirs;
-use crate::snapshot::FamilySnapshot;
+use crate::snapshot::{FamilySnapshot, Series};
 use crate::store::{cell, FamilySpec, FamilyWriter, Store};
 use std::ops::ControlFlow;
 
@@ -61,15 +61,15 @@ impl Wire {
         let mut lines = Lines::default();
         for (changes, state) in &mut self.tracked {
             let family = std::sync::Arc::clone(changes.family());
-            let snapshot = FamilySnapshot::of(&family);
-            if let Some(reservoirs) = &mut self.reservoirs {
-                reservoirs.fill(self.store.journal().unwrap().ring().unwrap());
-            }
             let encoder = &mut self.encoder;
-            let _ = changes.tell(&snapshot, false, self.reservoirs.as_mut(), |number, series, news| {
+            let tell = |number: usize, series: &Series<'_>, news: News<'_>| {
                 encoder.write(&family, state, number, series, &news, &mut lines);
                 ControlFlow::Continue(())
-            });
+            };
+            let _ = match family.kind {
+                Kind::Gauge => changes.tell_gauges(&FamilySnapshot::of(&family), false, tell),
+                _ => changes.tell_totals(false, self.reservoirs.as_mut(), tell),
+            };
         }
         lines
     }
