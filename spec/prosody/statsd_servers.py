@@ -68,10 +68,13 @@ class Listener:
 
 
 def is_bound(port):
-    """Whether somebody listens on this UDP port."""
-    wanted = f":{port:04X} "
-    tables = [pathlib.Path(f"/proc/net/{name}").read_text() for name in ("udp", "udp6")]
-    return any(wanted in line.split(" rem")[0][:60] for table in tables for line in table.splitlines()[1:])
+    """Whether somebody has this UDP port, or listens on this TCP port."""
+    for name in ("udp", "udp6", "tcp", "tcp6"):
+        for line in pathlib.Path(f"/proc/net/{name}").read_text().splitlines()[1:]:
+            local, state = line.split()[1], line.split()[3]
+            if local.endswith(f":{port:04X}") and (name.startswith("udp") or state == "0A"):
+                return True
+    return False
 
 
 class Server:
@@ -112,12 +115,13 @@ class Server:
 class NodeStatsd(Server):
     """statsd from npm. It is asked for its values over its management port, so it never has to flush."""
 
-    def __init__(self):
+    def __init__(self, protocol="udp", address="127.0.0.1"):
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="metre-statsd-"))
         self.admin_port = free_port()
         port = free_port()
+        server = {"server": f"./servers/{protocol}", "address": address, "address_ipv6": ":" in address, "port": port}
         config = {
-            "backends": ["./backends/console"], "port": port, "address": "127.0.0.1", "mgmt_port": self.admin_port,
+            "backends": ["./backends/console"], "servers": [server], "mgmt_port": self.admin_port,
             "mgmt_address": "127.0.0.1", "flushInterval": 3_600_000,
         }
         (self.directory / "config.js").write_text(json.dumps(config))

@@ -142,6 +142,18 @@ class Servers(unittest.TestCase):
             self.assertEqual(server.ask("counters")["statsd.bad_lines_seen"], 0)
             self.assertEqual(len([name for name in of("counters", "wire_histogram") if name.endswith(".bucket.Inf")]), wanted)
 
+    def test_statsd_from_npm_over_tcp_and_ipv6(self):
+        with NodeStatsd("tcp") as by_tcp, NodeStatsd("udp", "::1") as by_ipv6:
+            for server, address in (by_tcp, f"tcp://127.0.0.1:{by_tcp.port}"), (by_ipv6, f"[::1]:{by_ipv6.port}"):
+                options = f'statistics_config = {{ statsd = {{ server = "{address}"; flush_interval = 0.1 }} }}'
+                with self.subTest(address), Prosody(options=options) as prosody:
+                    prosody.start()
+                    for _ in range(3):
+                        count(prosody, "x", 1000)
+                    wait_for("the counter", lambda: server.ask("counters").get("prosody.load.x") == 3000)
+                    self.assertEqual(server.ask("counters")["statsd.bad_lines_seen"], 0)
+                    self.assertEqual([line for line in prosody.complaints() if "metre" in line], [])
+
     def test_timings_in_statsd_from_npm(self):
         with NodeStatsd() as server, Prosody(options=statsd(server.port, 'histograms = "timing"')) as prosody:
             prosody.start()
