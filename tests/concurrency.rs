@@ -145,15 +145,15 @@ fn gauges_of_several_families_are_seen_from_the_same_uncork() {
     let families: Vec<_> = gauges.iter().map(|(writer, _)| writer.family().clone()).collect();
     while_writing(
         || {
-            for round in 0..ROUNDS / 100 {
+            for round in 0..ROUNDS / 500 {
                 store.cork();
                 for (writer, location) in &gauges {
                     let value = Number::Int(round as i64);
                     cell::gauge::set(writer.record(*location), value, &writer.family().cork);
                 }
                 store.uncork();
-                // As far apart as collections never are, but not without a pause.
-                std::thread::sleep(std::time::Duration::from_micros(20));
+                // Closer together than collections ever are, but with time for a look at all of them in between.
+                std::thread::sleep(std::time::Duration::from_micros(500));
             }
         },
         || {

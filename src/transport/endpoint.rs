@@ -1,7 +1,7 @@
 //! Addresses as operators write them.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::Ipv6Addr;
 use std::path::PathBuf;
 
 /// The port that statsd listens on.
@@ -32,7 +32,8 @@ impl Endpoint {
             return Err(format!("it has more than {LONGEST} bytes"));
         }
         let (scheme, rest) = text.split_once("://").unwrap_or(("udp", text));
-        match scheme {
+        let host_and_port = |rest: &str| host_and_port(rest.strip_suffix('/').unwrap_or(rest));
+        match scheme.to_ascii_lowercase().as_str() {
             "udp" => host_and_port(rest).map(|(host, port)| Endpoint::Udp(host, port)),
             "tcp" => host_and_port(rest).map(|(host, port)| Endpoint::Tcp(host, port)),
             "unixgram" if rest.starts_with('/') && !rest.contains('\0') => Ok(Endpoint::Unixgram(rest.into())),
@@ -56,7 +57,10 @@ fn host_and_port(text: &str) -> Result<(String, u16), String> {
     let (host, port) = if text.parse::<Ipv6Addr>().is_ok() {
         (text, None)
     } else if let Some((host, after)) = text.strip_prefix('[').and_then(|text| text.split_once(']')) {
-        if host.parse::<Ipv6Addr>().is_err() {
+        // With the interface, if it is link-local: fe80::1%eth0.
+        let (address, zone) = host.split_once('%').unwrap_or((host, "0"));
+        let legal = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+        if address.parse::<Ipv6Addr>().is_err() || zone.is_empty() || !zone.chars().all(legal) {
             return Err(format!("'{host}' is not an IPv6 address"));
         }
         match after {
@@ -77,7 +81,7 @@ fn host_and_port(text: &str) -> Result<(String, u16), String> {
         },
     };
     let legal = |c: char| c.is_alphanumeric() || "-._".contains(c);
-    if host.parse::<IpAddr>().is_err() && (host.is_empty() || !host.chars().all(legal)) {
+    if !host.contains(':') && (host.is_empty() || !host.chars().all(legal)) {
         return Err(format!("'{host}' is not a host"));
     }
     Ok((host.to_owned(), port))
@@ -110,6 +114,7 @@ mod tests {
             ("[::1]:1", "udp://[::1]:1"),
             ("udp://127.0.0.1", "udp://127.0.0.1:8125"),
             ("tcp://[fe80::1]:8126", "tcp://[fe80::1]:8126"),
+            ("UDP://[fe80::1%eth0]:1/", "udp://[fe80::1%eth0]:1"),
             ("unixgram:///run/statsd.sock", "unixgram:///run/statsd.sock"),
         ] {
             assert_eq!(Endpoint::parse(text).unwrap().to_string(), full);

@@ -166,16 +166,21 @@ impl Link {
             Err(why) if why.kind() == ErrorKind::UnexpectedEof => {
                 // It has read everything and closed. That is no failure as long as it takes a new connection.
                 self.unconfirmed.clear();
-                self.cut();
-                self.socket = None;
+                self.close();
             }
             Err(why) => self.fail(&why, now),
         }
     }
 
-    /// Closes the socket, until there is something to send again.
+    /// Closes the socket, until there is something to send again. What a stream has taken of the first datagram, in whole
+    /// lines, is sent.
     pub fn close(&mut self) {
-        self.cut();
+        if let Some(first) = self.waiting.front_mut() {
+            let whole = first[..self.taken].iter().rposition(|byte| *byte == b'\n');
+            first.drain(..whole.map_or(0, |at| at + 1));
+        }
+        self.taken = 0;
+        self.probing = None;
         self.socket = None;
     }
 
@@ -216,19 +221,26 @@ impl Link {
                 }
                 self.burst = (now, 0);
             }
+            if self.tells_at_once() {
+                self.look(now);
+                if self.socket.is_none() {
+                    continue;
+                }
+            }
             if let Some(progress) = self.send(now) {
                 return progress;
             }
         }
     }
 
+    fn tells_at_once(&self) -> bool {
+        self.socket.as_ref().is_some_and(|socket| socket.tells_at_once())
+    }
+
     /// What became of the first datagram after a failure, once that is known.
     fn probe(&mut self, until: Instant, now: Instant) -> Option<Progress> {
         match self.socket.as_mut().map(|socket| socket.check()) {
-            Some(Err(why)) => {
-                self.probing = None;
-                self.fail(&why, now);
-            }
+            Some(Err(why)) => self.fail(&why, now),
             Some(Ok(())) if until > now => return Some(Progress::Busy(SHORT.max((until - now) / 10))),
             _ => {
                 self.probing = None;
@@ -280,14 +292,12 @@ impl Link {
         self.unconfirmed.push_back(datagram);
         if socket.tells_at_once() {
             match socket.check() {
-                Ok(()) => {
-                    self.unconfirmed.clear();
-                    self.works(now);
-                }
+                // It stays unconfirmed until the next look: a busy machine may be late with an error.
+                Ok(()) => self.works(now),
                 Err(why) if why.kind() == ErrorKind::UnexpectedEof => {
                     // Without a reset: everything was read before the other side closed.
                     self.unconfirmed.clear();
-                    self.socket = None;
+                    self.close();
                 }
                 Err(why) => self.fail(&why, now),
             }
@@ -315,8 +325,7 @@ impl Link {
     /// or the next try.
     fn fail(&mut self, why: &io::Error, now: Instant) {
         self.traffic.errors += 1;
-        self.socket = None;
-        self.cut();
+        self.close();
         while let Some(datagram) = self.unconfirmed.pop_back() {
             self.waiting.push_front(datagram);
         }
@@ -335,15 +344,6 @@ impl Link {
         self.backoff = (2 * self.backoff).min(LONGEST_BACKOFF);
     }
 
-    /// Takes off what a stream that is gone has taken of the first datagram, in whole lines.
-    fn cut(&mut self) {
-        if let Some(first) = self.waiting.front_mut() {
-            let whole = first[..self.taken].iter().rposition(|byte| *byte == b'\n');
-            first.drain(..whole.map_or(0, |at| at + 1));
-        }
-        self.taken = 0;
-    }
-
     /// The first datagram is longer than the socket takes: two shorter ones, or none if it is but one line. A line
     /// with a number below zero stays with the one before it.
     fn split(&mut self) {
@@ -358,7 +358,8 @@ impl Link {
         let breaks = (0..datagram.len()).filter(|at| datagram[*at] == b'\n' && may_part(*at));
         match breaks.min_by_key(|at| at.abs_diff(datagram.len() / 2)) {
             Some(at) => {
-                self.limit = self.limit.min(at.max(datagram.len() - at)).max(SMALLEST_LIMIT);
+                let longer = at.max(datagram.len() - at);
+                self.limit = self.limit.min(longer.max(SMALLEST_LIMIT));
                 self.waiting.push_front(datagram[at + 1..].to_vec());
                 self.waiting.push_front(datagram[..at].to_vec());
             }
@@ -370,7 +371,7 @@ impl Link {
     fn look_up(&mut self, now: Instant) {
         match self.target.look_up(now) {
             Found::Nothing => {}
-            Found::OtherAddresses => self.socket = None,
+            Found::OtherAddresses => self.close(),
             Found::Failure(why) => {
                 self.traffic.resolve_failures += 1;
                 if !self.target.is_resolved() {

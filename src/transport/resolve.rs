@@ -1,7 +1,7 @@
 //! Host names to addresses, without anybody waiting for it.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::mpsc::{self, Receiver, TryRecvError};
 use std::thread;
 
@@ -20,12 +20,6 @@ impl Resolver {
             port,
             pending: None,
         }
-    }
-
-    /// The address itself, if the host is one.
-    pub(super) fn literal(&self) -> Option<SocketAddr> {
-        let address: IpAddr = self.host.parse().ok()?;
-        Some(SocketAddr::new(address, self.port))
     }
 
     /// Begins a look-up, unless one is under way.

@@ -6,7 +6,7 @@ use super::udp::Udp;
 use super::unixgram::Unixgram;
 use super::{Endpoint, Socket};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,8 @@ pub(super) enum Target {
 /// A host, which may have several addresses.
 pub(super) struct Host {
     tcp: bool,
-    resolver: Resolver,
+    /// None if the host is an address.
+    resolver: Option<Resolver>,
     addresses: Vec<SocketAddr>,
     /// Which address to try next.
     next: usize,
@@ -48,11 +49,11 @@ impl Target {
             Endpoint::Udp(name, port) => (name, *port, false),
             Endpoint::Tcp(name, port) => (name, *port, true),
         };
-        let resolver = Resolver::new(name, port);
+        let literal = name.parse().map(|address: IpAddr| SocketAddr::new(address, port)).ok();
         Target::Host(Host {
             tcp,
-            addresses: resolver.literal().into_iter().collect(),
-            resolver,
+            addresses: literal.into_iter().collect(),
+            resolver: literal.is_none().then(|| Resolver::new(name, port)),
             next: 0,
             failed: 0,
             look_up_at: now,
@@ -112,8 +113,8 @@ impl Target {
     /// Begins a look-up when one is due, and takes over what it has found.
     pub(super) fn look_up(&mut self, now: Instant) -> Found {
         match self {
-            Target::Host(host) if host.resolver.literal().is_none() => host.look_up(now),
-            Target::Host(_) | Target::Path(_) => Found::Nothing,
+            Target::Host(host) => host.look_up(now),
+            Target::Path(_) => Found::Nothing,
         }
     }
 }
@@ -124,9 +125,12 @@ impl Host {
     }
 
     fn look_up(&mut self, now: Instant) -> Found {
-        let Some(found) = self.resolver.poll() else {
+        let Some(resolver) = &mut self.resolver else {
+            return Found::Nothing;
+        };
+        let Some(found) = resolver.poll() else {
             if self.look_up_at <= now {
-                self.resolver.start();
+                resolver.start();
             }
             return Found::Nothing;
         };

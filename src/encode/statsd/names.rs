@@ -5,12 +5,15 @@ use super::{Histograms, Options, Tags};
 use crate::model::Kind;
 use crate::snapshot::Series;
 use crate::store::Family;
+use std::collections::hash_map::RandomState;
 use std::collections::HashSet;
+use std::hash::{BuildHasher, Hasher};
 
-/// Hashes of all the names in use.
+/// Hashes of all the names in use. They are seeded, so that nobody can find a label value that takes another's name.
 #[derive(Default)]
 pub(super) struct Names {
     taken: HashSet<u64>,
+    seed: RandomState,
 }
 
 impl Names {
@@ -21,6 +24,12 @@ impl Names {
             self.taken.extend(names);
         }
         free
+    }
+
+    fn hash(&self, parts: &[&[u8]]) -> u64 {
+        let mut hasher = self.seed.build_hasher();
+        parts.iter().for_each(|part| hasher.write(part));
+        hasher.finish()
     }
 
     fn give_back(&mut self, names: &[u64]) {
@@ -77,18 +86,18 @@ impl FamilyNames {
             series: Vec::new(),
         };
         // With tags the names of series are the names of families. Without, only the whole paths matter.
-        if options.tags != Tags::None && !names.take(&this.own_hashes()) {
+        if options.tags != Tags::None && !names.take(&this.own_hashes(names)) {
             add_hash(&mut this.base, escape::hash(&family.raw_name));
-            this.nameless = !names.take(&this.own_hashes());
+            this.nameless = !names.take(&this.own_hashes(names));
         }
         this
     }
 
-    fn own_hashes(&self) -> Vec<u64> {
+    fn own_hashes(&self, names: &Names) -> Vec<u64> {
         let mut hashes: Vec<u64> = self
             .suffixes
             .iter()
-            .map(|suffix| joined_hash(&self.base, suffix))
+            .map(|suffix| names.hash(&[&self.base, suffix.as_bytes()]))
             .collect();
         hashes.dedup();
         hashes
@@ -97,7 +106,8 @@ impl FamilyNames {
     /// Gives back the family's own names.
     pub(super) fn give_back(&self, options: &Options, names: &mut Names) {
         if options.tags != Tags::None && !self.nameless {
-            names.give_back(&self.own_hashes());
+            let hashes = self.own_hashes(names);
+            names.give_back(&hashes);
         }
     }
 
@@ -120,7 +130,7 @@ impl FamilyNames {
                 .into_iter()
                 .find(|naming| {
                     self.write(family, *naming, series, options, out);
-                    self.hash(options, out);
+                    self.hash(options, names, out);
                     !self.nameless && names.take(&out.hashes)
                 })
                 .unwrap_or(Naming::Nameless);
@@ -142,7 +152,7 @@ impl FamilyNames {
         if let Some(naming @ (Naming::Plain | Naming::Hashed)) = self.series.get(number) {
             let mut name = SeriesName::default();
             self.write(family, *naming, series, options, &mut name);
-            self.hash(options, &mut name);
+            self.hash(options, names, &mut name);
             names.give_back(&name.hashes);
         }
     }
@@ -169,22 +179,19 @@ impl FamilyNames {
     }
 
     /// Hashes what no other series may have.
-    fn hash(&self, options: &Options, name: &mut SeriesName) {
-        name.hashes.clear();
+    fn hash(&self, options: &Options, names: &Names, of: &mut SeriesName) {
+        let SeriesName { path, tags, hashes } = of;
+        hashes.clear();
         match options.tags {
-            Tags::None => name
-                .hashes
-                .extend(self.suffixes.iter().map(|suffix| joined_hash(&name.path, suffix))),
+            Tags::None => hashes.extend(
+                self.suffixes
+                    .iter()
+                    .map(|suffix| names.hash(&[path, suffix.as_bytes()])),
+            ),
             // The names are the family's own, so the tags matter alone.
-            _ => name
-                .hashes
-                .push(escape::hash(&[&name.path, [0].as_slice(), &name.tags].concat())),
+            _ => hashes.push(names.hash(&[path, &[0], tags])),
         }
     }
-}
-
-fn joined_hash(path: &[u8], suffix: &str) -> u64 {
-    escape::hash(&[path, suffix.as_bytes()].concat())
 }
 
 fn add_hash(name: &mut Vec<u8>, hash: u64) {
