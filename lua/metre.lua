@@ -21,8 +21,8 @@ function stats_methods:uncork()
 	lifecycle.log_notices(self._native);
 end
 
--- Hands everything pending to the statsd socket before it returns, within a second; true if that worked. Outside Prosody
--- the first call starts the thread that pushes.
+-- Hands everything pending to the statsd socket before it returns, within a second; true, or false and why that didn't
+-- work. Outside Prosody the first call starts the thread that pushes.
 function stats_methods:flush()
 	lifecycle.start_outside(self._native);
 	local flushed, err = self._native.flush();

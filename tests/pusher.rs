@@ -158,6 +158,13 @@ fn count(datagram: &[u8], totals: &mut Totals) -> bool {
     true
 }
 
+/// What there is to log, but for the greetings.
+fn troubles(runtime: &Runtime) -> Vec<(Level, String)> {
+    let mut notices = runtime.notices();
+    notices.retain(|(_, message)| !message.starts_with("Pushing to the statsd server"));
+    notices
+}
+
 fn within<T>(limit: Duration, what: &str, run: impl FnOnce() -> T) -> T {
     let start = Instant::now();
     let result = run();
@@ -182,11 +189,11 @@ fn survives(server: Server, again: impl Fn(&str) -> Server) {
         expected += 5_000;
         if matches!(server, Server::Tcp(..)) {
             // A flush needs somebody who accepts.
-            while !runtime.flush() {
+            while runtime.flush().is_err() {
                 server.take(&mut totals);
             }
         } else {
-            assert!(runtime.flush(), "round {round}");
+            assert_eq!(runtime.flush(), Ok(()), "round {round}");
         }
         server.take_until(&mut totals, "c.a", f64::from(expected));
         drop(server);
@@ -198,12 +205,12 @@ fn survives(server: Server, again: impl Fn(&str) -> Server) {
             expected += 1;
             std::thread::yield_now();
         }
-        assert!(!within(Duration::from_millis(1200), "flush", || runtime.flush()));
+        assert!(within(Duration::from_millis(1200), "flush", || runtime.flush()).is_err());
         server = again(&address);
         server.take_until(&mut totals, "c.a", f64::from(expected));
         assert_eq!(totals["c.b"], f64::from(expected));
     }
-    let notices = runtime.notices();
+    let notices = troubles(&runtime);
     let levels: Vec<Level> = notices.iter().map(|(level, _)| *level).collect();
     assert_eq!(levels, [Level::Warn, Level::Info].repeat(3), "{notices:?}");
     assert!(
@@ -240,6 +247,44 @@ fn unixgram_server_away() {
 }
 
 #[test]
+fn a_vanished_socket_file_is_a_server_away() {
+    let path = std::env::temp_dir().join(format!("metre-vanished-{}.sock", std::process::id()));
+    let mut old = Server::unix(&path);
+    let (store, runtime) = provider(options(&old.address()));
+    let mut writer = family(&store, Kind::Counter, "c", &["x"]);
+    runtime.start().expect("a thread");
+    add(&mut writer, "a", 1);
+    assert_eq!(runtime.flush(), Ok(()));
+    old.take_until(&mut Totals::new(), "c.a", 1.0);
+    // The old server is still there, but not where it was.
+    std::fs::remove_file(&path).expect("a file");
+    add(&mut writer, "a", 2);
+    assert!(runtime.flush().is_err());
+    let mut new = Server::unix(&path);
+    new.take_until(&mut Totals::new(), "c.a", 2.0);
+    assert!(!old.take(&mut Totals::new()));
+    let levels: Vec<Level> = troubles(&runtime).iter().map(|(level, _)| *level).collect();
+    assert_eq!(levels, [Level::Warn, Level::Info]);
+    let _ = std::fs::remove_file(&path);
+}
+
+#[test]
+fn the_server_is_tried_again_long_before_the_next_push() {
+    let mut server = Server::udp("127.0.0.1:0");
+    let address = server.address();
+    let mut slow = options(&address);
+    slow.flush_interval = Duration::from_secs(3600);
+    let (store, runtime) = provider(slow);
+    let mut writer = family(&store, Kind::Counter, "c", &["x"]);
+    drop(server);
+    runtime.start().expect("a thread");
+    add(&mut writer, "a", 1);
+    assert!(runtime.flush().is_err());
+    server = Server::udp(address.strip_prefix("udp://").expect("udp"));
+    server.take_until(&mut Totals::new(), "c.a", 1.0);
+}
+
+#[test]
 fn tcp_server_away() {
     survives(Server::tcp("127.0.0.1:0"), |address| {
         Server::tcp(address.strip_prefix("tcp://").expect("tcp"))
@@ -254,9 +299,9 @@ fn a_server_on_one_of_several_addresses_is_found() {
     let (store, runtime) = provider(options(&format!("localhost:{port}")));
     add(&mut family(&store, Kind::Counter, "c", &["x"]), "a", 1);
     runtime.start().expect("a thread");
-    assert!(runtime.flush());
+    assert_eq!(runtime.flush(), Ok(()));
     server.take_until(&mut Totals::new(), "c.a", 1.0);
-    assert_eq!(runtime.notices(), []);
+    assert_eq!(troubles(&runtime), []);
 }
 
 #[test]
@@ -265,7 +310,7 @@ fn a_name_that_never_resolves_holds_nobody_up() {
     let mut writer = family(&store, Kind::Counter, "c", &["x"]);
     runtime.start().expect("a thread");
     add(&mut writer, "a", 1);
-    assert!(!within(Duration::from_millis(1500), "flush", || runtime.flush()));
+    assert!(within(Duration::from_millis(1500), "flush", || runtime.flush()).is_err());
     within(Duration::from_millis(2500), "stop", || runtime.stop());
     let (level, last) = runtime.notices().pop().expect("a notice");
     assert_eq!(level, Level::Warn);
@@ -289,7 +334,7 @@ fn the_last_values_are_sent_at_the_end_and_a_restart_sends_nothing_twice() {
         within(Duration::from_secs(1), "stop", || runtime.stop());
         server.take_until(&mut totals, "c.a", f64::from(3 * round));
     }
-    assert_eq!(runtime.notices(), []);
+    assert_eq!(troubles(&runtime), []);
 }
 
 #[test]
@@ -318,7 +363,7 @@ fn a_line_that_is_too_long_goes_alone() {
     for label in ["a", &"x".repeat(2000), "b"] {
         add(&mut writer, label, 1);
     }
-    assert!(runtime.flush());
+    assert_eq!(runtime.flush(), Ok(()));
     let mut totals = Totals::new();
     server.take_until(&mut totals, "c.b", 1.0);
     assert_eq!(totals.len(), 2);
@@ -330,6 +375,13 @@ fn a_line_that_is_too_long_goes_alone() {
         "{page}"
     );
     assert!(page.contains("metre_statsd_datagrams_total 1\n"), "{page}");
+    let (level, message) = troubles(&runtime).pop().expect("a notice");
+    assert_eq!(level, Level::Warn);
+    assert!(message.starts_with("Not sent to statsd: c.xxx"), "{message}");
+    assert!(message.ends_with(
+        "since it is longer than max_datagram; more of this kind are only counted, in metre_statsd_dropped_lines"
+    ));
+    assert!(message.len() < 250);
 }
 
 #[test]
@@ -342,11 +394,11 @@ fn gauges_are_told_to_a_server_that_was_away() {
     let (at, _) = gauges.find_or_create(&[]).expect("a series");
     cell::gauge::set(gauges.record(at), Number::Int(-7), &gauges.family().cork);
     runtime.start().expect("a thread");
-    assert!(runtime.flush());
+    assert_eq!(runtime.flush(), Ok(()));
     server.take_until(&mut Totals::new(), "g", -7.0);
     drop(server);
     add(&mut counters, "a", 1);
-    assert!(!runtime.flush());
+    assert_eq!(runtime.flush(), Err("Connection refused (os error 111)".to_owned()));
     server = Server::udp(address.strip_prefix("udp://").expect("udp"));
     server.take_until(&mut Totals::new(), "g", -7.0);
 }
@@ -413,7 +465,7 @@ proptest! {
                     writers.push(family(&store, Kind::Counter, "c", &[key]));
                     values = [0; 2];
                 }
-                Operation::Flush => prop_assert!(runtime.flush()),
+                Operation::Flush => prop_assert_eq!(runtime.flush(), Ok(())),
             }
         }
         runtime.stop();

@@ -120,10 +120,11 @@ describe("metre.statsd", function ()
 		with_pusher({}, function (stats)
 			local before = threads();
 			rawset(_G, "prosody", { process_type = "prosodyctl" });
-			local ok, flushed = pcall(stats.flush, stats);
+			local ok, flushed, why = pcall(stats.flush, stats);
 			rawset(_G, "prosody", nil);
 			assert.is_true(ok);
 			assert.is_false(flushed);
+			assert.equal("the statsd pusher does not run in this process", why);
 			assert.equal(before, threads());
 		end);
 	end);
@@ -152,12 +153,14 @@ describe("what the operator hears", function ()
 		local lines = logged_by(function ()
 			for _ = 1, 5 do
 				counter:add(1);
-				assert.is_false(stats:flush());
+				assert.same({ false, "Connection refused (os error 111)" }, { stats:flush() });
 			end
 		end);
 		local name = "udp://127.0.0.1:" .. server.port;
-		assert.same({ "warn: Cannot reach the statsd server " .. name .. ": Connection refused (os error 111); "
-			.. "counts are kept until it is back" }, lines);
+		assert.same({
+			"info: Pushing to the statsd server " .. name .. " every 1 s";
+			"warn: Cannot reach the statsd server " .. name .. ": Connection refused (os error 111); counts are kept until it is back";
+		}, lines);
 		server = new_server(server.port);
 		lines = logged_by(function ()
 			for _ = 1, 5 do

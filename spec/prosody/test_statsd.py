@@ -31,8 +31,8 @@ def count(prosody, metric, number):
 
 def statsd_log(prosody):
     """What was logged of the server, as levels."""
-    lines = [line.split("\t") for line in prosody.log().splitlines() if "the statsd server" in line or "The statsd server" in line]
-    return [line[1] for line in lines]
+    lines = [line for line in prosody.log().splitlines() if "Cannot reach the statsd" in line or "The statsd server" in line]
+    return [line.split("\t")[1] for line in lines]
 
 
 class WithProsodysOwnAsOracle(unittest.TestCase):
@@ -86,6 +86,8 @@ class Operation(unittest.TestCase):
             self.assertLess(prosody.stop(), 3)
             self.assertEqual(prosody.complaints(), [])
             self.assertEqual(listener.bad, [])
+            server = f"Pushing to the statsd server udp://127.0.0.1:{listener.port} every 0.1 s"
+            self.assertEqual(prosody.log().count(server), 1)
 
     def test_the_last_values_go_out_at_shutdown(self):
         with Listener() as listener, Prosody(options=statsd(listener.port, "flush_interval = 3600")) as prosody:

@@ -129,7 +129,10 @@ impl Config {
         }
         if !on && (self.statsd_port.is_some() || self.prefix.is_some()) {
             let key = if self.prefix.is_some() { "prefix" } else { "statsd_port" };
-            return Err(error(&[key], "is for statsd, and there is no 'statsd_server'"));
+            return Err(error(
+                &[key],
+                "is for statsd, and there is neither 'statsd' nor 'statsd_server'",
+            ));
         }
         if statsd.tags == Tags::None && !statsd.constant_tags.is_empty() {
             let why = "needs 'tags' to be \"dogstatsd\" or \"influx\"";
@@ -145,9 +148,12 @@ impl Config {
             Some(server) => server,
             None => Server(Endpoint::Udp("localhost".to_owned(), 8125)),
         };
-        let server = match self.statsd_port {
-            Some(port) => server.with_port(port),
-            None => server,
+        let server = match (self.statsd_port, server) {
+            (Some(_), Endpoint::Unixgram(_)) => {
+                return Err(error(&["statsd_port"], "goes with a host; a Unix socket has no port"));
+            }
+            (Some(port), server) => server.with_port(port),
+            (None, server) => server,
         };
         let prefix = self.prefix.clone().or(statsd.prefix);
         let prefix = prefix.map_or_else(|| "prosody".to_owned(), |Prefix(prefix)| prefix);
@@ -209,7 +215,14 @@ impl<'de> Visitor<'de> for Range<i64> {
         }
     }
 
-    /// Prosody's own pusher takes digits too.
+    fn visit_f64<E: Error>(self, given: f64) -> Result<i64, E> {
+        match given.trunc() == given && given.abs() < 9e15 {
+            true => self.visit_i64(given as i64),
+            false => Err(E::invalid_value(Unexpected::Float(given), &self)),
+        }
+    }
+
+    /// Prosody's own pusher takes digits for its port.
     fn visit_str<E: Error>(self, given: &str) -> Result<i64, E> {
         match given.parse() {
             Ok(given) => self.visit_i64(given),
@@ -288,7 +301,7 @@ fn constant_tags<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, 
     {
         None => Ok(tags),
         Some((name, value)) => Err(D::Error::custom(format!(
-            "has {} and {}; allowed: letters, digits, '_', '-', '.' and '/', and any name but \"le\"",
+            "has {} set to {}; allowed: letters, digits, '_', '-', '.' and '/', and any name but \"le\"",
             Value::String(name.clone()),
             Value::String(value.clone())
         ))),

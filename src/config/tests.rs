@@ -233,7 +233,7 @@ fn what_is_wrong_with_statsd_is_named() {
         ),
         (
             message(table([("statsd_port", Value::Int(8125))])),
-            "'statsd_port' is for statsd, and there is no 'statsd_server'",
+            "'statsd_port' is for statsd, and there is neither 'statsd' nor 'statsd_server'",
         ),
         (
             message(table([("statsd", Value::Bool(true))])),

@@ -72,9 +72,16 @@ fn functions_of(lua: &Lua, provider: &Rc<Provider>) -> LuaResult<LuaTable> {
         let function = answering(lua, move |lua, ()| run(&provider).into_lua_multi(lua).map_err(text))?;
         table.set(name, function)
     };
-    ask("flush", |provider| provider.runtime.flush())?;
     ask("is_running", |provider| provider.runtime.is_running())?;
 
+    let of_flush = Rc::clone(provider);
+    table.set(
+        "flush",
+        answering(lua, move |lua, ()| {
+            let result = of_flush.runtime.flush();
+            (result.is_ok(), result.err()).into_lua_multi(lua).map_err(text)
+        })?,
+    )?;
     let of_start = Rc::clone(provider);
     table.set(
         "start",

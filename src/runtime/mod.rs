@@ -27,6 +27,8 @@ pub struct Runtime {
     owner: AtomicU32,
     worker: Option<Worker>,
     notices: Arc<Notices>,
+    /// What is logged at the start.
+    greeting: String,
 }
 
 impl Runtime {
@@ -36,6 +38,7 @@ impl Runtime {
         let notices = Arc::new(Notices::default());
         Runtime {
             owner: AtomicU32::new(0),
+            greeting: push.as_ref().map(PushOptions::greeting).unwrap_or_default(),
             worker: push.map(|options| Worker::new(Pusher::new(store, options, &notices), &notices)),
             notices,
         }
@@ -64,6 +67,7 @@ impl Runtime {
             return Err(why);
         }
         self.owner.store(process::id(), Relaxed);
+        self.notices.add(Level::Info, self.greeting.clone());
         Ok(Some(descriptor))
     }
 
@@ -83,12 +87,15 @@ impl Runtime {
         self.owner.load(Relaxed) == process::id()
     }
 
-    /// Hands everything pending to where it goes, in a second at most, and tells whether that worked. Nothing is ever
-    /// pending without a pusher.
-    pub fn flush(&self) -> bool {
+    /// Hands everything pending to where it goes, in a second at most. Nothing is ever pending without a pusher.
+    ///
+    /// # Errors
+    /// When there was more than could be sent.
+    pub fn flush(&self) -> Result<(), String> {
         match &self.worker {
-            Some(worker) => self.is_running() && worker.flush(),
-            None => true,
+            Some(worker) if self.is_running() => worker.flush(),
+            Some(_) => Err("the statsd pusher does not run in this process".to_owned()),
+            None => Ok(()),
         }
     }
 

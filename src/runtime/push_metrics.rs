@@ -73,15 +73,27 @@ impl PushMetrics {
             up: gauge(
                 "metre_statsd_up",
                 "",
-                "Whether the server could be reached when last tried",
+                "Whether the server can be reached, as far as is known",
             ),
         }
     }
 
+    /// What waits, and whether the server can be reached.
+    pub(super) fn show_link(&self, link: &Link) {
+        self.queue_bytes.set(link.queued_bytes());
+        self.up.set(usize::from(link.problem().is_none()));
+    }
+
+    /// How many samples wait.
+    pub(super) fn show_samples(&self, samples: usize) {
+        self.queue_samples.set(samples);
+    }
+
     /// After a push that took that long.
-    pub(super) fn update(&self, link: &Link, dropped: &DroppedLines, samples: usize, took: Duration) {
+    pub(super) fn update(&self, link: &Link, dropped: &DroppedLines, took: Duration) {
         let traffic = link.traffic();
         self.flush_duration.sample(took.as_secs_f64());
+        self.show_link(link);
         self.datagrams.raise(0, traffic.datagrams);
         self.bytes.raise(0, traffic.bytes);
         self.errors.raise(0, traffic.errors);
@@ -90,8 +102,5 @@ impl PushMetrics {
             let of_link = if cause == Dropped::TooLong { traffic.too_long } else { 0 };
             self.dropped.raise(cause as usize, dropped[cause as usize] + of_link);
         }
-        self.queue_bytes.set(link.queued_bytes());
-        self.queue_samples.set(samples);
-        self.up.set(usize::from(!link.is_broken()));
     }
 }

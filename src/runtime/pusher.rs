@@ -34,11 +34,23 @@ pub struct PushOptions {
 }
 
 impl PushOptions {
+    /// Where to and how often, for the log.
+    pub(super) fn greeting(&self) -> String {
+        format!(
+            "Pushing to the statsd server {} every {} s",
+            self.server,
+            self.flush_interval.as_secs_f64()
+        )
+    }
+
     /// Whether samples are sent one by one.
     pub fn samples(&self) -> bool {
         self.lines.histograms != Histograms::Buckets
     }
 }
+
+/// How much of a name is logged, in characters.
+const LONGEST_NAME: usize = 100;
 
 /// Waits for a time, or less. False if there is none left.
 pub(super) type Wait<'a> = &'a mut dyn FnMut(Duration) -> bool;
@@ -56,7 +68,6 @@ pub(super) struct Pusher {
     reservoirs: Option<Reservoirs>,
     /// How many sockets had been opened when all gauges were sent.
     connections: u64,
-    metrics: PushMetrics,
     notices: Arc<Notices>,
 }
 
@@ -69,8 +80,10 @@ struct Tracked {
 struct Out {
     packer: Packer,
     link: Link,
-    /// Lines that were dropped, by cause.
+    metrics: PushMetrics,
     dropped: DroppedLines,
+    /// The first name that was dropped for each cause, to be logged.
+    first_dropped: Vec<(Dropped, Vec<u8>)>,
 }
 
 impl statsd::Sink for Out {
@@ -78,11 +91,17 @@ impl statsd::Sink for Out {
         match self.packer.add(lines, self.link.limit()) {
             Added::Fits => {}
             Added::Full(datagram) => self.link.push(datagram),
-            Added::TooLong => self.dropped(Dropped::TooLong),
+            Added::TooLong => {
+                let name = lines.split(|byte| *byte == b':').next().unwrap_or_default();
+                self.dropped(Dropped::TooLong, name);
+            }
         }
     }
 
-    fn dropped(&mut self, cause: Dropped) {
+    fn dropped(&mut self, cause: Dropped, name: &[u8]) {
+        if self.dropped[cause as usize] == 0 {
+            self.first_dropped.push((cause, name.to_owned()));
+        }
         self.dropped[cause as usize] += 1;
     }
 }
@@ -93,8 +112,13 @@ impl Out {
         loop {
             match self.link.drive() {
                 Progress::Idle => return ControlFlow::Continue(()),
-                Progress::Busy(pause) if wait(pause) => {}
-                Progress::Busy(_) | Progress::Down(_) => return ControlFlow::Break(()),
+                Progress::Busy(pause) => {
+                    self.metrics.show_link(&self.link);
+                    if !wait(pause) {
+                        return ControlFlow::Break(());
+                    }
+                }
+                Progress::Down(_) => return ControlFlow::Break(()),
             }
         }
     }
@@ -121,14 +145,15 @@ impl Pusher {
             out: Out {
                 packer: Packer::new(framing),
                 link: Link::new(&options.server, options.max_datagram, options.resolve_interval),
+                metrics: PushMetrics::register(store),
                 dropped: Default::default(),
+                first_dropped: Vec::new(),
             },
             encoder: Encoder::new(options.lines.clone()),
             families: HashMap::new(),
             leaving: Vec::new(),
             reservoirs: options.samples().then(|| Reservoirs::new(per_push.ceil() as usize)),
             connections: 0,
-            metrics: PushMetrics::register(store),
             notices: Arc::clone(notices),
             options,
         }
@@ -148,7 +173,18 @@ impl Pusher {
     pub(super) fn take_samples(&mut self) {
         if let Some(reservoirs) = &mut self.reservoirs {
             reservoirs.fill(self.store.journal().and_then(Journal::ring));
+            self.out.metrics.show_samples(reservoirs.len());
         }
+    }
+
+    /// When the next try is due, while the server can't be reached.
+    pub(super) fn retry_at(&self) -> Option<Instant> {
+        self.out.link.retry_at()
+    }
+
+    /// Why the server can't be reached, if that is so.
+    pub(super) fn problem(&self) -> Option<&str> {
+        self.out.link.problem()
     }
 
     /// Doesn't wait for the next try to be due.
@@ -159,12 +195,13 @@ impl Pusher {
     /// Sends all that is new; true if the socket has taken everything.
     pub(super) fn push(&mut self, wait: Wait<'_>) -> bool {
         let start = Instant::now();
-        self.out.link.look(start);
+        self.out.link.begin(start);
         let complete = self.push_all(wait).is_continue();
         self.report();
-        let samples = self.reservoirs.as_ref().map_or(0, Reservoirs::len);
-        self.metrics
-            .update(&self.out.link, &self.out.dropped, samples, start.elapsed());
+        let Out {
+            metrics, link, dropped, ..
+        } = &self.out;
+        metrics.update(link, dropped, start.elapsed());
         complete
     }
 
@@ -244,7 +281,9 @@ impl Pusher {
                 }
             }
             let (replaced, families) = self.store.take_replaced();
-            self.out.dropped[Dropped::Replaced as usize] += replaced.left_out;
+            for _ in 0..replaced.left_out {
+                statsd::Sink::dropped(&mut self.out, Dropped::Replaced, b"families");
+            }
             if replaced.families.is_empty() {
                 return ControlFlow::Continue(families);
             }
@@ -261,11 +300,28 @@ impl Pusher {
                     Level::Warn,
                     format!("Cannot reach the statsd server {server}: {why}; counts are kept until it is back"),
                 ),
+                Event::TooLong(name) => self.out.first_dropped.push((Dropped::TooLong, name)),
                 Event::Healed(after) => self.notices.add(
                     Level::Info,
                     format!("The statsd server {server} is back after {:.1} s", after.as_secs_f64()),
                 ),
             }
+        }
+        self.report_dropped();
+    }
+
+    /// Tells the operator, once for each cause, what is not sent.
+    fn report_dropped(&mut self) {
+        for (cause, name) in self.out.first_dropped.drain(..) {
+            let mut name = String::from_utf8_lossy(&name).into_owned();
+            if let Some((at, _)) = name.char_indices().nth(LONGEST_NAME) {
+                name.replace_range(at.., "…");
+            }
+            let message = format!(
+                "Not sent to statsd: {name}, since {}; more of this kind are only counted, in metre_statsd_dropped_lines",
+                cause.reason()
+            );
+            self.notices.add(Level::Warn, message);
         }
     }
 

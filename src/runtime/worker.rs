@@ -40,10 +40,10 @@ struct Control {
     thread: Option<JoinHandle<()>>,
     /// Set to end the thread: the time by which it has to.
     stop_by: Option<Instant>,
-    /// How many flushes were asked for, how many of them are done, and whether the last one sent everything.
+    /// How many flushes were asked for, how many of them are done, and why the last one didn't send everything, if so.
     asked: u64,
     answered: u64,
-    complete: bool,
+    problem: Option<String>,
 }
 
 impl Worker {
@@ -116,22 +116,25 @@ impl Worker {
         ended
     }
 
-    /// Has everything sent, in a second at most. False if the server couldn't be reached or that was too short.
-    pub(super) fn flush(&self) -> bool {
+    /// Has everything sent, in a second at most.
+    ///
+    /// # Errors
+    /// When the server can't be reached, or that was too short.
+    pub(super) fn flush(&self) -> Result<(), String> {
         let mut control = self.shared.control.lock();
-        if !control.running {
-            return false;
-        }
         control.asked += 1;
         let mine = control.asked;
         self.shared.changed.notify_all();
         let limit = Instant::now() + FLUSH;
         while control.running && control.answered < mine {
             if self.shared.changed.wait_until(&mut control, limit).timed_out() {
-                return false;
+                return Err("not everything could be sent within a second".to_owned());
             }
         }
-        control.answered >= mine && control.complete
+        match control.problem.clone() {
+            Some(problem) => Err(problem),
+            None => Ok(()),
+        }
     }
 }
 
@@ -142,7 +145,8 @@ impl Shared {
         };
         let mut due = Instant::now() + pusher.interval();
         loop {
-            let (stop, asked) = self.sleep(&mut pusher, due);
+            let retry = pusher.retry_at();
+            let (stop, asked) = self.sleep(&mut pusher, retry.map_or(due, |retry| retry.min(due)));
             if stop || asked.is_some() {
                 pusher.hurry();
             }
@@ -155,7 +159,8 @@ impl Shared {
                 pusher.close(complete);
             }
             let mut control = self.control.lock();
-            control.complete = complete;
+            control.problem =
+                (!complete).then(|| pusher.problem().unwrap_or("not everything could be sent").to_owned());
             control.answered = asked.unwrap_or(control.answered);
             self.changed.notify_all();
             if stop {
@@ -166,7 +171,7 @@ impl Shared {
         }
     }
 
-    /// Sleeps until a push is due, asked for, or the last. Returns whether it is the last, and the number of the flush
+    /// Sleeps until a push (or another try) is due, asked for, or the last. Returns whether it is the last, and the number of the flush
     /// that it answers.
     fn sleep(&self, pusher: &mut Pusher, due: Instant) -> (bool, Option<u64>) {
         loop {

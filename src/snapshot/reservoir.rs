@@ -4,7 +4,7 @@ use crate::model::Number;
 use crate::store::Ring;
 use std::collections::HashMap;
 
-/// How many samples of all series are kept, at most: 4 MiB.
+/// How many samples of all series are kept, at most: 4 MiB. Beyond that each series keeps one.
 const MOST: usize = 1 << 18;
 
 /// The samples that came through the ring since they were last taken, by their record's address.
@@ -55,7 +55,7 @@ impl Reservoirs {
             ..Reservoir::default()
         });
         *seen += 1;
-        if kept.len() < self.limit && self.kept < MOST {
+        if kept.len() < self.limit && (self.kept < MOST || kept.is_empty()) {
             kept.push(sample);
             self.kept += 1;
         } else if let Some(place) = usize::try_from(fastrand::u64(..*seen))

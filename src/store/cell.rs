@@ -20,6 +20,8 @@ pub(crate) const PENDING: u32 = 4;
 pub(crate) const HIDDEN: u32 = 8;
 /// Histogram, summary: has seen a sample below zero.
 pub(crate) const NEGATIVE: u32 = 16;
+/// Gauge: was written while corked, not only made.
+const WRITTEN: u32 = 32;
 
 /// Words: gauge, value and the value shown; counter, value and created.
 pub(crate) const VALUE: usize = BODY;
@@ -158,7 +160,7 @@ pub mod gauge {
         let (bits, float) = to.to_bits();
         if cork.is_corked() {
             let kept = record::flags(&record[HEAD]) & (SHOWN_FLOAT | HIDDEN);
-            record::set_flags(&record[HEAD], kept | flag(float, FLOAT) | PENDING);
+            record::set_flags(&record[HEAD], kept | flag(float, FLOAT) | PENDING | WRITTEN);
             record[VALUE].store(bits, Relaxed);
             cork.note_pending();
         } else {
@@ -178,7 +180,10 @@ pub mod gauge {
     /// Shows readers what was made or written while corked.
     pub(crate) fn show(record: &[AtomicU64]) {
         let flags = record::flags(&record[HEAD]);
-        if flags & PENDING != 0 {
+        if flags & PENDING != 0 && flags & WRITTEN == 0 {
+            // Nobody has set it yet, and zero is what readers see.
+            record::set_flags(&record[HEAD], 0);
+        } else if flags & PENDING != 0 {
             let float = flags & FLOAT != 0;
             record::step(&record[HEAD], flag(float, FLOAT | SHOWN_FLOAT), || {
                 record[SHOWN].store(record[VALUE].load(Relaxed), Relaxed);

@@ -7,8 +7,11 @@ use std::path::PathBuf;
 /// The port that statsd listens on.
 const STATSD_PORT: u16 = 8125;
 
-/// No host name has more than 253 bytes (RFC 1035), no socket's path more than 107 (`unix(7)`).
+/// No host name has more than 253 bytes (RFC 1035).
 const LONGEST: usize = 300;
+
+/// What the system takes for a socket's path, in bytes (`unix(7)`).
+const LONGEST_PATH: usize = 107;
 
 /// Where a server is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,8 +39,10 @@ impl Endpoint {
         match scheme.to_ascii_lowercase().as_str() {
             "udp" => host_and_port(rest).map(|(host, port)| Endpoint::Udp(host, port)),
             "tcp" => host_and_port(rest).map(|(host, port)| Endpoint::Tcp(host, port)),
-            "unixgram" if rest.starts_with('/') && !rest.contains('\0') => Ok(Endpoint::Unixgram(rest.into())),
-            "unixgram" => Err("its path does not begin with '/'".to_owned()),
+            "unixgram" if !rest.starts_with('/') => Err("its path does not begin with '/'".to_owned()),
+            "unixgram" if rest.len() > LONGEST_PATH => Err(format!("its path has more than {LONGEST_PATH} bytes")),
+            "unixgram" if rest.contains('\0') => Err("its path has a NUL in it".to_owned()),
+            "unixgram" => Ok(Endpoint::Unixgram(rest.into())),
             _ => Err(format!("there is no '{scheme}://'")),
         }
     }
@@ -54,37 +59,50 @@ impl Endpoint {
 }
 
 fn host_and_port(text: &str) -> Result<(String, u16), String> {
-    let (host, port) = if text.parse::<Ipv6Addr>().is_ok() {
-        (text, None)
-    } else if let Some((host, after)) = text.strip_prefix('[').and_then(|text| text.split_once(']')) {
-        // With the interface, if it is link-local: fe80::1%eth0.
-        let (address, zone) = host.split_once('%').unwrap_or((host, "0"));
-        let legal = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
-        if address.parse::<Ipv6Addr>().is_err() || zone.is_empty() || !zone.chars().all(legal) {
-            return Err(format!("'{host}' is not an IPv6 address"));
+    let (host, port) = match text.strip_prefix('[').and_then(|text| text.split_once(']')) {
+        Some((host, after)) => {
+            if !is_ipv6(host) {
+                return Err(format!("'{host}' is not an IPv6 address"));
+            }
+            match after {
+                "" => (host, None),
+                _ => (host, Some(after.strip_prefix(':').unwrap_or(after))),
+            }
         }
-        match after {
-            "" => (host, None),
-            _ => (host, Some(after.strip_prefix(':').unwrap_or(after))),
-        }
-    } else {
-        match text.split_once(':') {
+        None => match text.rsplit_once(':') {
+            // ::1:8125 is an address, too, but hardly ever the one that was meant.
+            Some((host, port)) if is_ipv6(host) => {
+                return Err(format!(
+                    "write '[{host}]:{port}' for port {port}, '[{text}]' for an address"
+                ));
+            }
+            Some(_) if is_ipv6(text) => (text, None),
+            Some((host, _)) if host.contains([':', '[']) => {
+                return Err("an IPv6 address stands in brackets, as in '[::1]:8125'".to_owned());
+            }
             Some((host, port)) => (host, Some(port)),
             None => (text, None),
-        }
+        },
     };
     let port = match port {
         None => STATSD_PORT,
         Some(port) => match port.parse() {
-            Ok(port) if port > 0 => port,
+            Ok(number) if number > 0 && port.bytes().all(|b| b.is_ascii_digit()) => number,
             _ => return Err(format!("'{port}' is not a port")),
         },
     };
     let legal = |c: char| c.is_alphanumeric() || "-._".contains(c);
-    if !host.contains(':') && (host.is_empty() || !host.chars().all(legal)) {
+    if !is_ipv6(host) && (host.is_empty() || !host.chars().all(legal)) {
         return Err(format!("'{host}' is not a host"));
     }
     Ok((host.to_owned(), port))
+}
+
+/// An IPv6 address, with the interface if it is link-local: `fe80::1%eth0`.
+fn is_ipv6(text: &str) -> bool {
+    let (address, zone) = text.split_once('%').unwrap_or((text, "0"));
+    let legal = |c: char| c.is_ascii_alphanumeric() || "-._".contains(c);
+    address.parse::<Ipv6Addr>().is_ok() && !zone.is_empty() && zone.chars().all(legal)
 }
 
 impl fmt::Display for Endpoint {
@@ -112,6 +130,9 @@ mod tests {
             ("statsd.example.org:9125", "udp://statsd.example.org:9125"),
             ("::1", "udp://[::1]:8125"),
             ("[::1]:1", "udp://[::1]:1"),
+            ("2001:db8::1", "udp://[2001:db8::1]:8125"),
+            ("[::1:8125]", "udp://[::1:8125]:8125"),
+            ("fe80::1%lo", "udp://[fe80::1%lo]:8125"),
             ("udp://127.0.0.1", "udp://127.0.0.1:8125"),
             ("tcp://[fe80::1]:8126", "tcp://[fe80::1]:8126"),
             ("UDP://[fe80::1%eth0]:1/", "udp://[fe80::1%eth0]:1"),
@@ -129,8 +150,19 @@ mod tests {
             ("host:0", "'0' is not a port"),
             ("host:http", "'http' is not a port"),
             ("udp://host:99999", "'99999' is not a port"),
+            ("host:+1", "'+1' is not a port"),
             ("[host]:1", "'host' is not an IPv6 address"),
+            (
+                "::1:8125",
+                "write '[::1]:8125' for port 8125, '[::1:8125]' for an address",
+            ),
+            ("[::1", "an IPv6 address stands in brackets, as in '[::1]:8125'"),
+            ("a:b:1", "an IPv6 address stands in brackets, as in '[::1]:8125'"),
             ("unixgram://relative", "its path does not begin with '/'"),
+            (
+                &format!("unixgram:///{}", "x".repeat(107)),
+                "its path has more than 107 bytes",
+            ),
             ("http://host", "there is no 'http://'"),
         ] {
             assert_eq!(Endpoint::parse(text).unwrap_err(), why);

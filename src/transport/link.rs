@@ -52,6 +52,8 @@ pub enum Event {
     Broke(String),
     /// It can be reached again, after this time.
     Healed(Duration),
+    /// The line of this name was the first one that was too long even alone.
+    TooLong(Vec<u8>),
 }
 
 /// What a link has done, since it was made.
@@ -88,6 +90,8 @@ pub struct Link {
     /// Until when a refusal of the first datagram after a failure may come.
     probing: Option<Instant>,
     broken_since: Option<Instant>,
+    /// What went wrong last.
+    problem: String,
     full_since: Option<Instant>,
     burst: (Instant, u32),
     traffic: Traffic,
@@ -110,6 +114,7 @@ impl Link {
             backoff: SHORTEST_BACKOFF,
             probing: None,
             broken_since: None,
+            problem: String::new(),
             full_since: None,
             burst: (now, 0),
             traffic: Traffic::default(),
@@ -142,9 +147,14 @@ impl Link {
         std::mem::take(&mut self.events)
     }
 
-    /// Whether the server was away when last tried.
-    pub fn is_broken(&self) -> bool {
-        self.broken_since.is_some()
+    /// Why the server can't be reached, if that is so.
+    pub fn problem(&self) -> Option<&str> {
+        self.broken_since.and(Some(self.problem.as_str()))
+    }
+
+    /// When the next try is due, while the server can't be reached.
+    pub fn retry_at(&self) -> Option<Instant> {
+        self.broken_since.and(self.retry_at)
     }
 
     /// Puts a datagram behind those that wait.
@@ -152,8 +162,17 @@ impl Link {
         self.waiting.push_back(datagram);
     }
 
-    /// Looks for errors that have come since the last push, before the next one.
-    pub fn look(&mut self, now: Instant) {
+    /// To be called before each push: finds out what has become of the last one, and of the socket since then.
+    pub fn begin(&mut self, now: Instant) {
+        if self.socket.as_ref().is_some_and(|socket| !socket.is_current()) {
+            self.unconfirmed.clear();
+            self.close();
+        }
+        self.look(now);
+    }
+
+    /// Looks for errors that have come since the last look.
+    fn look(&mut self, now: Instant) {
         let Some(socket) = &mut self.socket else {
             return;
         };
@@ -336,6 +355,7 @@ impl Link {
     }
 
     fn back_off(&mut self, why: &str, now: Instant) {
+        why.clone_into(&mut self.problem);
         if self.broken_since.is_none() {
             self.broken_since = Some(now);
             self.events.push(Event::Broke(why.to_owned()));
@@ -363,7 +383,13 @@ impl Link {
                 self.waiting.push_front(datagram[at + 1..].to_vec());
                 self.waiting.push_front(datagram[..at].to_vec());
             }
-            None => self.traffic.too_long += 1,
+            None => {
+                if self.traffic.too_long == 0 {
+                    let name = datagram.split(|byte| *byte == b':').next().unwrap_or_default();
+                    self.events.push(Event::TooLong(name.to_owned()));
+                }
+                self.traffic.too_long += 1;
+            }
         }
     }
 

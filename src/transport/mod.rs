@@ -23,6 +23,11 @@ trait Socket: Send {
     /// The error that came since the last call, if one did. `UnexpectedEof` if the other side has closed.
     fn check(&mut self) -> io::Result<()>;
 
+    /// Whether who sends to the same name now would reach the same socket.
+    fn is_current(&self) -> bool {
+        true
+    }
+
     /// Whether [`Socket::check`] right after [`Socket::send`] tells what became of that very datagram.
     fn tells_at_once(&self) -> bool;
 }

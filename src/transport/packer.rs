@@ -9,6 +9,9 @@ pub enum Framing {
     Stream,
 }
 
+/// In a stream only lines that nobody would read are too long, in bytes. A longer line than a datagram may have goes alone.
+const LONGEST_LINE: usize = 65_507;
+
 /// Fills datagrams with whole lines.
 pub struct Packer {
     framing: Framing,
@@ -39,7 +42,11 @@ impl Packer {
     pub fn add(&mut self, lines: &[u8], limit: usize) -> Added {
         let end = usize::from(self.framing == Framing::Stream);
         let between = usize::from(self.framing == Framing::Datagrams && !self.filling.is_empty());
-        if lines.len() + end > limit {
+        let longest = match self.framing {
+            Framing::Datagrams => limit,
+            Framing::Stream => limit.max(LONGEST_LINE),
+        };
+        if lines.len() + end > longest {
             return Added::TooLong;
         }
         let full = (self.filling.len() + between + lines.len() + end > limit).then(|| self.take());
@@ -87,7 +94,10 @@ mod tests {
             datagrams.extend(packer.take());
             prop_assert!(packer.take().is_none());
             let texts: Vec<String> = datagrams.into_iter().map(|d| String::from_utf8(d).unwrap()).collect();
-            prop_assert!(texts.iter().all(|text| text.len() <= limit && text.ends_with('\n') == stream));
+            for text in &texts {
+                prop_assert_eq!(text.ends_with('\n'), stream);
+                prop_assert!(text.len() <= limit || stream && text.matches('\n').count() == 1);
+            }
             let back: Vec<&str> = texts.iter().flat_map(|text| text.trim_end().split('\n')).collect();
             for pair in texts.windows(2) {
                 let next = pair[1].split('\n').next().unwrap();

@@ -2,12 +2,20 @@
 
 use super::Socket;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixDatagram;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A connected Unix datagram socket.
 pub(super) struct Unixgram {
     socket: UnixDatagram,
+    path: PathBuf,
+    /// Device and inode of the file.
+    file: Option<(u64, u64)>,
+}
+
+fn file(path: &Path) -> Option<(u64, u64)> {
+    std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
 }
 
 impl Unixgram {
@@ -15,7 +23,11 @@ impl Unixgram {
         let socket = UnixDatagram::unbound()?;
         socket.set_nonblocking(true)?;
         socket.connect(path)?;
-        Ok(Unixgram { socket })
+        Ok(Unixgram {
+            socket,
+            path: path.to_owned(),
+            file: file(path),
+        })
     }
 }
 
@@ -26,6 +38,11 @@ impl Socket for Unixgram {
 
     fn check(&mut self) -> io::Result<()> {
         self.socket.take_error()?.map_or(Ok(()), Err)
+    }
+
+    /// A server that has lost its file, or has lost it to another one, isn't where the operator said.
+    fn is_current(&self) -> bool {
+        file(&self.path) == self.file
     }
 
     /// Sending fails if there is no one.

@@ -26,8 +26,8 @@ pub struct FamilyState {
 pub trait Sink {
     /// Takes some lines.
     fn lines(&mut self, lines: &[u8]);
-    /// Learns that a line could not be written.
-    fn dropped(&mut self, cause: Dropped);
+    /// Learns that a line of this name could not be written.
+    fn dropped(&mut self, cause: Dropped, name: &[u8]);
 }
 
 impl Encoder {
@@ -75,7 +75,7 @@ impl Encoder {
             lines,
         } = self;
         if !state.names.name(family, number, series, options, names, name) {
-            return sink.dropped(Dropped::NameTaken);
+            return sink.dropped(Dropped::NameTaken, &name.path);
         }
         let mut out = Lines {
             options,
@@ -101,7 +101,7 @@ impl Encoder {
                 out.count(steps.len() + 1, None, steps.last().copied().unwrap_or(0));
             }
             News::Samples(samples, of_all) => {
-                let seconds = family.raw_name.ends_with(b"seconds");
+                let seconds = family.raw_name == b"seconds" || family.raw_name.ends_with(b"_seconds");
                 out.samples(samples, of_all, seconds);
             }
         }
@@ -128,7 +128,7 @@ impl<S: Sink> Lines<'_, S> {
     /// Most servers take a number with a sign for a step, so a gauge below zero is set to zero first.
     fn gauge(&mut self, suffix: usize, value: Number) {
         if !value.is_finite() {
-            return self.sink.dropped(Dropped::NotFinite);
+            return self.sink.dropped(Dropped::NotFinite, &self.name.path);
         }
         self.lines.clear();
         if value.is_negative() {
@@ -161,7 +161,7 @@ impl<S: Sink> Lines<'_, S> {
         let rate = (count < of_all).then(|| count as f64 / of_all as f64);
         for sample in samples {
             if kind == "ms" && sample.is_negative() {
-                self.sink.dropped(Dropped::Negative);
+                self.sink.dropped(Dropped::Negative, &self.name.path);
                 continue;
             }
             let value = if in_milliseconds { times_1000(*sample) } else { *sample };
@@ -171,7 +171,7 @@ impl<S: Sink> Lines<'_, S> {
 
     fn sampled(&mut self, suffix: usize, le: Option<&str>, value: Number, kind: &str, rate: Option<f64>) {
         if !value.is_finite() {
-            return self.sink.dropped(Dropped::NotFinite);
+            return self.sink.dropped(Dropped::NotFinite, &self.name.path);
         }
         self.lines.clear();
         self.line(suffix, le, value, kind, rate);

@@ -70,6 +70,17 @@ impl Dropped {
         Dropped::Replaced,
     ];
 
+    /// Why, for operators.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Dropped::TooLong => "it is longer than max_datagram",
+            Dropped::NotFinite => "its value is NaN or infinite",
+            Dropped::Negative => "a timer can't be below zero",
+            Dropped::NameTaken => "another metric has its name",
+            Dropped::Replaced => "its family was replaced before it could be sent",
+        }
+    }
+
     /// As the value of a label.
     pub fn name(self) -> &'static str {
         match self {

@@ -170,11 +170,17 @@ impl FamilyNames {
             Tags::Influx => write_tags(&mut out.tags, b'=', family, series, options),
         }
         if naming == Naming::Hashed {
-            let end = match options.tags {
-                Tags::None => &mut out.path,
-                _ => &mut out.tags,
-            };
-            add_hash(end, escape::hash(&[&family.raw_name, series.labels()].concat()));
+            let hash = escape::hash(&[&family.raw_name, series.labels()].concat());
+            match options.tags {
+                Tags::None => add_hash(&mut out.path, hash),
+                // A tag of its own, since values of the others mean something to somebody.
+                Tags::DogStatsd => out
+                    .tags
+                    .extend_from_slice(format!(",metre_hash:{hash:016x}").as_bytes()),
+                Tags::Influx => out
+                    .tags
+                    .extend_from_slice(format!(",metre_hash={hash:016x}").as_bytes()),
+            }
         }
     }
 
@@ -231,7 +237,8 @@ fn write_tags(out: &mut Vec<u8>, separator: u8, family: &Family, series: &Series
         }
     }
     for (name, value) in &options.constant_tags {
-        if !family.label_names.contains(name) {
+        let mut labels = family.label_names.iter().zip(series.label_values());
+        if !labels.any(|(label, value)| label == name && !value.is_empty()) {
             begin(out, name);
             out.extend_from_slice(value.as_bytes());
         }

@@ -25,7 +25,7 @@ impl Sink for Lines {
         self.lines.push(String::from_utf8(lines.to_vec()).unwrap());
     }
 
-    fn dropped(&mut self, cause: Dropped) {
+    fn dropped(&mut self, cause: Dropped, _: &[u8]) {
         self.dropped.push(cause);
     }
 }
@@ -159,6 +159,19 @@ fn gauges_are_never_steps_and_never_no_numbers() {
         assert_eq!(pushed.lines, expected);
         assert_eq!(pushed.dropped.len(), usize::from(!value.is_finite()));
     }
+}
+
+#[test]
+fn gauges_that_nobody_has_set_are_not_sent() {
+    let mut wire = Wire::new(Options::default());
+    let mut gauge = wire.family(Kind::Gauge, "g", &["x"]);
+    with(&mut gauge, &["made"], |_| ());
+    wire.store.cork();
+    with(&mut gauge, &["made corked"], |_| ());
+    set(&mut gauge, &["set"], Number::ZERO);
+    assert_eq!(wire.push().lines, [""; 0]);
+    wire.store.uncork();
+    assert_eq!(wire.push().lines, ["g.set:0|g"]);
 }
 
 #[test]
@@ -301,10 +314,17 @@ fn tags() {
         });
         let mut gauge = wire.family(Kind::Gauge, "g", &["host", "empty", "jid"]);
         set(&mut gauge, &["example.org", "", "a@b"], Number::Int(1));
+        let mut unnamed = wire.family(Kind::Gauge, "unnamed", &["host"]);
+        set(&mut unnamed, &[""], Number::Int(1));
         let mut histogram = wire.family(Kind::Histogram, "h", &[]);
         sample(&mut histogram, &[], 0.05);
         let lines = wire.push().lines;
-        assert_eq!(lines[..2], [gauge_line, bucket_line]);
+        assert_eq!([&lines[0], &lines[2]], [gauge_line, bucket_line]);
+        assert!(
+            lines[1].contains("node1"),
+            "a label without a value is none: {}",
+            lines[1]
+        );
     }
 }
 
@@ -332,6 +352,12 @@ fn samples_one_by_one() {
         (Histograms::Timing, Tags::None, "h_seconds:1.1|ms", "h_bytes:0.0011|ms"),
         (Histograms::Timing, Tags::Influx, "h_seconds:1.1|ms", "h_bytes:0.0011|h"),
         (
+            Histograms::Timing,
+            Tags::None,
+            "seconds:1.1|ms",
+            "milliseconds:0.0011|ms",
+        ),
+        (
             Histograms::Distribution,
             Tags::DogStatsd,
             "h_seconds:0.0011|d",
@@ -342,7 +368,8 @@ fn samples_one_by_one() {
             histograms,
             ..tagged(tags)
         });
-        for name in ["h_seconds", "h_bytes"] {
+        for line in [seconds_line, bytes_line] {
+            let name = line.split(':').next().unwrap();
             let mut family = wire.family(Kind::Histogram, name, &[]);
             sample(&mut family, &[], 0.0011);
         }
