@@ -1,9 +1,9 @@
 //! The way to one server: datagrams that wait, errors that come late, and when to try again.
 
+use super::outbox::Outbox;
 use super::target::{Found, Target};
 use super::{Endpoint, Socket};
 use nix::errno::Errno;
-use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant};
 
@@ -27,12 +27,6 @@ const PROBE: Duration = Duration::from_millis(250);
 /// at most 4,000 datagrams a second, that is some 150,000 lines.
 const BURST: u32 = 16;
 const BETWEEN_BURSTS: Duration = Duration::from_millis(4);
-
-/// How much is kept of what another host may still refuse, in bytes.
-const MOST_UNCONFIRMED: usize = 1 << 20;
-
-/// The smallest limit that a refusal for length leads to, in bytes.
-const SMALLEST_LIMIT: usize = 512;
 
 /// Where [`Link::drive`] has got to.
 #[derive(Debug, PartialEq, Eq)]
@@ -77,13 +71,7 @@ pub struct Traffic {
 pub struct Link {
     target: Target,
     socket: Option<Box<dyn Socket>>,
-    /// Datagrams to be sent, in order.
-    waiting: VecDeque<Vec<u8>>,
-    /// How much of the first one a stream has taken.
-    taken: usize,
-    /// Datagrams that are sent but may still be refused.
-    unconfirmed: VecDeque<Vec<u8>>,
-    limit: usize,
+    outbox: Outbox,
     /// When there may be the next try; set while the server is away.
     retry_at: Option<Instant>,
     backoff: Duration,
@@ -106,10 +94,7 @@ impl Link {
         Link {
             target: Target::new(endpoint, resolve_interval, now),
             socket: None,
-            waiting: VecDeque::new(),
-            taken: 0,
-            unconfirmed: VecDeque::new(),
-            limit,
+            outbox: Outbox::new(limit),
             retry_at: None,
             backoff: SHORTEST_BACKOFF,
             probing: None,
@@ -124,17 +109,17 @@ impl Link {
 
     /// How long a datagram may be, in bytes.
     pub fn limit(&self) -> usize {
-        self.limit
+        self.outbox.limit()
     }
 
     /// Whether nothing waits.
     pub fn is_idle(&self) -> bool {
-        self.waiting.is_empty()
+        self.outbox.is_idle()
     }
 
     /// How many bytes wait, in datagrams.
     pub fn queued_bytes(&self) -> usize {
-        self.waiting.iter().map(Vec::len).sum()
+        self.outbox.waiting_bytes()
     }
 
     /// What has been done so far.
@@ -159,13 +144,13 @@ impl Link {
 
     /// Puts a datagram behind those that wait.
     pub fn push(&mut self, datagram: Vec<u8>) {
-        self.waiting.push_back(datagram);
+        self.outbox.push(datagram);
     }
 
     /// To be called before each push: finds out what has become of the last one, and of the socket since then.
     pub fn begin(&mut self, now: Instant) {
         if self.socket.as_ref().is_some_and(|socket| !socket.is_current()) {
-            self.unconfirmed.clear();
+            self.outbox.confirm();
             self.close();
         }
         self.look(now);
@@ -178,13 +163,13 @@ impl Link {
         };
         match socket.check() {
             Ok(()) if self.probing.is_none() && self.broken_since.is_none() => {
-                self.unconfirmed.clear();
+                self.outbox.confirm();
                 self.works(now);
             }
             Ok(()) => {}
             Err(why) if why.kind() == ErrorKind::UnexpectedEof => {
                 // It has read everything and closed. That is no failure as long as it takes a new connection.
-                self.unconfirmed.clear();
+                self.outbox.confirm();
                 self.close();
             }
             Err(why) => self.fail(&why, now),
@@ -194,11 +179,7 @@ impl Link {
     /// Closes the socket, until there is something to send again. What a stream has taken of the first datagram, in whole
     /// lines, is sent.
     pub fn close(&mut self) {
-        if let Some(first) = self.waiting.front_mut() {
-            let whole = first[..self.taken].iter().rposition(|byte| *byte == b'\n');
-            first.drain(..whole.map_or(0, |at| at + 1));
-        }
-        self.taken = 0;
+        self.outbox.cut();
         self.probing = None;
         self.socket = None;
     }
@@ -224,7 +205,7 @@ impl Link {
                 }
             }
             self.look_up(now);
-            if self.waiting.is_empty() {
+            if self.outbox.is_idle() {
                 return Progress::Idle;
             }
             if self.socket.is_none() {
@@ -263,7 +244,7 @@ impl Link {
             Some(Ok(())) if until > now => return Some(Progress::Busy(SHORT.max((until - now) / 10))),
             _ => {
                 self.probing = None;
-                self.unconfirmed.clear();
+                self.outbox.confirm();
                 self.works(now);
             }
         }
@@ -272,17 +253,17 @@ impl Link {
 
     /// Sends the first datagram. `None` if the next one can follow.
     fn send(&mut self, now: Instant) -> Option<Progress> {
-        let (Some(socket), Some(first)) = (&mut self.socket, self.waiting.front()) else {
+        let (Some(socket), Some(bytes)) = (&mut self.socket, self.outbox.next()) else {
             return None;
         };
-        match socket.send(&first[self.taken..]) {
-            Ok(count) if self.taken + count < first.len() => {
-                self.taken += count;
+        match socket.send(bytes) {
+            Ok(count) => {
                 self.full_since = None;
-            }
-            Ok(_) => {
-                self.full_since = None;
-                self.sent(now);
+                if let Some(bytes) = self.outbox.taken(count) {
+                    self.traffic.datagrams += 1;
+                    self.traffic.bytes += bytes as u64;
+                    self.sent(now);
+                }
             }
             Err(why) if why.kind() == ErrorKind::Interrupted => {}
             Err(why) if why.kind() == ErrorKind::WouldBlock || is(&why, Errno::ENOBUFS) => {
@@ -293,7 +274,14 @@ impl Link {
                 self.full_since = None;
                 self.fail(&io::Error::other("nothing was taken for 10 s"), now);
             }
-            Err(why) if is(&why, Errno::EMSGSIZE) => self.split(),
+            Err(why) if is(&why, Errno::EMSGSIZE) => {
+                if let Some(name) = self.outbox.split() {
+                    self.traffic.too_long += 1;
+                    if self.traffic.too_long == 1 {
+                        self.events.push(Event::TooLong(name));
+                    }
+                }
+            }
             Err(why) => self.fail(&why, now),
         }
         None
@@ -301,32 +289,23 @@ impl Link {
 
     /// The first datagram was taken.
     fn sent(&mut self, now: Instant) {
-        let (Some(socket), Some(datagram)) = (&mut self.socket, self.waiting.pop_front()) else {
+        let Some(socket) = &mut self.socket else {
             return;
         };
-        self.taken = 0;
         self.burst.1 += 1;
-        self.traffic.datagrams += 1;
-        self.traffic.bytes += datagram.len() as u64;
-        self.unconfirmed.push_back(datagram);
         if socket.tells_at_once() {
             match socket.check() {
                 // It stays unconfirmed until the next look: a busy machine may be late with an error.
                 Ok(()) => self.works(now),
                 Err(why) if why.kind() == ErrorKind::UnexpectedEof => {
                     // Without a reset: everything was read before the other side closed.
-                    self.unconfirmed.clear();
+                    self.outbox.confirm();
                     self.close();
                 }
                 Err(why) => self.fail(&why, now),
             }
         } else if self.broken_since.is_some() {
             self.probing = Some(now + PROBE);
-        } else {
-            let mut kept: usize = self.unconfirmed.iter().map(Vec::len).sum();
-            while kept > MOST_UNCONFIRMED {
-                kept -= self.unconfirmed.pop_front().map_or(0, |datagram| datagram.len());
-            }
         }
     }
 
@@ -345,9 +324,7 @@ impl Link {
     fn fail(&mut self, why: &io::Error, now: Instant) {
         self.traffic.errors += 1;
         self.close();
-        while let Some(datagram) = self.unconfirmed.pop_back() {
-            self.waiting.push_front(datagram);
-        }
+        self.outbox.send_again();
         if self.target.fails(now) {
             return;
         }
@@ -362,35 +339,6 @@ impl Link {
         }
         self.retry_at = Some(now + self.backoff);
         self.backoff = (2 * self.backoff).min(LONGEST_BACKOFF);
-    }
-
-    /// The first datagram is longer than the socket takes: two shorter ones, or none if it is but one line. A line
-    /// with a number below zero stays with the one before it.
-    fn split(&mut self) {
-        let Some(datagram) = self.waiting.pop_front() else {
-            return;
-        };
-        let may_part = |at: usize| {
-            let next = &datagram[at + 1..];
-            let value = next.iter().position(|byte| *byte == b':').map_or(0, |colon| colon + 1);
-            next.get(value) != Some(&b'-')
-        };
-        let breaks = (0..datagram.len()).filter(|at| datagram[*at] == b'\n' && may_part(*at));
-        match breaks.min_by_key(|at| at.abs_diff(datagram.len() / 2)) {
-            Some(at) => {
-                let longer = at.max(datagram.len() - at);
-                self.limit = self.limit.min(longer.max(SMALLEST_LIMIT));
-                self.waiting.push_front(datagram[at + 1..].to_vec());
-                self.waiting.push_front(datagram[..at].to_vec());
-            }
-            None => {
-                if self.traffic.too_long == 0 {
-                    let name = datagram.split(|byte| *byte == b':').next().unwrap_or_default();
-                    self.events.push(Event::TooLong(name.to_owned()));
-                }
-                self.traffic.too_long += 1;
-            }
-        }
     }
 
     /// Looks the host name up when that is due.
@@ -427,6 +375,3 @@ impl Link {
 fn is(error: &io::Error, errno: Errno) -> bool {
     error.raw_os_error() == Some(errno as i32)
 }
-
-#[cfg(test)]
-mod tests;

@@ -2,6 +2,7 @@
 
 mod endpoint;
 mod link;
+mod outbox;
 mod packer;
 mod resolve;
 mod target;

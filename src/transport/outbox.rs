@@ -1,0 +1,180 @@
+//! Datagrams that are still to be sent, and those that may have to be sent again.
+
+use std::collections::VecDeque;
+
+/// How much is kept of what another host may still refuse, in bytes.
+const MOST_UNCONFIRMED: usize = 1 << 20;
+
+/// The smallest limit that a refusal for length leads to, in bytes.
+const SMALLEST_LIMIT: usize = 512;
+
+/// Datagrams in their order.
+pub(super) struct Outbox {
+    waiting: VecDeque<Vec<u8>>,
+    /// How much of the first one a stream has taken.
+    taken: usize,
+    /// Those that were taken whole but may not have arrived.
+    unconfirmed: VecDeque<Vec<u8>>,
+    unconfirmed_bytes: usize,
+    limit: usize,
+}
+
+impl Outbox {
+    /// An empty one, for datagrams of at most `limit` bytes.
+    pub(super) fn new(limit: usize) -> Outbox {
+        Outbox {
+            waiting: VecDeque::new(),
+            taken: 0,
+            unconfirmed: VecDeque::new(),
+            unconfirmed_bytes: 0,
+            limit,
+        }
+    }
+
+    /// How long a datagram may be, in bytes.
+    pub(super) fn limit(&self) -> usize {
+        self.limit
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    pub(super) fn waiting_bytes(&self) -> usize {
+        self.waiting.iter().map(Vec::len).sum()
+    }
+
+    pub(super) fn push(&mut self, datagram: Vec<u8>) {
+        self.waiting.push_back(datagram);
+    }
+
+    /// What is to be sent next.
+    pub(super) fn next(&self) -> Option<&[u8]> {
+        self.waiting.front().map(|first| &first[self.taken..])
+    }
+
+    /// As many bytes of it were taken. Returns the length of the whole datagram, if that was the rest of it.
+    pub(super) fn taken(&mut self, count: usize) -> Option<usize> {
+        self.taken += count;
+        if self.waiting.front()?.len() > self.taken {
+            return None;
+        }
+        self.taken = 0;
+        let datagram = self.waiting.pop_front()?;
+        let length = datagram.len();
+        self.unconfirmed_bytes += length;
+        self.unconfirmed.push_back(datagram);
+        while self.unconfirmed_bytes > MOST_UNCONFIRMED {
+            self.unconfirmed_bytes -= self.unconfirmed.pop_front()?.len();
+        }
+        Some(length)
+    }
+
+    /// Everything that was taken has arrived.
+    pub(super) fn confirm(&mut self) {
+        self.unconfirmed.clear();
+        self.unconfirmed_bytes = 0;
+    }
+
+    /// What was taken and not confirmed waits again, before the rest.
+    pub(super) fn send_again(&mut self) {
+        self.unconfirmed_bytes = 0;
+        while let Some(datagram) = self.unconfirmed.pop_back() {
+            self.waiting.push_front(datagram);
+        }
+    }
+
+    /// The stream is gone. What it has taken of the first datagram, in whole lines, is sent; the rest is for the next one.
+    pub(super) fn cut(&mut self) {
+        if let Some(first) = self.waiting.front_mut() {
+            let whole = first[..self.taken].iter().rposition(|byte| *byte == b'\n');
+            first.drain(..whole.map_or(0, |at| at + 1));
+        }
+        self.taken = 0;
+    }
+
+    /// The first datagram is longer than the socket takes: makes it two shorter ones. If it is but one line it goes, and
+    /// its name is returned. A line with a number below zero stays with the one before it.
+    pub(super) fn split(&mut self) -> Option<Vec<u8>> {
+        let datagram = self.waiting.pop_front()?;
+        let may_part = |at: usize| {
+            let next = &datagram[at + 1..];
+            let value = next.iter().position(|byte| *byte == b':').map_or(0, |colon| colon + 1);
+            next.get(value) != Some(&b'-')
+        };
+        let breaks = (0..datagram.len()).filter(|at| datagram[*at] == b'\n' && may_part(*at));
+        let Some(at) = breaks.min_by_key(|at| at.abs_diff(datagram.len() / 2)) else {
+            return datagram.split(|byte| *byte == b':').next().map(<[u8]>::to_owned);
+        };
+        let longer = at.max(datagram.len() - at);
+        self.limit = self.limit.min(longer.max(SMALLEST_LIMIT));
+        self.waiting.push_front(datagram[at + 1..].to_vec());
+        self.waiting.push_front(datagram[..at].to_vec());
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rest(outbox: &Outbox) -> Vec<&str> {
+        let text = |datagram| std::str::from_utf8(datagram).unwrap();
+        outbox.waiting.iter().map(Vec::as_slice).map(text).collect()
+    }
+
+    #[test]
+    fn what_may_not_have_arrived_is_sent_again_in_its_order() {
+        let mut outbox = Outbox::new(100);
+        for datagram in ["a", "b", "c"] {
+            outbox.push(datagram.into());
+        }
+        assert_eq!(outbox.taken(1), Some(1));
+        outbox.confirm();
+        assert_eq!(outbox.taken(1), Some(1));
+        outbox.send_again();
+        assert_eq!(rest(&outbox), ["b", "c"]);
+    }
+
+    #[test]
+    fn what_may_not_have_arrived_is_bounded() {
+        let mut outbox = Outbox::new(65_507);
+        for _ in 0..100 {
+            outbox.push(vec![b'x'; 65_507]);
+            assert_eq!(outbox.taken(65_507), Some(65_507));
+        }
+        outbox.send_again();
+        assert!(outbox.waiting_bytes() <= MOST_UNCONFIRMED);
+        assert!(outbox.waiting_bytes() > MOST_UNCONFIRMED - 65_507);
+    }
+
+    #[test]
+    fn a_new_connection_begins_with_the_line_that_was_cut() {
+        for (taken, expected) in [
+            (0, "a:1|c\nb:2|c\n"),
+            (5, "a:1|c\nb:2|c\n"),
+            (6, "b:2|c\n"),
+            (11, "b:2|c\n"),
+        ] {
+            let mut outbox = Outbox::new(100);
+            outbox.push(b"a:1|c\nb:2|c\n".to_vec());
+            assert_eq!(outbox.taken(taken), None);
+            outbox.cut();
+            assert_eq!(outbox.next(), Some(expected.as_bytes()));
+        }
+    }
+
+    #[test]
+    fn what_a_socket_finds_too_long_is_sent_in_parts() {
+        let mut outbox = Outbox::new(100);
+        outbox.push(b"a:1|c\nb:0|g\nb:-2|g\nc:3|c".to_vec());
+        assert_eq!(outbox.split(), None);
+        assert_eq!(rest(&outbox), ["a:1|c\nb:0|g\nb:-2|g", "c:3|c"]);
+        assert_eq!(outbox.split(), None);
+        assert_eq!(rest(&outbox), ["a:1|c", "b:0|g\nb:-2|g", "c:3|c"]);
+        assert_eq!(outbox.split(), Some(b"a".to_vec()));
+        assert_eq!(outbox.split(), Some(b"b".to_vec()), "one gauge, which can't be parted");
+        assert_eq!(rest(&outbox), ["c:3|c"]);
+        assert_eq!(outbox.limit(), 100, "never above what the operator has set");
+    }
+}
