@@ -247,6 +247,76 @@ fn unixgram_server_away() {
 }
 
 #[test]
+fn a_server_that_ends_each_connection_takes_nothing() {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
+    let address = listener.local_addr().expect("an address").to_string();
+    let (store, runtime) = provider(options(&format!("tcp://{address}")));
+    let mut writer = family(&store, Kind::Counter, "c", &["x"]);
+    runtime.start().expect("a thread");
+    listener.set_nonblocking(true).expect("a mode");
+    let end = Instant::now() + Duration::from_secs(2);
+    while Instant::now() < end {
+        if let Ok((connection, _)) = listener.accept() {
+            drop(connection);
+        }
+        add(&mut writer, "a", 1);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let counted = {
+        let mut set = LabelSet::new();
+        set.push(b"a");
+        let (at, _) = writer.find_or_create(set.as_bytes()).expect("a series");
+        cell::counter::value(writer.record(at)).as_f64()
+    };
+    drop(listener);
+    let mut server = Server::tcp(&address);
+    server.take_until(&mut Totals::new(), "c.a", counted);
+    let levels: Vec<Level> = troubles(&runtime).iter().map(|(level, _)| *level).collect();
+    assert_eq!(levels, [Level::Warn, Level::Info]);
+}
+
+#[test]
+fn an_idle_connection_that_is_reset_costs_nothing() {
+    let mut server = Server::tcp("127.0.0.1:0");
+    let (store, runtime) = provider(options(&server.address()));
+    let mut writer = family(&store, Kind::Counter, "c", &["x"]);
+    let mut totals = Totals::new();
+    runtime.start().expect("a thread");
+    for round in 1..=3 {
+        add(&mut writer, "a", 1);
+        server.take_until(&mut totals, "c.a", f64::from(round));
+        if let Server::Tcp(_, reader) = &mut server {
+            *reader = None;
+        }
+    }
+    // The last values go out although the connection has just been ended.
+    add(&mut writer, "a", 1);
+    runtime.stop();
+    server.take_until(&mut totals, "c.a", 4.0);
+    assert_eq!(troubles(&runtime), []);
+}
+
+#[test]
+fn a_server_away_costs_nothing_while_there_is_nothing_to_send() {
+    let mut server = Server::tcp("127.0.0.1:0");
+    let (store, runtime) = provider(options(&server.address()));
+    let mut writer = family(&store, Kind::Counter, "c", &["x"]);
+    runtime.start().expect("a thread");
+    add(&mut writer, "a", 1);
+    server.take_until(&mut Totals::new(), "c.a", 1.0);
+    drop(server);
+    std::thread::sleep(Duration::from_millis(700));
+    let mut page = Vec::new();
+    metre::encode::openmetrics::page(&mut page, &store, Default::default()).expect("a page");
+    let page = String::from_utf8(page).expect("text");
+    let count = page
+        .lines()
+        .find_map(|line| line.strip_prefix("metre_statsd_flush_duration_seconds_count "));
+    let count: u32 = count.and_then(|count| count.parse().ok()).expect("a count");
+    assert!(count < 30, "{count} pushes, at ten a second");
+}
+
+#[test]
 fn a_vanished_socket_file_is_a_server_away() {
     let path = std::env::temp_dir().join(format!("metre-vanished-{}.sock", std::process::id()));
     let mut old = Server::unix(&path);

@@ -202,6 +202,15 @@ describe("metre's own metrics", function ()
 		end);
 	end);
 
+	it("have buckets in every mode", function ()
+		with_pusher({ self_metrics = true, histograms = "timing" }, function (stats, server)
+			for _ = 1, 3 do
+				stats:flush();
+			end
+			assert.is_true(server:count({})["prosody.metre_statsd_flush_duration_seconds.count|c"] > 0);
+		end);
+	end);
+
 	it("give way to a module's", function ()
 		with_pusher({}, function (stats)
 			stats.metric_registry:gauge("metre_statsd_up"):with_labels():set(5);

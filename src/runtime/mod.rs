@@ -74,8 +74,9 @@ impl Runtime {
     /// Stops, after the last values have been sent; takes two seconds at most. May be called again and again.
     pub fn stop(&self) {
         if self.is_running() {
-            if let Some(worker) = &self.worker {
-                worker.stop();
+            if self.worker.as_ref().is_some_and(|worker| !worker.stop()) {
+                let message = "The statsd pusher has not ended in time; what it had not sent by then may be lost";
+                self.notices.add(Level::Warn, message.to_owned());
             }
             self.notices.close();
             self.owner.store(0, Relaxed);

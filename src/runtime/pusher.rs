@@ -9,7 +9,7 @@ use crate::snapshot::reservoir::Reservoirs;
 use crate::snapshot::{FamilySnapshot, Series};
 use crate::store::{Families, Family, Journal, Store};
 use crate::transport::{Added, Endpoint, Event, Framing, Link, Packer, Progress};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -229,7 +229,8 @@ impl Pusher {
         for family in others {
             self.push_family(family, None, again, wait)?;
         }
-        self.connections = connections;
+        // At least one, since by now there may be one that wasn't there at the beginning.
+        self.connections = connections.max(1);
         if let Some(reservoirs) = &mut self.reservoirs {
             reservoirs.sweep();
         }
@@ -272,22 +273,34 @@ impl Pusher {
     fn push_replaced(&mut self, wait: Wait<'_>) -> ControlFlow<(), Arc<Families>> {
         loop {
             while let Some(family) = self.leaving.last().map(Arc::clone) {
-                let snapshot = FamilySnapshot::of(&family);
-                let gauges = (family.kind == Kind::Gauge).then_some(&snapshot);
-                self.push_family(&family, gauges, false, wait)?;
-                self.leaving.pop();
-                if let Some(tracked) = self.families.remove(&address(&family)) {
-                    self.encoder.forget(&family, &tracked.state, &snapshot);
+                if !family.own || self.options.self_metrics {
+                    let gauges = (family.kind == Kind::Gauge).then(|| FamilySnapshot::of(&family));
+                    self.push_family(&family, gauges.as_ref(), false, wait)?;
                 }
+                self.leaving.pop();
+                self.forget(address(&family));
             }
             let (replaced, families) = self.store.take_replaced();
             for _ in 0..replaced.left_out {
-                statsd::Sink::dropped(&mut self.out, Dropped::Replaced, b"families");
+                statsd::Sink::dropped(&mut self.out, Dropped::Replaced, b"a family");
+            }
+            if replaced.left_out > 0 {
+                let known: HashSet<usize> = families.values().chain(&replaced.families).map(address).collect();
+                let gone: Vec<usize> = self.families.keys().copied().filter(|at| !known.contains(at)).collect();
+                gone.into_iter().for_each(|at| self.forget(at));
             }
             if replaced.families.is_empty() {
                 return ControlFlow::Continue(families);
             }
             self.leaving.extend(replaced.families.into_iter().rev());
+        }
+    }
+
+    /// Forgets what was sent of the family at this address, and gives its names back.
+    fn forget(&mut self, at: usize) {
+        if let Some(Tracked { changes, state }) = self.families.remove(&at) {
+            let snapshot = FamilySnapshot::of(changes.family());
+            self.encoder.forget(changes.family(), &state, &snapshot);
         }
     }
 

@@ -10,10 +10,10 @@ use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 /// How long the last push may take.
-const LAST_PUSH: Duration = Duration::from_millis(1500);
+const LAST_PUSH: Duration = Duration::from_millis(1400);
 
 /// How long to wait for the thread's end beyond that.
-const PATIENCE: Duration = Duration::from_millis(500);
+const PATIENCE: Duration = Duration::from_millis(600);
 
 /// How long [`Worker::flush`] takes at most.
 const FLUSH: Duration = Duration::from_secs(1);
@@ -44,6 +44,8 @@ struct Control {
     asked: u64,
     answered: u64,
     problem: Option<String>,
+    /// Whether a panic has been logged.
+    panicked: bool,
 }
 
 impl Worker {
@@ -139,7 +141,24 @@ impl Worker {
 }
 
 impl Shared {
+    /// The thread. Whatever becomes of it, nobody waits for one that has ended.
     fn run(&self) {
+        let ended = catch_unwind(AssertUnwindSafe(|| self.work()));
+        if ended.is_err() {
+            self.report_panic();
+        }
+        self.control.lock().running = false;
+        self.changed.notify_all();
+    }
+
+    fn report_panic(&self) {
+        if !std::mem::replace(&mut self.control.lock().panicked, true) {
+            let message = "Please report: internal error while pushing to statsd".to_owned();
+            self.notices.add(Level::Error, message);
+        }
+    }
+
+    fn work(&self) {
         let Some(mut pusher) = self.control.lock().pusher.take() else {
             return;
         };
@@ -165,7 +184,6 @@ impl Shared {
             self.changed.notify_all();
             if stop {
                 control.pusher = Some(pusher);
-                control.running = false;
                 return;
             }
         }
@@ -193,9 +211,9 @@ impl Shared {
 
     /// One push. Should it panic, the next one goes on from there.
     fn push(&self, pusher: &mut Pusher) -> bool {
-        catch_unwind(AssertUnwindSafe(|| pusher.push(&mut |pause| self.wait(pause)))).unwrap_or_else(|_| {
-            let message = "Please report: internal error while pushing to statsd".to_owned();
-            self.notices.add(Level::Error, message);
+        let push = || pusher.push(&mut |pause| self.wait(pause));
+        catch_unwind(AssertUnwindSafe(push)).unwrap_or_else(|_| {
+            self.report_panic();
             false
         })
     }

@@ -138,7 +138,7 @@ impl Changes {
                     let restart = self.restart(number, of.created, address);
                     let count = self.count_steps(number, counts.each(), &restart);
                     let moved = self.sum_moved(number, of.sum, &restart);
-                    if let Some(samples) = samples.as_deref_mut() {
+                    if let (Some(samples), false) = (samples.as_deref_mut(), family.own) {
                         // After the copy: what it has counted is in the ring by now.
                         samples.fill(family.journal().and_then(Journal::ring));
                         let (kept, of_all) = self.balance_samples(number, address, count, samples);

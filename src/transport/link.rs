@@ -78,6 +78,11 @@ pub struct Link {
     /// Until when a refusal of the first datagram after a failure may come.
     probing: Option<Instant>,
     broken_since: Option<Instant>,
+    /// Whether something went wrong since it last worked, which the next try is to put right.
+    failed_before: bool,
+    /// Whether a connection has ended, in whatever way, and no later one has worked yet.
+    unproven: bool,
+    sent_at: Instant,
     /// What went wrong last.
     problem: String,
     full_since: Option<Instant>,
@@ -99,6 +104,9 @@ impl Link {
             backoff: SHORTEST_BACKOFF,
             probing: None,
             broken_since: None,
+            failed_before: false,
+            unproven: false,
+            sent_at: now,
             problem: String::new(),
             full_since: None,
             burst: (now, 0),
@@ -137,9 +145,9 @@ impl Link {
         self.broken_since.and(Some(self.problem.as_str()))
     }
 
-    /// When the next try is due, while the server can't be reached.
+    /// When the next try is due, while the server can't be reached and something waits for it.
     pub fn retry_at(&self) -> Option<Instant> {
-        self.broken_since.and(self.retry_at)
+        self.broken_since.filter(|_| !self.is_idle()).and(self.retry_at)
     }
 
     /// Puts a datagram behind those that wait.
@@ -153,27 +161,44 @@ impl Link {
             self.outbox.confirm();
             self.close();
         }
-        self.look(now);
+        self.look(now, true);
     }
 
-    /// Looks for errors that have come since the last look.
-    fn look(&mut self, now: Instant) {
+    /// Looks for errors that have come since the last look; for the first time in a push, more closely.
+    fn look(&mut self, now: Instant, first: bool) {
         let Some(socket) = &mut self.socket else {
             return;
         };
+        let recent = !socket.tells_at_once() && now - self.sent_at < PROBE;
         match socket.check() {
-            Ok(()) if self.probing.is_none() && self.broken_since.is_none() => {
-                self.outbox.confirm();
-                self.works(now);
+            Ok(()) if self.probing.is_none() && !self.unproven && !recent => {
+                let unacknowledged = match first {
+                    true => socket.unacknowledged(),
+                    false => 0,
+                };
+                // A new socket without an error proves nothing.
+                if self.outbox.confirm_but(unacknowledged) {
+                    self.works(now);
+                }
             }
             Ok(()) => {}
-            Err(why) if why.kind() == ErrorKind::UnexpectedEof => {
-                // It has read everything and closed. That is no failure as long as it takes a new connection.
-                self.outbox.confirm();
-                self.close();
+            Err(why) if why.kind() == ErrorKind::UnexpectedEof => self.end(),
+            Err(why) if is(&why, Errno::EMSGSIZE) => {
+                let longest = socket.longest();
+                self.outbox.send_longer_again(longest);
             }
             Err(why) => self.fail(&why, now),
         }
+    }
+
+    /// The other side has closed the connection, and has read what its machine had got by then. That is no failure as long
+    /// as it takes a new connection.
+    fn end(&mut self) {
+        let unacknowledged = self.socket.as_ref().map_or(0, |socket| socket.unacknowledged());
+        self.outbox.confirm_but(unacknowledged);
+        self.unproven = true;
+        self.outbox.send_again();
+        self.close();
     }
 
     /// Closes the socket, until there is something to send again. What a stream has taken of the first datagram, in whole
@@ -222,13 +247,14 @@ impl Link {
                 self.burst = (now, 0);
             }
             if self.tells_at_once() {
-                self.look(now);
-                if self.socket.is_none() {
-                    continue;
-                }
+                self.look(now, false);
             }
             if let Some(progress) = self.send(now) {
                 return progress;
+            }
+            if self.socket.is_none() && self.retry_at.is_none() {
+                // A server that takes each connection and ends it must not keep the caller here.
+                return Progress::Busy(SHORT);
             }
         }
     }
@@ -240,6 +266,7 @@ impl Link {
     /// What became of the first datagram after a failure, once that is known.
     fn probe(&mut self, until: Instant, now: Instant) -> Option<Progress> {
         match self.socket.as_mut().map(|socket| socket.check()) {
+            Some(Err(why)) if why.kind() == ErrorKind::UnexpectedEof => self.end(),
             Some(Err(why)) => self.fail(&why, now),
             Some(Ok(())) if until > now => return Some(Progress::Busy(SHORT.max((until - now) / 10))),
             _ => {
@@ -267,13 +294,14 @@ impl Link {
             }
             Err(why) if why.kind() == ErrorKind::Interrupted => {}
             Err(why) if why.kind() == ErrorKind::WouldBlock || is(&why, Errno::ENOBUFS) => {
+                // The connection stays: a new one would only fill another buffer of the same server.
                 let since = *self.full_since.get_or_insert(now);
-                if now - since < LONGEST_FULL {
-                    return Some(Progress::Busy(SHORT));
+                if now - since >= LONGEST_FULL {
+                    self.breaks("it has taken nothing for 10 s", now);
                 }
-                self.full_since = None;
-                self.fail(&io::Error::other("nothing was taken for 10 s"), now);
+                return Some(Progress::Busy(SHORT));
             }
+            Err(why) if is(&why, Errno::EMSGSIZE) && self.outbox.send_longer_again(socket.longest()) => {}
             Err(why) if is(&why, Errno::EMSGSIZE) => {
                 if let Some(name) = self.outbox.split() {
                     self.traffic.too_long += 1;
@@ -293,18 +321,17 @@ impl Link {
             return;
         };
         self.burst.1 += 1;
-        if socket.tells_at_once() {
+        self.sent_at = now;
+        // Over TCP a machine takes what its server may never read. So after the end of a connection the next one has to last.
+        let lasts = !self.unproven || !self.target.is_tcp();
+        if socket.tells_at_once() && lasts {
             match socket.check() {
                 // It stays unconfirmed until the next look: a busy machine may be late with an error.
                 Ok(()) => self.works(now),
-                Err(why) if why.kind() == ErrorKind::UnexpectedEof => {
-                    // Without a reset: everything was read before the other side closed.
-                    self.outbox.confirm();
-                    self.close();
-                }
+                Err(why) if why.kind() == ErrorKind::UnexpectedEof => self.end(),
                 Err(why) => self.fail(&why, now),
             }
-        } else if self.broken_since.is_some() {
+        } else if self.unproven {
             self.probing = Some(now + PROBE);
         }
     }
@@ -313,6 +340,8 @@ impl Link {
     fn works(&mut self, now: Instant) {
         self.backoff = SHORTEST_BACKOFF;
         self.retry_at = None;
+        self.failed_before = false;
+        self.unproven = false;
         self.target.works();
         if let Some(since) = self.broken_since.take() {
             self.events.push(Event::Healed(now - since));
@@ -323,20 +352,30 @@ impl Link {
     /// or the next try.
     fn fail(&mut self, why: &io::Error, now: Instant) {
         self.traffic.errors += 1;
-        self.close();
+        self.full_since = None;
+        self.unproven = true;
         self.outbox.send_again();
+        self.close();
         if self.target.fails(now) {
+            return;
+        }
+        if self.broken_since.is_none() && !std::mem::replace(&mut self.failed_before, true) {
+            // A connection may end for any reason: that is no failure as long as there is a new one.
             return;
         }
         self.back_off(&why.to_string(), now);
     }
 
-    fn back_off(&mut self, why: &str, now: Instant) {
+    fn breaks(&mut self, why: &str, now: Instant) {
         why.clone_into(&mut self.problem);
         if self.broken_since.is_none() {
             self.broken_since = Some(now);
             self.events.push(Event::Broke(why.to_owned()));
         }
+    }
+
+    fn back_off(&mut self, why: &str, now: Instant) {
+        self.breaks(why, now);
         self.retry_at = Some(now + self.backoff);
         self.backoff = (2 * self.backoff).min(LONGEST_BACKOFF);
     }
@@ -366,7 +405,11 @@ impl Link {
                 self.socket = Some(socket);
                 self.traffic.connections += 1;
             }
-            Err(why) => self.fail(&why, Instant::now()),
+            Err(why) => {
+                self.fail(&why, Instant::now());
+                // Each attempt may have taken a while, so let the caller look whether it is to stop.
+                return Err(Progress::Busy(Duration::ZERO));
+            }
         }
         Ok(())
     }

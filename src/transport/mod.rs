@@ -4,6 +4,7 @@ mod endpoint;
 mod link;
 mod outbox;
 mod packer;
+mod procfs;
 mod resolve;
 mod target;
 mod tcp;
@@ -27,6 +28,16 @@ trait Socket: Send {
     /// Whether who sends to the same name now would reach the same socket.
     fn is_current(&self) -> bool {
         true
+    }
+
+    /// How many bytes of a stream the other side's machine hasn't got yet, as far as can be known.
+    fn unacknowledged(&self) -> usize {
+        0
+    }
+
+    /// The longest datagram that certainly gets through in one piece, in bytes, if there is such a limit.
+    fn longest(&self) -> usize {
+        usize::MAX
     }
 
     /// Whether [`Socket::check`] right after [`Socket::send`] tells what became of that very datagram.

@@ -76,9 +76,48 @@ impl Outbox {
         self.unconfirmed_bytes = 0;
     }
 
-    /// What was taken and not confirmed waits again, before the rest.
+    /// Everything that was taken has arrived, but for the last bytes. False if there was nothing.
+    pub(super) fn confirm_but(&mut self, unacknowledged: usize) -> bool {
+        // What was taken of the next one is in that number, too.
+        let open = unacknowledged.saturating_sub(self.taken);
+        let before = self.unconfirmed.len();
+        while let Some(first) = self.unconfirmed.front() {
+            if self.unconfirmed_bytes - first.len() < open {
+                break;
+            }
+            self.unconfirmed_bytes -= first.len();
+            self.unconfirmed.pop_front();
+        }
+        self.unconfirmed.len() < before
+    }
+
+    /// What was taken and not confirmed and is longer than that waits again, before the rest; that is all that was lost.
+    /// False if there is no such datagram.
+    pub(super) fn send_longer_again(&mut self, longest: usize) -> bool {
+        let unconfirmed = std::mem::take(&mut self.unconfirmed);
+        self.unconfirmed_bytes = 0;
+        let mut any = false;
+        for datagram in unconfirmed
+            .into_iter()
+            .rev()
+            .filter(|datagram| datagram.len() > longest)
+        {
+            self.waiting.push_front(datagram);
+            any = true;
+        }
+        if any {
+            self.limit = self.limit.min(longest.max(SMALLEST_LIMIT));
+        }
+        any
+    }
+
+    /// What was taken and not confirmed waits again, before the rest. What a stream had taken of the rest is after that,
+    /// so it waits again, too.
     pub(super) fn send_again(&mut self) {
         self.unconfirmed_bytes = 0;
+        if !self.unconfirmed.is_empty() {
+            self.taken = 0;
+        }
         while let Some(datagram) = self.unconfirmed.pop_back() {
             self.waiting.push_front(datagram);
         }
@@ -87,7 +126,7 @@ impl Outbox {
     /// The stream is gone. What it has taken of the first datagram, in whole lines, is sent; the rest is for the next one.
     pub(super) fn cut(&mut self) {
         if let Some(first) = self.waiting.front_mut() {
-            let whole = first[..self.taken].iter().rposition(|byte| *byte == b'\n');
+            let whole = (0..self.taken).rfind(|at| may_part(first, *at));
             first.drain(..whole.map_or(0, |at| at + 1));
         }
         self.taken = 0;
@@ -97,12 +136,7 @@ impl Outbox {
     /// its name is returned. A line with a number below zero stays with the one before it.
     pub(super) fn split(&mut self) -> Option<Vec<u8>> {
         let datagram = self.waiting.pop_front()?;
-        let may_part = |at: usize| {
-            let next = &datagram[at + 1..];
-            let value = next.iter().position(|byte| *byte == b':').map_or(0, |colon| colon + 1);
-            next.get(value) != Some(&b'-')
-        };
-        let breaks = (0..datagram.len()).filter(|at| datagram[*at] == b'\n' && may_part(*at));
+        let breaks = (0..datagram.len()).filter(|at| may_part(&datagram, *at));
         let Some(at) = breaks.min_by_key(|at| at.abs_diff(datagram.len() / 2)) else {
             return datagram.split(|byte| *byte == b':').next().map(<[u8]>::to_owned);
         };
@@ -112,6 +146,14 @@ impl Outbox {
         self.waiting.push_front(datagram[..at].to_vec());
         None
     }
+}
+
+/// Whether a line ends there and the next one doesn't belong to it: a number below zero is a gauge's, which the line before
+/// sets to zero.
+fn may_part(datagram: &[u8], at: usize) -> bool {
+    let next = &datagram[at + 1..];
+    let value = next.iter().position(|byte| *byte == b':').map_or(0, |colon| colon + 1);
+    datagram[at] == b'\n' && next.get(value) != Some(&b'-')
 }
 
 #[cfg(test)]
@@ -146,6 +188,59 @@ mod tests {
         outbox.send_again();
         assert!(outbox.waiting_bytes() <= MOST_UNCONFIRMED);
         assert!(outbox.waiting_bytes() > MOST_UNCONFIRMED - 65_507);
+    }
+
+    #[test]
+    fn what_is_acknowledged_is_not_sent_again() {
+        for (unacknowledged, expected) in [
+            (0, "dd"),
+            (1, "dd"),
+            (2, "ccdd"),
+            (3, "ccdd"),
+            (4, "bbccdd"),
+            (6, "aabbccdd"),
+            (99, "aabbccdd"),
+        ] {
+            let mut outbox = Outbox::new(100);
+            for datagram in ["aa", "bb", "cc", "dd"] {
+                outbox.push(datagram.into());
+            }
+            for _ in 0..3 {
+                assert_eq!(outbox.taken(2), Some(2));
+            }
+            assert_eq!(outbox.taken(1), None);
+            outbox.confirm_but(unacknowledged);
+            outbox.send_again();
+            outbox.cut();
+            assert_eq!(rest(&outbox).concat(), expected, "{unacknowledged}");
+        }
+    }
+
+    #[test]
+    fn what_was_too_long_for_the_path_is_sent_again() {
+        let mut outbox = Outbox::new(1432);
+        for length in [1432, 300, 1200, 100] {
+            outbox.push(vec![b'x'; length]);
+        }
+        for length in [1432, 300, 1200] {
+            assert_eq!(outbox.taken(length), Some(length));
+        }
+        assert!(outbox.send_longer_again(972));
+        assert_eq!(
+            outbox.waiting.iter().map(Vec::len).collect::<Vec<_>>(),
+            [1432, 1200, 100]
+        );
+        assert_eq!(outbox.limit(), 972);
+        assert!(!outbox.send_longer_again(972));
+    }
+
+    #[test]
+    fn a_gauge_below_zero_is_not_parted_by_a_new_connection() {
+        let mut outbox = Outbox::new(100);
+        outbox.push(b"a:1|c\ng:0|g\ng:-5|g\n".to_vec());
+        assert_eq!(outbox.taken(13), None);
+        outbox.cut();
+        assert_eq!(rest(&outbox), ["g:0|g\ng:-5|g\n"]);
     }
 
     #[test]

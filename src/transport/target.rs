@@ -66,6 +66,10 @@ impl Target {
         matches!(self, Target::Host(Host { tcp: false, .. }))
     }
 
+    pub(super) fn is_tcp(&self) -> bool {
+        matches!(self, Target::Host(Host { tcp: true, .. }))
+    }
+
     /// Whether there is an address to connect to.
     pub(super) fn is_resolved(&self) -> bool {
         match self {

@@ -1,8 +1,12 @@
 //! Datagrams over UDP.
 
 use super::Socket;
+use nix::sys::socket::{getsockopt, sockopt};
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+
+/// What every IPv6 link carries, 1280 bytes (RFC 8200, section 5), less two headers.
+const LONGEST_OVER_IPV6: usize = 1280 - 40 - 8;
 
 /// A connected UDP socket.
 pub(super) struct Udp {
@@ -33,6 +37,14 @@ impl Socket for Udp {
 
     fn check(&mut self) -> io::Result<()> {
         self.socket.take_error()?.map_or(Ok(()), Err)
+    }
+
+    /// Routers tell that a datagram was too long after they have thrown it away.
+    fn longest(&self) -> usize {
+        let headers = 20 + 8;
+        let mtu = getsockopt(&self.socket, sockopt::IpMtu).ok();
+        mtu.and_then(|mtu| usize::try_from(mtu - headers).ok())
+            .unwrap_or(LONGEST_OVER_IPV6)
     }
 
     /// From another host it takes the time of a round trip until a refusal is back.

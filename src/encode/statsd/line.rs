@@ -135,12 +135,6 @@ impl<S: Sink> Lines<'_, S> {
             self.line(suffix, None, Number::ZERO, "g", None);
             self.lines.push(b'\n');
         }
-        // Adding zero takes the sign off a zero.
-        let value = if value.as_f64() == 0.0 {
-            value.plus(Number::ZERO)
-        } else {
-            value
-        };
         self.line(suffix, None, value, "g", None);
         self.sink.lines(self.lines);
     }
@@ -182,6 +176,11 @@ impl<S: Sink> Lines<'_, S> {
         let Lines {
             options, name, lines, ..
         } = self;
+        // Adding zero takes the sign off a zero.
+        let value = match value.as_f64() == 0.0 {
+            true => value.plus(Number::ZERO),
+            false => value,
+        };
         let suffix = self.suffixes.get(suffix).map_or("", String::as_str);
         lines.extend_from_slice(&name.path);
         lines.extend_from_slice(suffix.as_bytes());

@@ -9,7 +9,7 @@ use std::collections::hash_map::RandomState;
 use std::collections::HashSet;
 use std::hash::{BuildHasher, Hasher};
 
-/// Hashes of all the names in use. They are seeded, so that nobody can find a label value that takes another's name.
+/// Hashes of all the names in use. They are seeded, so that nobody can find two names that seem to be one.
 #[derive(Default)]
 pub(super) struct Names {
     taken: HashSet<u64>,
@@ -49,6 +49,9 @@ pub(super) enum Naming {
     Plain,
     /// The same was taken, so a hash follows.
     Hashed,
+    /// That was taken too, which takes somebody who wants it to be. Nobody can know this one, but it is another one after
+    /// a restart.
+    Seeded,
     /// Even that was taken.
     Nameless,
 }
@@ -126,16 +129,16 @@ impl FamilyNames {
             self.series.resize(number + 1, Naming::Unknown);
         }
         if self.series[number] == Naming::Unknown {
-            self.series[number] = [Naming::Plain, Naming::Hashed]
+            self.series[number] = [Naming::Plain, Naming::Hashed, Naming::Seeded]
                 .into_iter()
                 .find(|naming| {
-                    self.write(family, *naming, series, options, out);
+                    self.write(family, *naming, series, options, names, out);
                     self.hash(options, names, out);
                     !self.nameless && names.take(&out.hashes)
                 })
                 .unwrap_or(Naming::Nameless);
         } else {
-            self.write(family, self.series[number], series, options, out);
+            self.write(family, self.series[number], series, options, names, out);
         }
         self.series[number] != Naming::Nameless
     }
@@ -149,15 +152,23 @@ impl FamilyNames {
         options: &Options,
         names: &mut Names,
     ) {
-        if let Some(naming @ (Naming::Plain | Naming::Hashed)) = self.series.get(number) {
+        if let Some(naming @ (Naming::Plain | Naming::Hashed | Naming::Seeded)) = self.series.get(number) {
             let mut name = SeriesName::default();
-            self.write(family, *naming, series, options, &mut name);
+            self.write(family, *naming, series, options, names, &mut name);
             self.hash(options, names, &mut name);
             names.give_back(&name.hashes);
         }
     }
 
-    fn write(&self, family: &Family, naming: Naming, series: &Series<'_>, options: &Options, out: &mut SeriesName) {
+    fn write(
+        &self,
+        family: &Family,
+        naming: Naming,
+        series: &Series<'_>,
+        options: &Options,
+        names: &Names,
+        out: &mut SeriesName,
+    ) {
         out.path.clear();
         out.path.extend_from_slice(&self.base);
         out.tags.clear();
@@ -169,8 +180,12 @@ impl FamilyNames {
             Tags::DogStatsd => write_tags(&mut out.tags, b':', family, series, options),
             Tags::Influx => write_tags(&mut out.tags, b'=', family, series, options),
         }
-        if naming == Naming::Hashed {
-            let hash = escape::hash(&[&family.raw_name, series.labels()].concat());
+        let hash = match naming {
+            Naming::Hashed => Some(escape::hash(&[&family.raw_name, series.labels()].concat())),
+            Naming::Seeded => Some(names.hash(&[&family.raw_name, series.labels()])),
+            Naming::Plain | Naming::Unknown | Naming::Nameless => None,
+        };
+        if let Some(hash) = hash {
             match options.tags {
                 Tags::None => add_hash(&mut out.path, hash),
                 // A tag of its own, since values of the others mean something to somebody.
@@ -210,7 +225,12 @@ fn suffixes(family: &Family, options: &Options) -> Vec<String> {
         Tags::None => format!(".bucket.{}", le.replace('.', "_")),
         _ => ".bucket".to_owned(),
     };
-    match (family.kind, options.histograms) {
+    // metre's own have no samples to be sent one by one.
+    let histograms = match family.own {
+        true => Histograms::Buckets,
+        false => options.histograms,
+    };
+    match (family.kind, histograms) {
         (Kind::Summary, _) => sum_and_count().collect(),
         (Kind::Histogram, Histograms::Buckets) => {
             let buckets = family.buckets.as_slice().iter().map(|of| bucket(&of.le));

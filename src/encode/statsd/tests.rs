@@ -276,6 +276,25 @@ fn no_two_series_have_one_name() {
 }
 
 #[test]
+fn nobody_can_take_a_series_name_away() {
+    let mut wire = Wire::new(Options::default());
+    let mut family = wire.family(Kind::Counter, "f", &["x"]);
+    add(&mut family, &["a.b"], Number::Int(1));
+    add(&mut family, &["a_b"], Number::Int(1));
+    let known = wire.push().lines[1].split(':').next().unwrap().to_owned();
+
+    // With the name that the second one gets taken by a third one before.
+    let mut wire = Wire::new(Options::default());
+    let mut family = wire.family(Kind::Counter, "f", &["x"]);
+    for label in [known.strip_prefix("f.").unwrap(), "a.b", "a_b"] {
+        add(&mut family, &[label], Number::Int(1));
+    }
+    let pushed = wire.push();
+    let names: std::collections::BTreeSet<&String> = pushed.lines.iter().collect();
+    assert_eq!((names.len(), pushed.dropped.len()), (3, 0));
+}
+
+#[test]
 fn names_go_with_their_family() {
     let mut wire = Wire::new(Options::default());
     let mut gone = wire.family(Kind::Counter, "c", &["a"]);
@@ -396,7 +415,8 @@ fn samples_above_the_limit_are_weighed() {
     }
     sample(&mut family, &[], -1.0);
     sample(&mut family, &[], f64::INFINITY);
+    sample(&mut family, &[], -0.0);
     let pushed = wire.push();
-    assert_eq!(pushed.lines, [""; 0]);
+    assert_eq!(pushed.lines, ["h:0|ms"]);
     assert_eq!(pushed.dropped, [Dropped::Negative, Dropped::NotFinite]);
 }
