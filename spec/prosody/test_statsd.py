@@ -225,9 +225,50 @@ class AcrossANetwork(unittest.TestCase):
         run("ip", "-n", self.name, "addr", "add", f"{self.THERE}/24", "dev", there)
         run("ip", "-n", self.name, "link", "set", there, "up")
 
-    def listen(self, port):
+    def listen(self, port, protocol="udp"):
         """A listener over there."""
-        return ListenerThere(self.name, self.THERE, port)
+        return ListenerThere(self.name, self.THERE, port, protocol)
+
+    def test_a_link_that_swallows_everything(self):
+        port = free_port()
+        options = f'statistics_config = {{ statsd = {{ server = "tcp://{self.THERE}:{port}"; flush_interval = 0.1 }} }}'
+        swallow = ("dev", self.name, "root", "tbf", "rate", "8bit", "burst", "1", "limit", "1")
+        with self.listen(port, "tcp") as there, Prosody(options=options) as prosody:
+            prosody.start()
+            count(prosody, "x", 1000)
+            wait_for("the first counts", lambda: there.total("prosody.load.x") == 1000)
+            run("tc", "qdisc", "add", *swallow)
+            for _ in range(10):
+                count(prosody, "x", 100)
+            wait_for("the log line", lambda: statsd_log(prosody) == ["warn"])
+            count(prosody, "x", 1000)
+            run("tc", "qdisc", "del", "dev", self.name, "root")
+            wait_for("the rest", lambda: there.total("prosody.load.x") == 3000)
+            wait_for("the log line", lambda: statsd_log(prosody) == ["warn", "info"])
+
+    def test_a_path_that_carries_less_than_a_datagram(self):
+        # The namespace becomes a router to another one, over a link with a small MTU.
+        beyond, address, port = self.name + "b", "10.231.78.2", free_port()
+        run("ip", "netns", "add", beyond)
+        self.addCleanup(run, "ip", "netns", "del", beyond)
+        links = ("ip", "-n", self.name, "link")
+        run(*links, "add", "on", "mtu", "1000", "type", "veth", "peer", "name", "back", "mtu", "1000")
+        run(*links, "set", "back", "netns", beyond)
+        run("ip", "-n", self.name, "addr", "add", "10.231.78.1/24", "dev", "on")
+        run(*links, "set", "on", "up")
+        run("ip", "-n", beyond, "addr", "add", f"{address}/24", "dev", "back")
+        run("ip", "-n", beyond, "link", "set", "back", "up")
+        run("ip", "-n", beyond, "route", "add", "default", "via", "10.231.78.1")
+        run("ip", "netns", "exec", self.name, "sh", "-c", "echo 1 > /proc/sys/net/ipv4/ip_forward")
+        run("ip", "route", "add", "10.231.78.0/24", "via", self.THERE)
+        options = f'statistics_config = {{ statsd = {{ server = "{address}:{port}"; flush_interval = 0.4 }} }}'
+        with ListenerThere(beyond, address, port, "udp") as there, Prosody(options=options) as prosody:
+            prosody.start()
+            prosody.shell("""> local f = require "core.statsmanager".metric("counter", "many", "", "", { "n" });
+                for i = 1, 300 do f:with_labels("series-" .. i):add(1); end return "done";""".replace("\n", " "))
+            wait_for("all of them", lambda: there.count("prosody.many.") == 300)
+            self.assertEqual(len([line for line in there.lines() if line.startswith("prosody.many.")]), 300, "none twice")
+            self.assertEqual(statsd_log(prosody), [])
 
     def test_a_throttled_link(self):
         run("tc", "qdisc", "add", "dev", self.name, "root", "tbf", "rate", "2mbit", "burst", "5kb", "latency", "20s")
@@ -261,20 +302,31 @@ class AcrossANetwork(unittest.TestCase):
 class ListenerThere:
     """A server in another network namespace that writes what it gets into a file."""
 
-    def __init__(self, namespace, address, port):
+    def __init__(self, namespace, address, port, protocol):
         self.directory = pathlib.Path(f"/tmp/{namespace}-{port}-{time.monotonic_ns()}")
         self.directory.mkdir()
         self.output = self.directory / "lines"
-        program = (
-            "import socket, sys\n"
-            "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
-            "s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)\n"
-            f"s.bind(({address!r}, {port}))\n"
-            "out = open(sys.argv[1], 'wb', 0)\n"
-            "while True: out.write(s.recv(65536) + b'\\n')\n"
-        )
+        programs = {
+            "udp": (
+                "import socket, sys\n"
+                "s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)\n"
+                "s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)\n"
+                f"s.bind(({address!r}, {port}))\n"
+                "out = open(sys.argv[1], 'wb', 0)\n"
+                "while True: out.write(s.recv(65536) + b'\\n')\n"
+            ),
+            "tcp": (
+                "import socketserver, sys\n"
+                "class Handler(socketserver.StreamRequestHandler):\n"
+                "    def handle(self):\n"
+                "        for line in self.rfile: out.write(line)\n"
+                f"s = socketserver.ThreadingTCPServer(({address!r}, {port}), Handler)\n"
+                "out = open(sys.argv[1], 'ab', 0)\n"
+                "s.serve_forever()\n"
+            ),
+        }
         self.process = subprocess.Popen(
-            ["ip", "netns", "exec", namespace, "/usr/bin/python3", "-c", program, str(self.output)]
+            ["ip", "netns", "exec", namespace, "/usr/bin/python3", "-c", programs[protocol], str(self.output)]
         )
         wait_for("the listener", self.output.exists)
 
