@@ -212,9 +212,10 @@ class AcrossANetwork(unittest.TestCase):
         self.name = f"metre{os.getpid() % 10000}"
         try:
             run("ip", "netns", "add", self.name)
+            self.addCleanup(run, "ip", "netns", "del", self.name)
+            run("ip", "netns", "exec", self.name, "true")
         except (OSError, subprocess.CalledProcessError) as why:
             self.skipTest(f"this machine allows no network namespaces: {why}")
-        self.addCleanup(run, "ip", "netns", "del", self.name)
         here, there = self.name, self.name + "p"
         run("ip", "link", "add", here, "type", "veth", "peer", "name", there)
         # The namespace goes only after its last user, and would keep the link that long.
