@@ -290,8 +290,13 @@ class AcrossANetwork(unittest.TestCase):
         with Prosody(options=options) as prosody:
             with self.listen(port) as there:
                 prosody.start()
-                count(prosody, "x", 1000)
+                # Again and again, so that there is always something on its way; and none of it is to be sent again.
+                for _ in range(20):
+                    count(prosody, "x", 50)
                 wait_for("the first counts", lambda: there.total("prosody.load.x") == 1000)
+                sent = ("metre_statsd_flush_duration_seconds_count", ())
+                pushes = parse(prosody.page())[sent]
+                wait_for("some more pushes", lambda: parse(prosody.page())[sent] > pushes + 5)
             count(prosody, "x", 500)
             wait_for("the log line", lambda: statsd_log(prosody) == ["warn"])
             count(prosody, "x", 500)

@@ -82,7 +82,6 @@ pub struct Link {
     failed_before: bool,
     /// Whether a connection has ended, in whatever way, and no later one has worked yet.
     unproven: bool,
-    sent_at: Instant,
     /// What went wrong last.
     problem: String,
     full_since: Option<Instant>,
@@ -106,7 +105,6 @@ impl Link {
             broken_since: None,
             failed_before: false,
             unproven: false,
-            sent_at: now,
             problem: String::new(),
             full_since: None,
             burst: (now, 0),
@@ -169,15 +167,16 @@ impl Link {
         let Some(socket) = &mut self.socket else {
             return;
         };
-        let recent = !socket.tells_at_once() && now - self.sent_at < PROBE;
         match socket.check() {
-            Ok(()) if self.probing.is_none() && !self.unproven && !recent => {
-                let unacknowledged = match first {
-                    true => socket.unacknowledged(),
-                    false => 0,
+            Ok(()) if self.probing.is_none() && !self.unproven => {
+                let confirmed = match (self.target.is_udp(), first) {
+                    // A refusal of what was sent a moment ago may still come.
+                    (true, _) if !socket.tells_at_once() => self.outbox.confirm_until(now.checked_sub(PROBE)),
+                    (false, true) => self.outbox.confirm_but(socket.unacknowledged()),
+                    _ => self.outbox.confirm_but(0),
                 };
                 // A new socket without an error proves nothing.
-                if self.outbox.confirm_but(unacknowledged) {
+                if confirmed {
                     self.works(now);
                 }
             }
@@ -252,7 +251,7 @@ impl Link {
             if let Some(progress) = self.send(now) {
                 return progress;
             }
-            if self.socket.is_none() && self.retry_at.is_none() {
+            if self.socket.is_none() && self.retry_at.is_none_or(|at| at <= now) {
                 // A server that takes each connection and ends it must not keep the caller here.
                 return Progress::Busy(SHORT);
             }
@@ -286,7 +285,7 @@ impl Link {
         match socket.send(bytes) {
             Ok(count) => {
                 self.full_since = None;
-                if let Some(bytes) = self.outbox.taken(count) {
+                if let Some(bytes) = self.outbox.taken(count, now) {
                     self.traffic.datagrams += 1;
                     self.traffic.bytes += bytes as u64;
                     self.sent(now);
@@ -321,7 +320,6 @@ impl Link {
             return;
         };
         self.burst.1 += 1;
-        self.sent_at = now;
         // Over TCP a machine takes what its server may never read. So after the end of a connection the next one has to last.
         let lasts = !self.unproven || !self.target.is_tcp();
         if socket.tells_at_once() && lasts {

@@ -1,6 +1,7 @@
 //! Datagrams that are still to be sent, and those that may have to be sent again.
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 /// How much is kept of what another host may still refuse, in bytes.
 const MOST_UNCONFIRMED: usize = 1 << 20;
@@ -13,8 +14,8 @@ pub(super) struct Outbox {
     waiting: VecDeque<Vec<u8>>,
     /// How much of the first one a stream has taken.
     taken: usize,
-    /// Those that were taken whole but may not have arrived.
-    unconfirmed: VecDeque<Vec<u8>>,
+    /// Those that were taken whole but may not have arrived, and when that was.
+    unconfirmed: VecDeque<(Instant, Vec<u8>)>,
     unconfirmed_bytes: usize,
     limit: usize,
 }
@@ -54,7 +55,7 @@ impl Outbox {
     }
 
     /// As many bytes of it were taken. Returns the length of the whole datagram, if that was the rest of it.
-    pub(super) fn taken(&mut self, count: usize) -> Option<usize> {
+    pub(super) fn taken(&mut self, count: usize, now: Instant) -> Option<usize> {
         self.taken += count;
         if self.waiting.front()?.len() > self.taken {
             return None;
@@ -63,9 +64,9 @@ impl Outbox {
         let datagram = self.waiting.pop_front()?;
         let length = datagram.len();
         self.unconfirmed_bytes += length;
-        self.unconfirmed.push_back(datagram);
+        self.unconfirmed.push_back((now, datagram));
         while self.unconfirmed_bytes > MOST_UNCONFIRMED {
-            self.unconfirmed_bytes -= self.unconfirmed.pop_front()?.len();
+            self.unconfirmed_bytes -= self.unconfirmed.pop_front()?.1.len();
         }
         Some(length)
     }
@@ -76,12 +77,25 @@ impl Outbox {
         self.unconfirmed_bytes = 0;
     }
 
+    /// Everything that was taken until then has arrived. False if there was nothing.
+    pub(super) fn confirm_until(&mut self, then: Option<Instant>) -> bool {
+        let before = self.unconfirmed.len();
+        while let Some((at, first)) = self.unconfirmed.front() {
+            if then.is_none_or(|then| *at > then) {
+                break;
+            }
+            self.unconfirmed_bytes -= first.len();
+            self.unconfirmed.pop_front();
+        }
+        self.unconfirmed.len() < before
+    }
+
     /// Everything that was taken has arrived, but for the last bytes. False if there was nothing.
     pub(super) fn confirm_but(&mut self, unacknowledged: usize) -> bool {
         // What was taken of the next one is in that number, too.
         let open = unacknowledged.saturating_sub(self.taken);
         let before = self.unconfirmed.len();
-        while let Some(first) = self.unconfirmed.front() {
+        while let Some((_, first)) = self.unconfirmed.front() {
             if self.unconfirmed_bytes - first.len() < open {
                 break;
             }
@@ -97,11 +111,8 @@ impl Outbox {
         let unconfirmed = std::mem::take(&mut self.unconfirmed);
         self.unconfirmed_bytes = 0;
         let mut any = false;
-        for datagram in unconfirmed
-            .into_iter()
-            .rev()
-            .filter(|datagram| datagram.len() > longest)
-        {
+        let datagrams = unconfirmed.into_iter().rev().map(|(_, datagram)| datagram);
+        for datagram in datagrams.filter(|datagram| datagram.len() > longest) {
             self.waiting.push_front(datagram);
             any = true;
         }
@@ -118,7 +129,7 @@ impl Outbox {
         if !self.unconfirmed.is_empty() {
             self.taken = 0;
         }
-        while let Some(datagram) = self.unconfirmed.pop_back() {
+        while let Some((_, datagram)) = self.unconfirmed.pop_back() {
             self.waiting.push_front(datagram);
         }
     }
@@ -171,9 +182,9 @@ mod tests {
         for datagram in ["a", "b", "c"] {
             outbox.push(datagram.into());
         }
-        assert_eq!(outbox.taken(1), Some(1));
+        assert_eq!(outbox.taken(1, Instant::now()), Some(1));
         outbox.confirm();
-        assert_eq!(outbox.taken(1), Some(1));
+        assert_eq!(outbox.taken(1, Instant::now()), Some(1));
         outbox.send_again();
         assert_eq!(rest(&outbox), ["b", "c"]);
     }
@@ -183,11 +194,28 @@ mod tests {
         let mut outbox = Outbox::new(65_507);
         for _ in 0..100 {
             outbox.push(vec![b'x'; 65_507]);
-            assert_eq!(outbox.taken(65_507), Some(65_507));
+            assert_eq!(outbox.taken(65_507, Instant::now()), Some(65_507));
         }
         outbox.send_again();
         assert!(outbox.waiting_bytes() <= MOST_UNCONFIRMED);
         assert!(outbox.waiting_bytes() > MOST_UNCONFIRMED - 65_507);
+    }
+
+    #[test]
+    fn what_was_sent_long_ago_is_not_sent_again() {
+        let mut outbox = Outbox::new(100);
+        let start = Instant::now();
+        let after = |milliseconds| start + std::time::Duration::from_millis(milliseconds);
+        for (datagram, at) in [("a", 0), ("b", 100), ("c", 200)] {
+            outbox.push(datagram.into());
+            let at = after(at);
+            assert_eq!(outbox.taken(1, at), Some(1));
+        }
+        assert!(outbox.confirm_until(Some(after(100))));
+        assert!(!outbox.confirm_until(Some(after(150))));
+        assert!(!outbox.confirm_until(None));
+        outbox.send_again();
+        assert_eq!(rest(&outbox), ["c"]);
     }
 
     #[test]
@@ -206,9 +234,9 @@ mod tests {
                 outbox.push(datagram.into());
             }
             for _ in 0..3 {
-                assert_eq!(outbox.taken(2), Some(2));
+                assert_eq!(outbox.taken(2, Instant::now()), Some(2));
             }
-            assert_eq!(outbox.taken(1), None);
+            assert_eq!(outbox.taken(1, Instant::now()), None);
             outbox.confirm_but(unacknowledged);
             outbox.send_again();
             outbox.cut();
@@ -223,7 +251,7 @@ mod tests {
             outbox.push(vec![b'x'; length]);
         }
         for length in [1432, 300, 1200] {
-            assert_eq!(outbox.taken(length), Some(length));
+            assert_eq!(outbox.taken(length, Instant::now()), Some(length));
         }
         assert!(outbox.send_longer_again(972));
         assert_eq!(
@@ -238,7 +266,7 @@ mod tests {
     fn a_gauge_below_zero_is_not_parted_by_a_new_connection() {
         let mut outbox = Outbox::new(100);
         outbox.push(b"a:1|c\ng:0|g\ng:-5|g\n".to_vec());
-        assert_eq!(outbox.taken(13), None);
+        assert_eq!(outbox.taken(13, Instant::now()), None);
         outbox.cut();
         assert_eq!(rest(&outbox), ["g:0|g\ng:-5|g\n"]);
     }
@@ -253,7 +281,7 @@ mod tests {
         ] {
             let mut outbox = Outbox::new(100);
             outbox.push(b"a:1|c\nb:2|c\n".to_vec());
-            assert_eq!(outbox.taken(taken), None);
+            assert_eq!(outbox.taken(taken, Instant::now()), None);
             outbox.cut();
             assert_eq!(outbox.next(), Some(expected.as_bytes()));
         }
