@@ -73,6 +73,7 @@ end
 
 -- Stops them, once they have sent the last values.
 local function stop(provider)
+	provider.stopped = true; -- a retry that is due later starts nothing
 	if provider.unwatch then
 		provider.unwatch();
 		provider.unwatch = nil;
@@ -99,7 +100,6 @@ local function attach(provider)
 		end
 	end), after_fork);
 	prosody.events.add_handler("server-stopped", protected(function ()
-		provider.stopped = true;
 		stop(provider);
 	end), after_last_collection);
 end

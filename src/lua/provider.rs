@@ -55,69 +55,45 @@ pub(super) fn export(lua: &Lua, functions: &LuaTable) -> LuaResult<()> {
 
 fn functions_of(lua: &Lua, provider: &Rc<Provider>) -> LuaResult<LuaTable> {
     let table = lua.create_table()?;
-    let set = |name: &str, run: fn(&Provider)| {
+    let set = |name: &str, run: fn(&Lua, &Provider) -> Answer| {
         let provider = Rc::clone(provider);
-        let function = answering(lua, move |_, ()| {
-            run(&provider);
-            Ok(LuaMultiValue::new())
-        })?;
-        table.set(name, function)
+        table.set(name, answering(lua, move |lua, ()| run(lua, &provider))?)
     };
-    set("cork", |provider| provider.store.cork())?;
-    set("uncork", |provider| provider.store.uncork())?;
-    set("stop", |provider| provider.runtime.stop())?;
-
-    let ask = |name: &str, run: fn(&Provider) -> bool| {
-        let provider = Rc::clone(provider);
-        let function = answering(lua, move |lua, ()| run(&provider).into_lua_multi(lua).map_err(text))?;
-        table.set(name, function)
-    };
-    ask("is_running", |provider| provider.runtime.is_running())?;
-
-    let of_flush = Rc::clone(provider);
-    table.set(
-        "flush",
-        answering(lua, move |lua, ()| {
-            let result = of_flush.runtime.flush();
-            (result.is_ok(), result.err()).into_lua_multi(lua).map_err(text)
-        })?,
-    )?;
-    let of_start = Rc::clone(provider);
-    table.set(
-        "start",
-        answering(lua, move |lua, ()| {
-            let descriptor = of_start.runtime.start()?;
-            (true, descriptor).into_lua_multi(lua).map_err(text)
-        })?,
-    )?;
-    let of_notices = Rc::clone(provider);
-    table.set(
-        "notices",
-        answering(lua, move |lua, ()| {
-            let notices = of_notices.runtime.notices();
-            let flat = notices
-                .into_iter()
-                .flat_map(|(level, text)| [level.name().to_owned(), text]);
-            lua.create_sequence_from(flat)
-                .and_then(|list| list.into_lua_multi(lua))
-                .map_err(text)
-        })?,
-    )?;
-    let of_render = Rc::clone(provider);
-    table.set(
-        "render",
-        answering(lua, move |lua, ()| {
-            // Taken out, since a finalizer that Lua runs meanwhile may render too.
-            let mut page = of_render.buffer.take();
-            page.clear();
-            openmetrics::page(&mut page, &of_render.store, of_render.page).map_err(text)?;
-            let result = lua.create_string(&page);
-            if page.capacity() <= LARGEST_KEPT {
-                of_render.buffer.replace(page);
-            }
-            result.and_then(|page| page.into_lua_multi(lua)).map_err(text)
-        })?,
-    )?;
+    set("cork", |lua, provider| {
+        provider.store.cork();
+        answer(lua, ())
+    })?;
+    set("uncork", |lua, provider| {
+        provider.store.uncork();
+        answer(lua, ())
+    })?;
+    set("start", |lua, provider| answer(lua, (true, provider.runtime.start()?)))?;
+    set("stop", |lua, provider| {
+        provider.runtime.stop();
+        answer(lua, ())
+    })?;
+    set("is_running", |lua, provider| answer(lua, provider.runtime.is_running()))?;
+    set("flush", |lua, provider| {
+        let result = provider.runtime.flush();
+        answer(lua, (result.is_ok(), result.err()))
+    })?;
+    // A flat list: a level, a text, a level, …
+    set("notices", |lua, provider| {
+        let notices = provider.runtime.notices().into_iter();
+        let flat = notices.flat_map(|(level, text)| [level.name().to_owned(), text]);
+        answer(lua, lua.create_sequence_from(flat).map_err(text)?)
+    })?;
+    set("render", |lua, provider| {
+        // Taken out, since a finalizer that Lua runs meanwhile may render too.
+        let mut page = provider.buffer.take();
+        page.clear();
+        openmetrics::page(&mut page, &provider.store, provider.page).map_err(text)?;
+        let result = lua.create_string(&page);
+        if page.capacity() <= LARGEST_KEPT {
+            provider.buffer.replace(page);
+        }
+        answer(lua, result.map_err(text)?)
+    })?;
     let of_register = Rc::clone(provider);
     table.set(
         "register",
@@ -179,6 +155,10 @@ fn answering<A: FromLuaMulti>(lua: &Lua, function: impl Fn(&Lua, A) -> Answer + 
         }
     })?;
     guarded(lua, function)
+}
+
+fn answer(lua: &Lua, values: impl IntoLuaMulti) -> Answer {
+    values.into_lua_multi(lua).map_err(text)
 }
 
 fn text(error: impl ToString) -> String {

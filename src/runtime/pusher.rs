@@ -173,7 +173,7 @@ impl Pusher {
     pub(super) fn take_samples(&mut self) {
         if let Some(reservoirs) = &mut self.reservoirs {
             reservoirs.fill(self.store.journal().and_then(Journal::ring));
-            self.out.metrics.show_samples(reservoirs.len());
+            self.out.metrics.show_samples(reservoirs.kept());
         }
     }
 

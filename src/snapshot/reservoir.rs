@@ -87,13 +87,8 @@ impl Reservoirs {
     }
 
     /// How many samples are kept.
-    pub fn len(&self) -> usize {
+    pub fn kept(&self) -> usize {
         self.kept
-    }
-
-    /// Whether none is kept.
-    pub fn is_empty(&self) -> bool {
-        self.kept == 0
     }
 }
 
@@ -109,7 +104,7 @@ mod tests {
             let mut reservoirs = Reservoirs::new(50);
             (0..1000).for_each(|n| reservoirs.add(8, Number::Int(n)));
             let Reservoir { seen, kept, .. } = reservoirs.take(8).unwrap();
-            assert_eq!((seen, kept.len(), reservoirs.len()), (1000, 50, 0));
+            assert_eq!((seen, kept.len(), reservoirs.kept()), (1000, 50, 0));
             sum += kept.iter().map(|n| n.as_f64()).sum::<f64>() / 50.0;
         }
         // The mean of 15,000 draws from 0 to 999 has a standard error of 2.4.
@@ -123,9 +118,9 @@ mod tests {
         reservoirs.add(8, Number::ZERO);
         reservoirs.sweep();
         reservoirs.add(16, Number::ZERO);
-        assert_eq!(reservoirs.len(), 2);
+        assert_eq!(reservoirs.kept(), 2);
         reservoirs.sweep();
         assert!(reservoirs.take(8).is_none());
-        assert_eq!(reservoirs.len(), 1);
+        assert_eq!(reservoirs.kept(), 1);
     }
 }

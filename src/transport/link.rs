@@ -168,6 +168,8 @@ impl Link {
             return;
         };
         match socket.check() {
+            // A new socket without an error proves nothing, and an idle one has nothing to prove.
+            Ok(()) if self.outbox.is_confirmed() => {}
             Ok(()) if self.probing.is_none() && !self.unproven => {
                 let confirmed = match (self.target.is_udp(), first) {
                     // A refusal of what was sent a moment ago may still come.
@@ -175,7 +177,6 @@ impl Link {
                     (false, true) => self.outbox.confirm_but(socket.unacknowledged()),
                     _ => self.outbox.confirm_but(0),
                 };
-                // A new socket without an error proves nothing.
                 if confirmed {
                     self.works(now);
                 }

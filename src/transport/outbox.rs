@@ -77,6 +77,11 @@ impl Outbox {
         self.unconfirmed_bytes = 0;
     }
 
+    /// Whether everything that was taken is known to have arrived.
+    pub(super) fn is_confirmed(&self) -> bool {
+        self.unconfirmed.is_empty()
+    }
+
     /// Everything that was taken until then has arrived. False if there was nothing.
     pub(super) fn confirm_until(&mut self, then: Option<Instant>) -> bool {
         let before = self.unconfirmed.len();
