@@ -17,7 +17,6 @@ fn spec(kind: Kind, name: &str, keys: &[&str]) -> FamilySpec {
         help: Vec::new(),
         label_keys: keys.iter().map(|key| key.as_bytes().to_vec()).collect(),
         thresholds: [1, 2, 5].map(Number::Int).to_vec(),
-        own: false,
     }
 }
 

@@ -1,5 +1,6 @@
 //! The pusher against real sockets on loopback: what arrives is what was counted, whatever the server does.
 
+use metre::encode::exposition::{self, Format};
 use metre::encode::statsd;
 use metre::model::{Kind, LabelSet, Number};
 use metre::runtime::{Level, PushOptions, Runtime};
@@ -42,7 +43,6 @@ fn family(store: &Store, kind: Kind, name: &str, keys: &[&str]) -> FamilyWriter 
         help: Vec::new(),
         label_keys: keys.iter().map(|key| (*key).into()).collect(),
         thresholds: vec![Number::Int(1), Number::Int(10)],
-        own: false,
     };
     store.register(spec).0
 }
@@ -307,7 +307,7 @@ fn a_server_away_costs_nothing_while_there_is_nothing_to_send() {
     drop(server);
     std::thread::sleep(Duration::from_millis(700));
     let mut page = Vec::new();
-    metre::encode::openmetrics::page(&mut page, &store, Default::default()).expect("a page");
+    exposition::page(&mut page, &store, Default::default(), Format::OPENMETRICS, None).expect("a page");
     let page = String::from_utf8(page).expect("text");
     let count = page
         .lines()
@@ -438,7 +438,7 @@ fn a_line_that_is_too_long_goes_alone() {
     server.take_until(&mut totals, "c.b", 1.0);
     assert_eq!(totals.len(), 2);
     let mut page = Vec::new();
-    metre::encode::openmetrics::page(&mut page, &store, Default::default()).expect("a page");
+    exposition::page(&mut page, &store, Default::default(), Format::OPENMETRICS, None).expect("a page");
     let page = String::from_utf8(page).expect("text");
     assert!(
         page.contains("metre_statsd_dropped_lines_total{cause=\"too_long\"} 1\n"),

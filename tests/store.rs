@@ -1,6 +1,6 @@
 //! The store by itself, without Lua.
 
-use metre::encode::openmetrics::{page, Options};
+use metre::encode::exposition::{page, Format, Options};
 use metre::model::labels::LabelSet;
 use metre::model::{Kind, Number};
 use metre::store::{cell, FamilySpec, FamilyWriter, Location, Refused, Repair, Store};
@@ -16,7 +16,6 @@ fn spec(kind: Kind, name: &str, unit: &str, help: &str, keys: &[&str]) -> Family
         help: help.into(),
         label_keys: keys.iter().map(|key| key.as_bytes().to_vec()).collect(),
         thresholds: vec![Number::Float(0.1), Number::Int(1)],
-        own: false,
     }
 }
 
@@ -33,7 +32,7 @@ fn create(writer: &mut FamilyWriter, values: &[&[u8]]) -> Location {
 /// The page with every creation time replaced, if it is one of these days.
 fn rendered(store: &Store) -> String {
     let mut out = Vec::new();
-    page(&mut out, store, Options::default()).expect("a Vec takes everything");
+    page(&mut out, store, Options::default(), Format::OPENMETRICS, None).expect("a Vec takes everything");
     let text = String::from_utf8(out).expect("UTF-8");
     let lines = text.lines().map(|line| match line.rsplit_once(' ') {
         Some((series, value)) if series.contains("_created") && !line.starts_with('#') => {

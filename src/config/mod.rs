@@ -13,7 +13,7 @@ pub use error::{ConfigError, Problem};
 pub use statsd::{Prefix, Server, Statsd};
 pub use value::Value;
 
-use crate::encode::openmetrics;
+use crate::encode::exposition;
 use crate::runtime::PushOptions;
 use error::TABLE;
 use serde::Deserialize;
@@ -40,7 +40,7 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// The OpenMetrics page.
-    pub page: openmetrics::Options,
+    pub page: exposition::Options,
     /// What is pushed to a statsd server, if there is one.
     pub push: Option<PushOptions>,
 }
@@ -57,14 +57,14 @@ pub struct OpenMetrics {
 
 impl Default for OpenMetrics {
     fn default() -> Self {
-        let openmetrics::Options { created, canonical_le } = openmetrics::Options::default();
+        let exposition::Options { created, canonical_le } = exposition::Options::default();
         OpenMetrics { created, canonical_le }
     }
 }
 
-impl From<OpenMetrics> for openmetrics::Options {
+impl From<OpenMetrics> for exposition::Options {
     fn from(config: OpenMetrics) -> Self {
-        openmetrics::Options {
+        exposition::Options {
             created: config.created,
             canonical_le: config.canonical_le,
         }

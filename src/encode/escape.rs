@@ -4,8 +4,17 @@ use std::io::{self, Write};
 
 /// Writes `bytes` with backslash, double quote and line feed escaped: label values and help texts alike (OpenMetrics
 /// 1.0, "Escaping").
-pub(super) fn write(out: &mut impl Write, mut bytes: &[u8]) -> io::Result<()> {
-    while let Some(at) = bytes.iter().position(|byte| matches!(byte, b'\\' | b'"' | b'\n')) {
+pub(super) fn write(out: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
+    write_escaped(out, bytes, |byte| matches!(byte, b'\\' | b'"' | b'\n'))
+}
+
+/// Writes a help text of the Prometheus text formats, where double quotes stand as they are ("Text-based format").
+pub(super) fn write_help(out: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
+    write_escaped(out, bytes, |byte| matches!(byte, b'\\' | b'\n'))
+}
+
+fn write_escaped(out: &mut impl Write, mut bytes: &[u8], is_special: impl Fn(&u8) -> bool) -> io::Result<()> {
+    while let Some(at) = bytes.iter().position(&is_special) {
         out.write_all(&bytes[..at])?;
         out.write_all(match bytes[at] {
             b'\\' => b"\\\\",

@@ -1,6 +1,6 @@
 //! Encoders: from snapshots to bytes.
 
 mod escape;
+pub mod exposition;
 mod number;
-pub mod openmetrics;
 pub mod statsd;

@@ -5,7 +5,6 @@
 
 use super::block::{key, Handle};
 use super::call::{bytes_at, push_bytes, run, set_function, Short};
-use super::notice::{self, About};
 use super::view::{self, LINK, NO_VIEW};
 use super::{number, register};
 use crate::model::{Kind, Number};
@@ -123,14 +122,7 @@ unsafe extern "C-unwind" fn new_index(state: *mut lua_State) -> c_int {
             ffi::lua_settop(state, 3);
             if bytes_at(state, 2) == Some(b"count") {
                 let handle = view::linked_handle(state, 1, Kind::Histogram).ok_or(NO_VIEW)?;
-                notice::send(
-                    state,
-                    handle.family(),
-                    About::Field,
-                    "value",
-                    Some(3),
-                    view::UNASSIGNABLE,
-                );
+                view::refuse_assignment(state, handle);
             } else {
                 ffi::lua_rawset(state, 1);
             }

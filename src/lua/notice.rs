@@ -2,6 +2,7 @@
 
 use super::block::{key, FamilyBlock};
 use super::call::{self, Short};
+use crate::store::Refused;
 use mlua::ffi::{self, lua_State};
 use std::ffi::c_int;
 
@@ -30,6 +31,28 @@ pub(super) unsafe extern "C-unwind" fn on_notice(state: *mut lua_State) -> c_int
             Ok(0)
         })
     }
+}
+
+/// Counts that the value at `index` was refused, and logs it once.
+///
+/// # Safety
+/// `index` is an absolute index of a value.
+#[cold]
+pub(super) unsafe fn refused(
+    state: *mut lua_State,
+    family: &FamilyBlock,
+    what: &'static str,
+    index: c_int,
+    why: Refused,
+) {
+    // The family has gone only at the end of the state, when nobody looks any more.
+    let _ = family.with(|family| family.family.note_refused(why));
+    let about = match why {
+        Refused::ReadOnly => About::Field,
+        _ => About::Value,
+    };
+    // SAFETY: by the contract above.
+    unsafe { send(state, family, about, what, Some(index), why.reason()) }
 }
 
 /// Calls the callback, unless this family has had a notice about the same. The text says what became of the value

@@ -3,7 +3,7 @@
 use super::guard::guarded;
 use super::{config, register};
 use crate::config as configuration;
-use crate::encode::openmetrics;
+use crate::encode::exposition::{self, Format};
 use crate::model::{Kind, Number};
 use crate::runtime::Runtime;
 use crate::store::{FamilySpec, Repair, Store};
@@ -17,7 +17,7 @@ use std::sync::Arc;
 struct Provider {
     store: Arc<Store>,
     runtime: Runtime,
-    page: openmetrics::Options,
+    page: exposition::Options,
     /// The last page's memory, for the next one, unless that is a lot.
     buffer: RefCell<Vec<u8>>,
 }
@@ -87,7 +87,7 @@ fn functions_of(lua: &Lua, provider: &Rc<Provider>) -> LuaResult<LuaTable> {
         // Taken out, since a finalizer that Lua runs meanwhile may render too.
         let mut page = provider.buffer.take();
         page.clear();
-        openmetrics::page(&mut page, &provider.store, provider.page).map_err(text)?;
+        exposition::page(&mut page, &provider.store, provider.page, Format::OPENMETRICS, None).map_err(text)?;
         let result = lua.create_string(&page);
         if page.capacity() <= LARGEST_KEPT {
             provider.buffer.replace(page);
@@ -133,7 +133,6 @@ fn register_family(lua: &Lua, store: &Store, spec: &LuaTable) -> LuaResult<LuaMu
         help: bytes("help")?,
         label_keys,
         thresholds,
-        own: false,
     });
     if writer.family().label_names.is_empty() {
         // Prosody's own families without labels have their metric from the start.

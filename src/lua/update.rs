@@ -89,18 +89,17 @@ unsafe fn with_number(
 /// A raw function's state.
 #[cold]
 unsafe fn tell(state: *mut lua_State, handle: &Handle, method: &'static str, taken: Option<Result<Taken, Refused>>) {
-    let (about, why) = match taken {
-        Some(Err(why)) => (About::Value, why.reason()),
-        Some(Ok(Taken::FirstNegative)) => (
-            About::Negative,
-            "is negative, so the page no longer has its sum and count",
-        ),
-        Some(Ok(Taken::Plainly)) | None => return,
-    };
     // SAFETY: the first argument keeps the handle, whatever else goes; a missing second one is nil.
     unsafe {
         ffi::lua_settop(state, 2);
-        notice::send(state, handle.family(), about, method, Some(2), why);
+        match taken {
+            Some(Err(why)) => notice::refused(state, handle.family(), method, 2, why),
+            Some(Ok(Taken::FirstNegative)) => {
+                let why = "is negative, so the page no longer has its sum and count";
+                notice::send(state, handle.family(), About::Negative, method, Some(2), why);
+            }
+            Some(Ok(Taken::Plainly)) | None => {}
+        }
     }
 }
 

@@ -6,10 +6,10 @@
 
 use super::block::{key, FamilyState, Handle};
 use super::call::{bytes_at, push_bytes, run, set_function};
-use super::notice::{self, About};
+use super::notice;
 use super::{bucket, number, register};
 use crate::model::{Kind, Number};
-use crate::store::cell;
+use crate::store::{cell, Refused};
 use mlua::ffi::{self, lua_State};
 use std::ffi::{c_int, CStr};
 use std::sync::atomic::AtomicU64;
@@ -73,8 +73,6 @@ pub(super) unsafe fn wrap(state: *mut lua_State, kind: Kind) -> Result<(), &'sta
 }
 
 /// Why a field keeps its value.
-pub(super) const UNASSIGNABLE: &str = "can't be assigned to a field; use set() or sample()";
-
 pub(super) const NO_VIEW: &CStr = c"metre: a metric expected";
 
 /// The handle behind the view at `index`. It is left on top of the stack.
@@ -120,7 +118,7 @@ unsafe extern "C-unwind" fn new_index<const KIND: usize>(state: *mut lua_State) 
             ffi::lua_settop(state, 3);
             let handle = linked_handle(state, 1, kind).ok_or(NO_VIEW)?;
             if push_known(state, handle, kind)? {
-                notice::send(state, handle.family(), About::Field, "value", Some(3), UNASSIGNABLE);
+                refuse_assignment(state, handle);
                 return Ok(0);
             }
             ffi::lua_settop(state, 3);
@@ -128,6 +126,15 @@ unsafe extern "C-unwind" fn new_index<const KIND: usize>(state: *mut lua_State) 
             Ok(0)
         })
     }
+}
+
+/// What becomes of the third argument, assigned to a field.
+///
+/// # Safety
+/// There is a third argument, and the handle stays on the stack.
+pub(super) unsafe fn refuse_assignment(state: *mut lua_State, handle: &Handle) {
+    // SAFETY: by the contract above.
+    unsafe { notice::refused(state, handle.family(), "value", 3, Refused::ReadOnly) }
 }
 
 /// Pushes the field or bucket that the second argument names; false if there is none.

@@ -11,6 +11,24 @@ pub enum Number {
     Float(f64),
 }
 
+impl From<u64> for Number {
+    fn from(n: u64) -> Number {
+        i64::try_from(n).map_or(Number::Float(n as f64), Number::Int)
+    }
+}
+
+impl From<usize> for Number {
+    fn from(n: usize) -> Number {
+        Number::from(n as u64)
+    }
+}
+
+impl From<f64> for Number {
+    fn from(x: f64) -> Number {
+        Number::Float(x)
+    }
+}
+
 impl Number {
     /// The integer zero.
     pub const ZERO: Number = Number::Int(0);

@@ -1,65 +1,83 @@
-//! metre's own metrics: families that one of its threads writes to, and nobody else.
+//! metre's own metrics: families that metre writes to, and nobody else.
 
 use crate::model::{Kind, LabelSet, Number};
 use crate::store::{cell, FamilySpec, FamilyWriter, Location, Store};
 
-/// A family of metre's own.
+/// A family of metre's own. Whoever has it is its only writer.
 pub(super) struct OwnFamily {
     writer: FamilyWriter,
-    /// Its series, in the order of the label values given.
-    series: Vec<Location>,
 }
 
 /// What it is registered with.
+#[derive(Clone, Copy)]
 pub(super) struct Spec<'a> {
     pub(super) kind: Kind,
     pub(super) name: &'a str,
     pub(super) unit: &'a str,
     pub(super) help: &'a str,
-    /// Its label's name and values, or none.
-    pub(super) label: Option<(&'a str, &'a [&'a str])>,
+    pub(super) labels: &'a [&'a str],
     pub(super) thresholds: &'a [f64],
 }
 
+impl<'a> Spec<'a> {
+    /// A family without labels; its name includes the unit.
+    pub(super) fn new(kind: Kind, name: &'a str, unit: &'a str, help: &'a str) -> Spec<'a> {
+        Spec {
+            kind,
+            name,
+            unit,
+            help,
+            labels: &[],
+            thresholds: &[],
+        }
+    }
+}
+
 impl OwnFamily {
-    /// Registers a family with all its series.
-    pub(super) fn register(store: &Store, spec: &Spec<'_>) -> OwnFamily {
-        let (mut writer, _) = store.register(FamilySpec {
+    /// Registers a family, with its series if it has no labels.
+    pub(super) fn register(store: &Store, spec: Spec<'_>) -> OwnFamily {
+        let writer = store.register_own(FamilySpec {
             kind: spec.kind,
             name: spec.name.into(),
             unit: spec.unit.into(),
             help: spec.help.into(),
-            label_keys: spec.label.iter().map(|(key, _)| (*key).into()).collect(),
+            label_keys: spec.labels.iter().map(|key| (*key).into()).collect(),
             thresholds: spec.thresholds.iter().copied().map(Number::Float).collect(),
-            own: true,
         });
-        let mut sets: Vec<LabelSet> = Vec::new();
-        match spec.label {
-            None => sets.push(LabelSet::new()),
-            Some((_, values)) => sets.extend(values.iter().map(|value| {
-                let mut set = LabelSet::new();
-                set.push(value.as_bytes());
-                set
-            })),
+        let mut family = OwnFamily { writer };
+        if spec.labels.is_empty() {
+            family.at(&[]);
         }
-        let create = |set: &LabelSet| writer.find_or_create(set.as_bytes()).map(|(at, _)| at);
-        let series = sets.iter().filter_map(create).collect();
-        OwnFamily { writer, series }
+        family
+    }
+
+    /// The series with these label values, new if there is none yet.
+    fn at(&mut self, labels: &[&str]) -> Option<Location> {
+        let mut set = LabelSet::new();
+        labels.iter().for_each(|value| set.push(value.as_bytes()));
+        Some(self.writer.find_or_create(set.as_bytes())?.0)
     }
 
     /// Sets a gauge.
-    pub(super) fn set(&self, value: usize) {
-        if let Some(at) = self.series.first() {
-            let value = Number::Int(i64::try_from(value).unwrap_or(i64::MAX));
-            cell::gauge::set(self.writer.record(*at), value, &self.writer.family().cork);
+    pub(super) fn set(&mut self, labels: &[&str], value: impl Into<Number>) {
+        if let Some(at) = self.at(labels) {
+            cell::gauge::set(self.writer.record(at), value.into(), &self.writer.family().cork);
         }
     }
 
-    /// Makes the counter of this number as high as a total that only grows.
-    pub(super) fn raise(&self, number: usize, total: u64) {
-        if let Some(at) = self.series.get(number) {
-            let record = self.writer.record(*at);
-            let step = Number::Int(i64::try_from(total).unwrap_or(i64::MAX)).minus(cell::counter::value(record));
+    /// Adds to a counter.
+    pub(super) fn add(&mut self, labels: &[&str], step: u64) {
+        if let Some(at) = self.at(labels) {
+            // A step that is refused changes nothing.
+            let _ = cell::counter::add(self.writer.record(at), step.into());
+        }
+    }
+
+    /// Makes a counter as high as a total that only grows.
+    pub(super) fn raise(&mut self, labels: &[&str], total: impl Into<Number>) {
+        if let Some(at) = self.at(labels) {
+            let record = self.writer.record(at);
+            let step = total.into().minus(cell::counter::value(record));
             // A step of zero, or one that is refused, changes nothing.
             if step != Number::ZERO {
                 let _ = cell::counter::add(record, step);
@@ -67,10 +85,15 @@ impl OwnFamily {
         }
     }
 
-    /// Takes a sample into a histogram.
-    pub(super) fn sample(&self, value: f64) {
-        if let Some(at) = self.series.first() {
-            let _ = cell::samples::histogram(self.writer.record(*at), Number::Float(value), self.writer.family());
-        }
+    /// Takes a sample into a histogram or a summary.
+    pub(super) fn sample(&mut self, labels: &[&str], value: f64) {
+        let Some(at) = self.at(labels) else {
+            return;
+        };
+        let (record, value) = (self.writer.record(at), Number::Float(value));
+        let _ = match self.writer.family().kind {
+            Kind::Summary => cell::samples::summary(record, value),
+            _ => cell::samples::histogram(record, value, self.writer.family()),
+        };
     }
 }

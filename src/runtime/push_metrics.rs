@@ -26,44 +26,43 @@ pub(super) struct PushMetrics {
 impl PushMetrics {
     /// Registers them.
     pub(super) fn register(store: &Store) -> PushMetrics {
-        let family = |kind, name, unit, help| Spec {
-            kind,
-            name,
-            unit,
-            help,
-            label: None,
-            thresholds: &[],
-        };
-        let register = |spec: Spec<'_>| OwnFamily::register(store, &spec);
-        let counter = |name, unit, help| register(family(Kind::Counter, name, unit, help));
-        let gauge = |name, unit, help| register(family(Kind::Gauge, name, unit, help));
-        PushMetrics {
-            datagrams: counter("metre_statsd_datagrams", "", "Datagrams that the socket has taken"),
-            bytes: counter("metre_statsd_sent_bytes", "bytes", "Bytes of these datagrams"),
-            dropped: register(Spec {
-                label: Some(("cause", &Dropped::ALL.map(Dropped::name))),
-                ..family(
+        let counter = |name, unit, help| OwnFamily::register(store, Spec::new(Kind::Counter, name, unit, help));
+        let gauge = |name, unit, help| OwnFamily::register(store, Spec::new(Kind::Gauge, name, unit, help));
+        let mut dropped = OwnFamily::register(
+            store,
+            Spec {
+                labels: &["cause"],
+                ..Spec::new(
                     Kind::Counter,
                     "metre_statsd_dropped_lines",
                     "",
                     "Lines that could not be sent",
                 )
-            }),
+            },
+        );
+        Dropped::ALL.iter().for_each(|cause| dropped.add(&[cause.name()], 0));
+        PushMetrics {
+            datagrams: counter("metre_statsd_datagrams", "", "Datagrams that the socket has taken"),
+            bytes: counter("metre_statsd_sent_bytes", "bytes", "Bytes of these datagrams"),
+            dropped,
             errors: counter("metre_statsd_errors", "", "Failures to connect or to send"),
             resolve_failures: counter(
                 "metre_statsd_resolve_failures",
                 "",
                 "Failed look-ups of the server's name",
             ),
-            flush_duration: register(Spec {
-                thresholds: &[0.001, 0.01, 0.1, 1.0, 10.0],
-                ..family(
-                    Kind::Histogram,
-                    "metre_statsd_flush_duration_seconds",
-                    "seconds",
-                    "How long the pushes took",
-                )
-            }),
+            flush_duration: OwnFamily::register(
+                store,
+                Spec {
+                    thresholds: &[0.001, 0.01, 0.1, 1.0, 10.0],
+                    ..Spec::new(
+                        Kind::Histogram,
+                        "metre_statsd_flush_duration_seconds",
+                        "seconds",
+                        "How long the pushes took",
+                    )
+                },
+            ),
             queue_bytes: gauge("metre_statsd_queue_bytes", "bytes", "Bytes of datagrams that wait"),
             queue_samples: gauge(
                 "metre_statsd_queue_samples",
@@ -79,28 +78,28 @@ impl PushMetrics {
     }
 
     /// What waits, and whether the server can be reached.
-    pub(super) fn show_link(&self, link: &Link) {
-        self.queue_bytes.set(link.queued_bytes());
-        self.up.set(usize::from(link.problem().is_none()));
+    pub(super) fn show_link(&mut self, link: &Link) {
+        self.queue_bytes.set(&[], link.queued_bytes());
+        self.up.set(&[], usize::from(link.problem().is_none()));
     }
 
     /// How many samples wait.
-    pub(super) fn show_samples(&self, samples: usize) {
-        self.queue_samples.set(samples);
+    pub(super) fn show_samples(&mut self, samples: usize) {
+        self.queue_samples.set(&[], samples);
     }
 
     /// After a push that took that long.
-    pub(super) fn update(&self, link: &Link, dropped: &DroppedLines, took: Duration) {
+    pub(super) fn update(&mut self, link: &Link, dropped: &DroppedLines, took: Duration) {
         let traffic = link.traffic();
-        self.flush_duration.sample(took.as_secs_f64());
+        self.flush_duration.sample(&[], took.as_secs_f64());
         self.show_link(link);
-        self.datagrams.raise(0, traffic.datagrams);
-        self.bytes.raise(0, traffic.bytes);
-        self.errors.raise(0, traffic.errors);
-        self.resolve_failures.raise(0, traffic.resolve_failures);
+        self.datagrams.raise(&[], traffic.datagrams);
+        self.bytes.raise(&[], traffic.bytes);
+        self.errors.raise(&[], traffic.errors);
+        self.resolve_failures.raise(&[], traffic.resolve_failures);
         for cause in Dropped::ALL {
             let of_link = if cause == Dropped::TooLong { traffic.too_long } else { 0 };
-            self.dropped.raise(cause as usize, dropped[cause as usize] + of_link);
+            self.dropped.raise(&[cause.name()], dropped[cause as usize] + of_link);
         }
     }
 }

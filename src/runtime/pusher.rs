@@ -200,7 +200,7 @@ impl Pusher {
         self.report();
         let Out {
             metrics, link, dropped, ..
-        } = &self.out;
+        } = &mut self.out;
         metrics.update(link, dropped, start.elapsed());
         complete
     }

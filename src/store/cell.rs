@@ -72,9 +72,31 @@ pub enum Refused {
     Negative,
     /// An infinity, or a total beyond the range of numbers, in a counter.
     Infinite,
+    /// Anything assigned to a field.
+    ReadOnly,
 }
 
 impl Refused {
+    /// All reasons, in the order of the enum.
+    pub const ALL: [Refused; 5] = [
+        Refused::NotANumber,
+        Refused::Nan,
+        Refused::Negative,
+        Refused::Infinite,
+        Refused::ReadOnly,
+    ];
+
+    /// Its name as a label value.
+    pub fn name(self) -> &'static str {
+        match self {
+            Refused::NotANumber => "not_a_number",
+            Refused::Nan => "nan",
+            Refused::Negative => "negative",
+            Refused::Infinite => "infinite",
+            Refused::ReadOnly => "read_only",
+        }
+    }
+
     /// Why, as the end of a sentence that begins with the value.
     pub fn reason(self) -> &'static str {
         match self {
@@ -82,6 +104,7 @@ impl Refused {
             Refused::Nan => "is NaN",
             Refused::Negative => "is negative, and a counter only grows",
             Refused::Infinite => "is infinite, and a counter could never come back from that",
+            Refused::ReadOnly => "can't be assigned to a field; use set() or sample()",
         }
     }
 }

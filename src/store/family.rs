@@ -4,11 +4,12 @@ use super::chunk::{self, Chunk};
 use super::cork::Cork;
 use super::index::{Index, Location};
 use super::journal::Journal;
+use super::refusals::Refusals;
 use super::ring::Ring;
-use super::{cell, record};
+use super::{cell, record, Refused};
 use crate::model::{labels, Buckets, Kind};
 use std::ops::Deref;
-use std::sync::atomic::{fence, AtomicBool, AtomicU64, Ordering::*};
+use std::sync::atomic::{fence, AtomicBool, AtomicU64, AtomicUsize, Ordering::*};
 use std::sync::Arc;
 
 /// A family as readers see it, on any thread.
@@ -17,6 +18,9 @@ pub struct Family {
     /// Corking, for gauges.
     pub cork: Cork,
     journal: Option<Arc<Journal>>,
+    refusals: Arc<Refusals>,
+    /// How many series there are.
+    series: AtomicUsize,
     replaced: AtomicBool,
     first: Arc<Chunk>,
     /// Odd while gauges written under the cork are being shown.
@@ -54,7 +58,12 @@ impl Deref for Family {
 
 impl Family {
     /// A family without series, for [`FamilyWriter::new`].
-    pub(super) fn new(fields: FamilyFields, cork: Cork, journal: Option<Arc<Journal>>) -> Family {
+    pub(super) fn new(
+        fields: FamilyFields,
+        cork: Cork,
+        journal: Option<Arc<Journal>>,
+        refusals: Arc<Refusals>,
+    ) -> Family {
         let body = cell::body_words(fields.kind, &fields.buckets);
         // Without labels there is just one series; with labels there may be a few or a million.
         let words = match fields.label_names.len() {
@@ -65,6 +74,8 @@ impl Family {
             fields,
             cork,
             journal,
+            refusals,
+            series: AtomicUsize::new(0),
             replaced: AtomicBool::new(false),
             first: Arc::new(Chunk::new(words)),
             showing: AtomicU64::new(0),
@@ -74,6 +85,16 @@ impl Family {
     /// How many words the count of samples takes: one a bucket, or one in all.
     pub fn count_words(&self) -> usize {
         self.buckets.len().max(1)
+    }
+
+    /// How many series it has.
+    pub fn series_count(&self) -> usize {
+        self.series.load(Relaxed)
+    }
+
+    /// Counts a value that was refused.
+    pub fn note_refused(&self, why: Refused) {
+        self.refusals.count(why);
     }
 
     /// Where to note what the records don't tell, if somebody wants to know.
@@ -266,6 +287,7 @@ impl FamilyWriter {
             }
         };
         self.index.insert(labels, location);
+        family.series.store(family.series.load(Relaxed) + 1, Relaxed);
         Some(location)
     }
 }

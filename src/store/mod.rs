@@ -8,6 +8,7 @@ mod index;
 mod journal;
 mod names;
 mod record;
+mod refusals;
 mod registration;
 mod ring;
 
@@ -23,6 +24,7 @@ pub use ring::Ring;
 use crate::model::name;
 use names::Names;
 use parking_lot::RwLock;
+use refusals::Refusals;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{fence, AtomicBool, AtomicU64, Ordering::*};
 use std::sync::Arc;
@@ -41,6 +43,7 @@ pub struct Store {
     /// Odd while gauges written under the cork are being shown, family by family.
     uncorking: AtomicU64,
     journal: Option<Arc<Journal>>,
+    refusals: Arc<Refusals>,
 }
 
 #[derive(Default)]
@@ -49,6 +52,8 @@ struct Registered {
     /// The name on the page by the name registered.
     exposed: HashMap<Vec<u8>, String>,
     names: Names,
+    /// The names of metre's own families.
+    own: Vec<String>,
     replaced: Replaced,
 }
 
@@ -84,14 +89,20 @@ impl Store {
         self.journal.as_deref()
     }
 
+    /// How many values have been refused for this reason.
+    pub fn refused(&self, why: Refused) -> u64 {
+        self.refusals.get(why)
+    }
+
     /// Adds a family, and tells what had to be repaired. One that was registered under the same raw name goes: handles
-    /// to it go on working, but it is no longer on the page.
+    /// to it go on working, but it is no longer on the page. So do metre's own whose names it takes.
     pub fn register(&self, spec: FamilySpec) -> (FamilyWriter, Vec<Repair>) {
         let mut registered = self.registered.write();
         let Registered {
             families,
             exposed,
             names,
+            own,
             replaced: all_replaced,
         } = &mut *registered;
         let families = Arc::make_mut(families);
@@ -105,17 +116,50 @@ impl Store {
                 None => {}
             }
         }
-        let (fields, repairs) = registration::fields(spec, names);
-        // metre's own families have a writer of their own, whom neither cork nor journal are for.
-        let family = match fields.own {
-            true => Family::new(fields, Cork::default(), None),
-            false => Family::new(fields, Cork::new(Arc::clone(&self.corked)), self.journal.clone()),
-        };
+        let wanted = name::family(&spec.name);
+        if !names.is_free(&wanted, spec.kind) {
+            own.retain(|name| {
+                let family = families.get(name);
+                let in_the_way = family.filter(|family| names::clash(name, family.kind, &wanted, spec.kind));
+                let Some(kind) = in_the_way.map(|family| family.kind) else {
+                    return true;
+                };
+                names.give_back(name, name, kind);
+                families.remove(name);
+                false
+            });
+        }
+        let (fields, repairs) = registration::fields(spec, false, names);
+        let cork = Cork::new(Arc::clone(&self.corked));
+        let family = Family::new(fields, cork, self.journal.clone(), Arc::clone(&self.refusals));
         let writer = FamilyWriter::new(family);
         let family = writer.family();
         exposed.insert(family.raw_name.clone(), family.name.clone());
         families.insert(family.name.clone(), Arc::clone(family));
         (writer, repairs)
+    }
+
+    /// Adds a family of metre's own, which has a writer of its own, whom neither cork nor journal are for. It isn't on the
+    /// page if a module's family uses one of its names, now or later.
+    pub fn register_own(&self, spec: FamilySpec) -> FamilyWriter {
+        let wanted = name::family(&spec.name);
+        let mut registered = self.registered.write();
+        let is_free = registered.names.is_free(&wanted, spec.kind);
+        let mut of_no_page = Names::default();
+        let names = if is_free {
+            &mut registered.names
+        } else {
+            &mut of_no_page
+        };
+        let (fields, _) = registration::fields(spec, true, names);
+        let family = Family::new(fields, Cork::default(), None, Arc::clone(&self.refusals));
+        let writer = FamilyWriter::new(family);
+        if is_free {
+            let family = Arc::clone(writer.family());
+            registered.own.push(wanted.clone());
+            Arc::make_mut(&mut registered.families).insert(wanted, family);
+        }
+        writer
     }
 
     /// The families of this moment, by their names on the page.

@@ -13,6 +13,15 @@ pub(crate) struct Names {
     next: HashMap<String, u64>,
 }
 
+/// Whether a family of one name and type and one of another have a sample name in common.
+pub(crate) fn clash(name: &str, kind: Kind, other: &str, other_kind: Kind) -> bool {
+    let all = |name: &str, kind: Kind| {
+        let suffixes = kind.suffixes().iter();
+        suffixes.map(|suffix| format!("{name}{suffix}")).collect::<HashSet<_>>()
+    };
+    !all(name, kind).is_disjoint(&all(other, other_kind))
+}
+
 impl Names {
     /// Takes a name for a family of type `kind`: `wanted`, or with a number after it that makes all its sample names
     /// free.
@@ -39,7 +48,7 @@ impl Names {
         }
     }
 
-    fn is_free(&self, name: &str, kind: Kind) -> bool {
+    pub(crate) fn is_free(&self, name: &str, kind: Kind) -> bool {
         let taken = |suffix: &&str| self.taken.contains(&format!("{name}{suffix}"));
         !kind.suffixes().iter().any(taken)
     }

@@ -20,8 +20,6 @@ pub struct FamilySpec {
     pub label_keys: Vec<Vec<u8>>,
     /// The thresholds of a histogram's buckets, with or without `+Inf`.
     pub thresholds: Vec<Number>,
-    /// Whether it is one of metre's own.
-    pub own: bool,
 }
 
 /// Something in a specification that couldn't stand on a page as it was.
@@ -49,7 +47,7 @@ impl fmt::Display for Repair {
 }
 
 /// The fields of the family to be, with a name taken from `names`, and what had to be repaired.
-pub(super) fn fields(spec: FamilySpec, names: &mut Names) -> (FamilyFields, Vec<Repair>) {
+pub(super) fn fields(spec: FamilySpec, own: bool, names: &mut Names) -> (FamilyFields, Vec<Repair>) {
     let mut repairs = Vec::new();
     let wanted = name::family(&spec.name);
     let name = names.take(&wanted, spec.kind);
@@ -87,7 +85,7 @@ pub(super) fn fields(spec: FamilySpec, names: &mut Names) -> (FamilyFields, Vec<
         label_names,
         buckets,
         raw_name: spec.name,
-        own: spec.own,
+        own,
     };
     (fields, repairs)
 }

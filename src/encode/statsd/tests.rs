@@ -49,7 +49,6 @@ impl Wire {
             help: Vec::new(),
             label_keys: keys.iter().map(|key| (*key).into()).collect(),
             thresholds: vec![Number::Float(0.1), Number::Int(1)],
-            own: false,
         });
         let family = std::sync::Arc::clone(writer.family());
         let state = self.encoder.family(&family);

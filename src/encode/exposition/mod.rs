@@ -1,10 +1,17 @@
-//! The OpenMetrics 1.0 text format. `docs/openmetrics.md` tells how each of its rules is met.
+//! Pages: OpenMetrics 1.0 and the Prometheus text formats. `docs/openmetrics.md` tells how each of their rules is met.
+
+pub mod format;
+
+pub use format::{Escaping, Format};
 
 use super::{escape, number};
-use crate::model::Number;
+use crate::model::{Kind, Number};
 use crate::snapshot::{FamilySnapshot, Point, Samples, Series};
 use crate::store::{Family, Store};
+use std::borrow::Cow;
+use std::collections::{BTreeSet, HashMap};
 use std::io::{self, Write};
+use std::sync::Arc;
 
 /// What operators can choose about a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,49 +31,88 @@ impl Default for Options {
     }
 }
 
-/// Writes the page of a store: every family with its series, then the end marker.
+/// The families that a page is limited to: by their own names, or by those of their samples.
+pub type Only = BTreeSet<String>;
+
+/// Writes the page of a store in a format: every family with its series, then the end marker if the format has one. With `only`
+/// families that aren't in it are left out.
 ///
 /// # Errors
 /// Only those of `out`.
-pub fn page(out: &mut impl Write, store: &Store, options: Options) -> io::Result<()> {
+pub fn page(
+    out: &mut impl Write,
+    store: &Store,
+    options: Options,
+    format: Format,
+    only: Option<&Only>,
+) -> io::Result<()> {
+    let families = store.families();
+    let wanted = || {
+        families
+            .values()
+            .filter(|family| only.is_none_or(|only| is_among(family, only)))
+    };
+    // All gauges at once, since modules set several in one collection.
+    let gauges: HashMap<*const Family, FamilySnapshot> = store.consistently(|| {
+        let gauges = wanted().filter(|family| family.kind == Kind::Gauge);
+        gauges
+            .map(|family| (Arc::as_ptr(family), FamilySnapshot::of(family)))
+            .collect()
+    });
     let mut snapshot = FamilySnapshot::new();
-    for family in store.families().values() {
-        snapshot.take(family);
-        write_family(out, family, &snapshot, options)?;
+    for family in wanted() {
+        let gauge = gauges.get(&Arc::as_ptr(family));
+        if gauge.is_none() {
+            snapshot.take(family);
+        }
+        write_family(out, family, gauge.unwrap_or(&snapshot), options, format)?;
     }
-    out.write_all(b"# EOF\n")
+    match format.is_openmetrics() {
+        true => out.write_all(b"# EOF\n"),
+        false => Ok(()),
+    }
+}
+
+fn is_among(family: &Family, only: &Only) -> bool {
+    let sample = |suffix: &&str| only.contains(&format!("{}{suffix}", family.name));
+    family.kind.suffixes().iter().any(sample)
 }
 
 /// Writes one family's metadata and series.
-///
-/// # Errors
-/// Only those of `out`.
-pub fn write_family(
+fn write_family(
     out: &mut impl Write,
     family: &Family,
     snapshot: &FamilySnapshot,
     options: Options,
+    format: Format,
 ) -> io::Result<()> {
-    metadata(out, family)?;
+    let name = &*format.name_of(&family.name);
+    match format.is_openmetrics() {
+        true => openmetrics_metadata(out, family, name, format)?,
+        false => text_metadata(out, family, name)?,
+    }
+    // Only OpenMetrics has them; in the older formats they would be series of no type.
+    let created = options.created && format.is_openmetrics();
+    let label_names: Vec<Cow<'_, str>> = family.label_names.iter().map(|name| format.name_of(name)).collect();
     let mut lines = Lines {
         out,
-        name: &family.name,
+        name,
         labels: Vec::new(),
     };
     for series in snapshot.series(family) {
         lines.labels.clear();
-        write_labels(&mut lines.labels, family, &series)?;
+        write_labels(&mut lines.labels, &label_names, &series)?;
         match series.point {
             Point::Gauge(value) => lines.sample("", value)?,
-            Point::Counter(total, created) => {
+            Point::Counter(total, since) => {
                 lines.sample("_total", total)?;
-                lines.created(created, options)?;
+                lines.created(since, created)?;
             }
             Point::Summary(samples, count) => {
-                if let Some(sum) = samples.exposable_sum() {
+                if let Some(sum) = summary_sum(samples, format) {
                     lines.count_and_sum(count, sum)?;
                 }
-                lines.created(samples.created, options)?;
+                lines.created(samples.created, created)?;
             }
             Point::Histogram(samples, counts) => {
                 let mut count = 0;
@@ -78,27 +124,34 @@ pub fn write_family(
                     lines.bucket(le, cumulative)?;
                     count = cumulative;
                 }
-                if let Some(sum) = histogram_sum(family, samples) {
+                if let Some(sum) = histogram_sum(family, samples, format) {
                     lines.count_and_sum(count, sum)?;
                 }
-                lines.created(samples.created, options)?;
+                lines.created(samples.created, created)?;
             }
         }
     }
     Ok(())
 }
 
+/// A summary's sum, if it may stand on a page of this format: the text formats take any.
+fn summary_sum(samples: Samples, format: Format) -> Option<Number> {
+    match format.is_openmetrics() {
+        true => samples.exposable_sum(),
+        false => Some(samples.sum),
+    }
+}
+
 /// "A Histogram MetricPoint … with negative thresholds … MUST NOT have a Sum" (OpenMetrics 1.0, "Histogram").
-fn histogram_sum(family: &Family, samples: Samples) -> Option<Number> {
-    samples.exposable_sum().filter(|_| !family.buckets.has_negative())
+fn histogram_sum(family: &Family, samples: Samples, format: Format) -> Option<Number> {
+    summary_sum(samples, format).filter(|_| !format.is_openmetrics() || !family.buckets.has_negative())
 }
 
 /// TYPE, UNIT and HELP, in this order; empty ones not at all (OpenMetrics 1.0, "MetricFamily metadata").
-fn metadata(out: &mut impl Write, family: &Family) -> io::Result<()> {
-    let name = &family.name;
+fn openmetrics_metadata(out: &mut impl Write, family: &Family, name: &str, format: Format) -> io::Result<()> {
     writeln!(out, "# TYPE {name} {}", family.kind.name())?;
     if let Some(unit) = &family.unit {
-        writeln!(out, "# UNIT {name} {unit}")?;
+        writeln!(out, "# UNIT {name} {}", format.name_of(unit))?;
     }
     if !family.help.is_empty() {
         write!(out, "# HELP {name} ")?;
@@ -108,9 +161,20 @@ fn metadata(out: &mut impl Write, family: &Family) -> io::Result<()> {
     Ok(())
 }
 
+/// HELP and TYPE, which carry the samples' name (Prometheus, "Text-based format").
+fn text_metadata(out: &mut impl Write, family: &Family, name: &str) -> io::Result<()> {
+    let suffix = if family.kind == Kind::Counter { "_total" } else { "" };
+    if !family.help.is_empty() {
+        write!(out, "# HELP {name}{suffix} ")?;
+        escape::write_help(out, family.help.as_bytes())?;
+        out.write_all(b"\n")?;
+    }
+    writeln!(out, "# TYPE {name}{suffix} {}", family.kind.name())
+}
+
 /// `a="1",b="2"`, without the braces.
-fn write_labels(out: &mut Vec<u8>, family: &Family, series: &Series<'_>) -> io::Result<()> {
-    for (name, value) in family.label_names.iter().zip(series.label_values()) {
+fn write_labels(out: &mut Vec<u8>, names: &[Cow<'_, str>], series: &Series<'_>) -> io::Result<()> {
+    for (name, value) in names.iter().zip(series.label_values()) {
         if !out.is_empty() {
             out.push(b',');
         }
@@ -170,10 +234,10 @@ impl<W: Write> Lines<'_, W> {
         self.sample("_sum", sum)
     }
 
-    fn created(&mut self, created: f64, options: Options) -> io::Result<()> {
-        if options.created {
-            self.sample("_created", Number::Float(created))?;
+    fn created(&mut self, since: f64, shown: bool) -> io::Result<()> {
+        match shown {
+            true => self.sample("_created", Number::Float(since)),
+            false => Ok(()),
         }
-        Ok(())
     }
 }
