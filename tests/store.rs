@@ -1,6 +1,6 @@
 //! The store by itself, without Lua.
 
-use metre::encode::exposition::{page, Format, Options};
+use metre::encode::exposition::{page, Escaping, Format, Only, Options};
 use metre::model::labels::LabelSet;
 use metre::model::{Kind, Number};
 use metre::store::{cell, FamilySpec, FamilyWriter, Location, Refused, Repair, Store};
@@ -31,8 +31,12 @@ fn create(writer: &mut FamilyWriter, values: &[&[u8]]) -> Location {
 
 /// The page with every creation time replaced, if it is one of these days.
 fn rendered(store: &Store) -> String {
+    rendered_as(store, Format::OPENMETRICS, None)
+}
+
+fn rendered_as(store: &Store, format: Format, only: Option<&Only>) -> String {
     let mut out = Vec::new();
-    page(&mut out, store, Options::default(), Format::OPENMETRICS, None).expect("a Vec takes everything");
+    page(&mut out, store, Options::default(), format, only).expect("a Vec takes everything");
     let text = String::from_utf8(out).expect("UTF-8");
     let lines = text.lines().map(|line| match line.rsplit_once(' ') {
         Some((series, value)) if series.contains("_created") && !line.starts_with('#') => {
@@ -84,6 +88,77 @@ fn the_page_is_as_it_was() {
     }
     register(&store, spec(Kind::Gauge, "empty", "", "", &["x"]));
     assert_eq!(rendered(&store), include_str!("golden/page.txt"));
+    let text = include_str!("golden/text.txt");
+    assert_eq!(rendered_as(&store, Format::Text0, None), text);
+    assert_eq!(rendered_as(&store, Format::Text1(Escaping::Values), None), text);
+    let openmetrics = rendered_as(&store, Format::OpenMetrics1(Some(Escaping::Dots)), None);
+    for line in [
+        "# UNIT hits__bytes bytes",
+        "hits__bytes_total 9223372036854775807",
+        "prosody__mod__c2s____connections{host=\"a\",type=\"c2s\"} 3",
+        "times__seconds_bucket{__le=\"x\",le=\"1\"} 2",
+    ] {
+        assert!(
+            openmetrics.lines().any(|found| found == line),
+            "{line} in {openmetrics}"
+        );
+    }
+}
+
+#[test]
+fn a_page_can_be_limited_to_families() {
+    let store = Store::new();
+    for (kind, name) in [
+        (Kind::Counter, "a"),
+        (Kind::Gauge, "b"),
+        (Kind::Histogram, "c"),
+        (Kind::Gauge, "a_b"),
+    ] {
+        register(&store, spec(kind, name, "", "", &[]));
+    }
+    let only = |names: &[&str]| {
+        let only: Only = names.iter().map(|name| (*name).to_owned()).collect();
+        rendered_as(&store, Format::OPENMETRICS, Some(&only))
+    };
+    assert_eq!(
+        only(&["a", "c_bucket"]),
+        "# TYPE a counter\n# TYPE c histogram\n# EOF\n"
+    );
+    assert_eq!(only(&["a_total", "b"]), "# TYPE a counter\n# TYPE b gauge\n# EOF\n");
+    assert_eq!(only(&["A", "b_total", ""]), "# EOF\n");
+    assert_eq!(only(&[]), "# EOF\n");
+}
+
+#[test]
+fn own_families_give_way() {
+    let store = Store::new();
+    let names = || store.families().keys().cloned().collect::<Vec<_>>();
+    let own = |kind, name| store.register_own(spec(kind, name, "", "", &[]));
+    let mut kept = own(Kind::Counter, "process_cpu_seconds");
+    own(Kind::Gauge, "process_threads");
+    own(Kind::Gauge, "metre_up");
+    assert_eq!(names(), ["metre_up", "process_cpu_seconds", "process_threads"]);
+    // Whichever name they have in common.
+    register(&store, spec(Kind::Gauge, "process_cpu_seconds_total", "", "", &[]));
+    register(&store, spec(Kind::Gauge, "process.threads", "", "", &[]));
+    assert_eq!(names(), ["metre_up", "process_cpu_seconds_total", "process_threads"]);
+    assert!(!store.families()["process_threads"].own);
+    // Nobody notices who still writes there.
+    let at = create(&mut kept, &[]);
+    cell::counter::add(kept.record(at), Number::Int(1)).expect("a step");
+    // Too late.
+    register(&store, spec(Kind::Summary, "late", "", "", &[]));
+    own(Kind::Gauge, "late_sum");
+    assert_eq!(
+        names(),
+        ["late", "metre_up", "process_cpu_seconds_total", "process_threads"]
+    );
+    // And a module's family is replaced by a module's as ever.
+    register(&store, spec(Kind::Counter, "process.threads", "", "", &[]));
+    assert_eq!(
+        names(),
+        ["late", "metre_up", "process_cpu_seconds_total", "process_threads"]
+    );
 }
 
 #[test]

@@ -3,6 +3,7 @@
 import unittest
 
 from harness import ROOT, parse
+from prometheus_client.parser import text_string_to_metric_families
 
 
 class Golden(unittest.TestCase):
@@ -12,3 +13,14 @@ class Golden(unittest.TestCase):
         self.assertEqual(samples[("hits_bytes_total", ())], 9223372036854775807)
         self.assertEqual(samples[("prosody_mod_c2s__connections", (("host", 'b\\"\n'), ("type", "")))], -0.5)
         self.assertEqual(len(samples), 14)
+
+    def test_text(self):
+        page = (ROOT / "tests/golden/text.txt").read_text()
+        families = {family.name: family for family in text_string_to_metric_families(page)}
+        self.assertEqual(families["hits_bytes"].type, "counter")
+        self.assertEqual(families["hits_bytes"].documentation, 'With "quotes"\nand lines')
+        samples = {(sample.name, *sample.labels.values()): sample.value for family in families.values() for sample in family.samples}
+        self.assertEqual(samples[("hits_bytes_total",)], 9223372036854775807)
+        self.assertEqual(samples[("sizes_sum", "dn")], -5)
+        self.assertEqual(samples[("sizes_count", "dn")], 1)
+        self.assertEqual(len(samples), 12)
