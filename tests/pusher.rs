@@ -3,7 +3,7 @@
 use metre::encode::exposition::{self, Format};
 use metre::encode::statsd;
 use metre::model::{Kind, LabelSet, Number};
-use metre::runtime::{Level, PushOptions, Runtime};
+use metre::runtime::{Level, Options, PushOptions, Runtime};
 use metre::store::{cell, FamilySpec, FamilyWriter, Store};
 use metre::transport::Endpoint;
 use proptest::prelude::*;
@@ -31,7 +31,14 @@ fn options(server: &str) -> PushOptions {
 
 fn provider(options: PushOptions) -> (Arc<Store>, Runtime) {
     let store = Arc::new(Store::with_journal(options.samples()));
-    let runtime = Runtime::new(&store, Some(options));
+    let options = Options {
+        push: Some(options),
+        export: None,
+        page: exposition::Options::default(),
+        self_metrics: true,
+        process_metrics: false,
+    };
+    let runtime = Runtime::new(&store, options, "none");
     (store, runtime)
 }
 

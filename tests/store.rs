@@ -96,7 +96,7 @@ fn the_page_is_as_it_was() {
         "# UNIT hits__bytes bytes",
         "hits__bytes_total 9223372036854775807",
         "prosody__mod__c2s____connections{host=\"a\",type=\"c2s\"} 3",
-        "times__seconds_bucket{__le=\"x\",le=\"1\"} 2",
+        "times__seconds_bucket{exported__le=\"x\",le=\"1\"} 2",
     ] {
         assert!(
             openmetrics.lines().any(|found| found == line),

@@ -8,6 +8,9 @@ local log = require "metre.log";
 -- collection is at -1 of server-stopped.
 local after_fork, after_last_collection = -0.5, -2;
 
+-- After all modules' own handlers.
+local last = -1000;
+
 -- Seconds until the next attempt, should the system have no threads or descriptors left.
 local retry_interval = 10;
 
@@ -37,12 +40,33 @@ local function log_notices(provider)
 	end
 end
 
--- Has Prosody's event loop log what threads have to say, as soon as this descriptor is readable. Returns a function that
--- ends it.
+-- Prosody exports this only with `statistics_interval = "manual"`.
+local function collect_function()
+	return require "core.statsmanager".collect;
+end
+
+-- A thread has woken the event loop.
+local function answer(provider)
+	local wants_collection, err = provider.answer();
+	report(wants_collection, err);
+	log_notices(provider);
+	if not wants_collection then
+		return;
+	end
+	-- What a module raises in there must not end Prosody, and the scrape goes on without it.
+	local ok, why = pcall(collect_function());
+	if not ok then
+		provider.collected(false);
+		log("error", "A module failed while statistics were collected for a scrape: %s", tostring(why));
+	end
+end
+
+-- Has Prosody's event loop answer as soon as this descriptor is readable. Returns a function that ends it.
 local function watch(provider, descriptor)
 	local handle = require "net.server".watchfd(descriptor, protected(function ()
-		log_notices(provider);
+		answer(provider);
 	end));
+	provider.watched(collect_function() ~= nil);
 	return protected(function ()
 		if handle.close then
 			handle:close();
@@ -57,7 +81,7 @@ end
 local function start(provider, in_prosody)
 	local started, descriptor = provider.start();
 	if not started then
-		log("warn", "Nothing is sent to statsd yet: %s", tostring(descriptor));
+		log("warn", "Neither exporter nor statsd pusher run yet: %s", tostring(descriptor));
 		return false;
 	end
 	if descriptor and in_prosody then
@@ -99,6 +123,10 @@ local function attach(provider)
 			require "util.timer".add_task(retry_interval, function () return retry(provider); end);
 		end
 	end), after_fork);
+	-- The end of a collection, whoever began it.
+	prosody.events.add_handler("openmetrics-updated", protected(function ()
+		report(provider.collected(true));
+	end), last);
 	prosody.events.add_handler("server-stopped", protected(function ()
 		stop(provider);
 	end), after_last_collection);

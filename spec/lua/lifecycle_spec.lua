@@ -244,12 +244,16 @@ describe("a failure in the life cycle", function ()
 				require "metre.lifecycle".attach {
 					start = function () return nil, "no start"; end;
 					stop = function () error("no stop", 0); end;
+					collected = function () return nil, "no end"; end;
 				};
 				for _, handler in ipairs(prosody.handlers) do
 					assert.equal(0, select("#", handler.handler({})));
 				end
 			end);
-			assert.same({ "warn: Nothing is sent to statsd yet: no start", "error: Please report: no stop" }, lines);
+			assert.same({ 
+				"warn: Neither exporter nor statsd pusher run yet: no start", "error: Please report: no end",
+				"error: Please report: no stop",
+			}, lines);
 		end);
 		package.loaded["util.timer"] = nil;
 		assert.is_nil(retry(), "not after it has stopped");

@@ -9,8 +9,13 @@ end, { "debug", "info", "warn", "error" });
 
 local providers = {};
 
+-- Only what modules register is on its pages.
 function providers.metre(config)
-	return assert(require "metre".new(config)).metric_registry;
+	local all = { self_metrics = false, process_metrics = false };
+	for key, value in pairs(config or {}) do
+		all[key] = value;
+	end
+	return assert(require "metre".new(all)).metric_registry;
 end
 
 function providers.prosody()

@@ -4,27 +4,36 @@
 //! `docs/configuration.md` is for operators.
 
 mod error;
+mod exporter;
 mod file;
 mod read;
+mod read_values;
 mod statsd;
 mod value;
 
 pub use error::{ConfigError, Problem};
+pub use exporter::{Exporter, Listen, Range};
 pub use statsd::{Prefix, Server, Statsd};
 pub use value::Value;
 
 use crate::encode::exposition;
-use crate::runtime::PushOptions;
+use crate::runtime::Options;
 use error::TABLE;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
 /// The whole configuration. Every key has a default.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "a table")]
 pub struct Config {
     /// The OpenMetrics page.
     pub openmetrics: OpenMetrics,
+    /// The HTTP server for metrics; there is one only if this is given.
+    pub exporter: Option<Exporter>,
+    /// Whether metre's own metrics are there.
+    pub self_metrics: bool,
+    /// Whether those of the process are.
+    pub process_metrics: bool,
     /// The statsd pusher; there is one only if this or `statsd_server` is given.
     pub statsd: Option<Statsd>,
     /// As for Prosody's own pusher: the server.
@@ -36,13 +45,19 @@ pub struct Config {
     pub prefix: Option<Prefix>,
 }
 
-/// What a provider is made with.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Settings {
-    /// The OpenMetrics page.
-    pub page: exposition::Options,
-    /// What is pushed to a statsd server, if there is one.
-    pub push: Option<PushOptions>,
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            openmetrics: OpenMetrics::default(),
+            exporter: None,
+            self_metrics: true,
+            process_metrics: true,
+            statsd: None,
+            statsd_server: None,
+            statsd_port: None,
+            prefix: None,
+        }
+    }
 }
 
 /// `openmetrics`: what the page looks like.
@@ -76,11 +91,14 @@ impl From<OpenMetrics> for exposition::Options {
 ///
 /// # Errors
 /// A file that can't be read or isn't TOML, an unknown key, a value that can't stand where it stands.
-pub fn settings(table: Value, statsd: bool) -> Result<Settings, ConfigError> {
+pub fn settings(table: Value, statsd: bool) -> Result<Options, ConfigError> {
     let config = load(table)?;
-    Ok(Settings {
+    Ok(Options {
         push: config.push_options(statsd)?,
+        export: config.exporter.map(Into::into),
         page: config.openmetrics.into(),
+        self_metrics: config.self_metrics,
+        process_metrics: config.process_metrics,
     })
 }
 
@@ -90,13 +108,13 @@ fn load(table: Value) -> Result<Config, ConfigError> {
         return Err(ConfigError::new(TABLE, Problem::wrong_type(&table, "a table")));
     };
     let file = keys.remove("config_file");
-    let table = with_statsd_table(Value::Table(keys));
+    let table = with_tables(Value::Table(keys));
     // Checked alone, so that an error names the place where the key stands.
     let config = read::config(&table, TABLE)?;
     match file {
         None => Ok(config),
         Some(Value::String(path)) if !path.is_empty() => {
-            let from_file = with_statsd_table(file::load(&path)?);
+            let from_file = with_tables(file::load(&path)?);
             read::config(&from_file, &path)?;
             read::config(&from_file.overlaid(table), TABLE)
         }
@@ -107,14 +125,20 @@ fn load(table: Value) -> Result<Config, ConfigError> {
     }
 }
 
-/// `statsd = "server"` is short for `statsd = { server = "server" }`.
-fn with_statsd_table(config: Value) -> Value {
+/// `statsd = "server"` is short for `statsd = { server = "server" }`; `exporter = "address"` or a list of them for
+/// `exporter = { listen = … }`.
+fn with_tables(config: Value) -> Value {
     let Value::Table(mut keys) = config else {
         return config;
     };
-    if let Some(statsd @ Value::String(_)) = keys.get_mut("statsd") {
-        let server = std::mem::replace(statsd, Value::Table(BTreeMap::new()));
-        *statsd = Value::Table(BTreeMap::from([("server".to_owned(), server)]));
+    for (key, main) in [("statsd", "server"), ("exporter", "listen")] {
+        if let Some(value) = keys.get_mut(key) {
+            let is_short = matches!(value, Value::String(_)) || (key == "exporter" && matches!(value, Value::List(_)));
+            if is_short {
+                let given = std::mem::replace(value, Value::Table(BTreeMap::new()));
+                *value = Value::Table(BTreeMap::from([(main.to_owned(), given)]));
+            }
+        }
     }
     Value::Table(keys)
 }

@@ -1,14 +1,14 @@
 //! `statsd`: the pusher. Prosody's own keys (`statsd_server`, `statsd_port`, `prefix`) mean what they mean there.
 
 use super::error::TABLE;
+use super::read_values::{one_of, seconds, whole};
 use super::{Config, ConfigError, Problem, Value};
 use crate::encode::statsd::{Histograms, Options, Tags};
 use crate::runtime::PushOptions;
 use crate::transport::Endpoint;
-use serde::de::{Error, Unexpected, Visitor};
+use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
-use std::fmt;
 use std::time::Duration;
 
 /// `statsd`: where to, how often, in which form.
@@ -134,6 +134,10 @@ impl Config {
                 "is for statsd, and there is neither 'statsd' nor 'statsd_server'",
             ));
         }
+        if statsd.self_metrics && !self.self_metrics {
+            let why = "pushes what 'self_metrics = false' has switched off; leave one of them out";
+            return Err(error(&["statsd", "self_metrics"], why));
+        }
         if statsd.tags == Tags::None && !statsd.constant_tags.is_empty() {
             let why = "needs 'tags' to be \"dogstatsd\" or \"influx\"";
             return Err(error(&["statsd", "constant_tags"], why));
@@ -175,72 +179,6 @@ impl Config {
     }
 }
 
-/// Takes numbers in a range; what isn't one is told with the range.
-struct Range<T> {
-    least: T,
-    most: T,
-    unit: &'static str,
-}
-
-impl<'de> Visitor<'de> for Range<f64> {
-    type Value = f64;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a number from {} to {}{}", self.least, self.most, self.unit)
-    }
-
-    fn visit_f64<E: Error>(self, given: f64) -> Result<f64, E> {
-        match given >= self.least && given <= self.most {
-            true => Ok(given),
-            false => Err(E::invalid_value(Unexpected::Float(given), &self)),
-        }
-    }
-
-    fn visit_i64<E: Error>(self, given: i64) -> Result<f64, E> {
-        self.visit_f64(given as f64)
-    }
-}
-
-impl<'de> Visitor<'de> for Range<i64> {
-    type Value = i64;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a whole number from {} to {}{}", self.least, self.most, self.unit)
-    }
-
-    fn visit_i64<E: Error>(self, given: i64) -> Result<i64, E> {
-        match (self.least..=self.most).contains(&given) {
-            true => Ok(given),
-            false => Err(E::invalid_value(Unexpected::Signed(given), &self)),
-        }
-    }
-
-    fn visit_f64<E: Error>(self, given: f64) -> Result<i64, E> {
-        match given.trunc() == given && given.abs() < 9e15 {
-            true => self.visit_i64(given as i64),
-            false => Err(E::invalid_value(Unexpected::Float(given), &self)),
-        }
-    }
-
-    /// Prosody's own pusher takes digits for its port.
-    fn visit_str<E: Error>(self, given: &str) -> Result<i64, E> {
-        match given.parse() {
-            Ok(given) => self.visit_i64(given),
-            Err(_) => Err(E::invalid_value(Unexpected::Str(given), &self)),
-        }
-    }
-}
-
-fn seconds<'de, D: Deserializer<'de>>(from: D, least: f64, most: f64) -> Result<Duration, D::Error> {
-    let unit = " seconds";
-    from.deserialize_f64(Range { least, most, unit })
-        .map(Duration::from_secs_f64)
-}
-
-fn whole<'de, D: Deserializer<'de>>(from: D, least: i64, most: i64, unit: &'static str) -> Result<i64, D::Error> {
-    from.deserialize_i64(Range { least, most, unit })
-}
-
 fn flush_interval<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
     seconds(from, 0.1, 3600.0)
 }
@@ -261,16 +199,6 @@ fn max_samples_per_second<'de, D: Deserializer<'de>>(from: D) -> Result<u32, D::
 /// `statsd_port`.
 pub(super) fn port<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u16>, D::Error> {
     whole(from, 1, 65535, "").map(|port| u16::try_from(port).ok())
-}
-
-fn one_of<'de, D: Deserializer<'de>, T: Copy>(from: D, all: &[(&str, T)]) -> Result<T, D::Error> {
-    let given = String::deserialize(from)?;
-    let found = all.iter().find(|(name, _)| *name == given);
-    found.map(|(_, value)| *value).ok_or_else(|| {
-        let names: Vec<String> = all.iter().map(|(name, _)| format!("\"{name}\"")).collect();
-        let given = Value::String(given.clone());
-        D::Error::custom(format!("is {given}; allowed: {}", names.join(", ")))
-    })
 }
 
 fn tags<'de, D: Deserializer<'de>>(from: D) -> Result<Tags, D::Error> {

@@ -1,5 +1,6 @@
 use super::*;
 use crate::encode::statsd::Tags;
+use crate::runtime::{ExportOptions, PushOptions};
 use std::collections::BTreeMap;
 
 fn table<const N: usize>(pairs: [(&str, Value); N]) -> Value {
@@ -16,6 +17,10 @@ fn text(text: &str) -> Value {
 
 fn push(value: Value) -> PushOptions {
     settings(value, false).unwrap().push.expect("a pusher")
+}
+
+fn export(value: Value) -> ExportOptions {
+    settings(value, false).unwrap().export.expect("an exporter")
 }
 
 /// A file that is gone when this is.
@@ -70,7 +75,7 @@ fn an_unknown_key_is_named_with_the_likely_one() {
     );
     assert_eq!(
         message(table([("zzz", Value::Int(3))])),
-        "statistics_config: unknown key 'zzz' (given: the number 3); allowed here: 'config_file', 'openmetrics', 'statsd', \
+        "statistics_config: unknown key 'zzz' (given: the number 3); allowed here: 'config_file', 'openmetrics', 'exporter', 'self_metrics', 'process_metrics', 'statsd', \
          'statsd_server', 'statsd_port', 'prefix'"
     );
     assert!(
@@ -94,7 +99,7 @@ fn a_wrong_type_is_named_with_what_is_allowed() {
     );
     assert_eq!(
         message(table([("a\nb", Value::Bool(true))])),
-        "statistics_config: unknown key 'a\u{fffd}b' (given: true); allowed here: 'config_file', 'openmetrics', 'statsd', \
+        "statistics_config: unknown key 'a\u{fffd}b' (given: true); allowed here: 'config_file', 'openmetrics', 'exporter', 'self_metrics', 'process_metrics', 'statsd', \
          'statsd_server', 'statsd_port', 'prefix'"
     );
     assert_eq!(
@@ -242,4 +247,82 @@ fn what_is_wrong_with_statsd_is_named() {
     ] {
         assert_eq!(given, format!("statistics_config: {expected}"));
     }
+}
+
+fn list<const N: usize>(values: [Value; N]) -> Value {
+    Value::List(Vec::from(values))
+}
+
+#[test]
+fn the_exporter_has_three_forms() {
+    assert_eq!(settings(table([]), false).unwrap().export, None);
+    let listens = |value: Value| -> Vec<String> {
+        let exporter = export(table([("exporter", value)]));
+        exporter.http.listen.iter().map(ToString::to_string).collect()
+    };
+    let (first, second) = ("127.0.0.1:1", "unix:/run/s");
+    assert_eq!(listens(table([])), ["127.0.0.1:9469"]);
+    assert_eq!(listens(text(first)), [first]);
+    assert_eq!(listens(list([text(first), text(second)])), [first, second]);
+    assert_eq!(listens(table([("listen", text(second))])), [second]);
+    assert_eq!(
+        listens(table([("listen", list([text("[::1]:2"), text(first)]))])),
+        ["[::1]:2", first]
+    );
+
+    let exporter = export(table([(
+        "exporter",
+        table([
+            ("socket_mode", text("0666")),
+            ("allow", list([text("10.1.2.3/8"), text("::1")])),
+            ("bearer_token_file", text("/etc/token")),
+            ("collect_timeout", Value::Float(0.5)),
+            ("max_connections", Value::Int(7)),
+        ]),
+    )]));
+    assert_eq!(exporter.http.socket_mode, 0o666);
+    let allow: Vec<String> = exporter.http.access.allow.iter().map(ToString::to_string).collect();
+    assert_eq!(allow, ["10.0.0.0/8", "::1/128"]);
+    assert_eq!(exporter.http.access.token_file, Some("/etc/token".into()));
+    assert_eq!(exporter.http.limits.connections, 7);
+    assert_eq!(exporter.collecting.timeout.as_millis(), 500);
+}
+
+#[test]
+fn what_an_exporter_cannot_be_is_told() {
+    let wrong = |key, value| message(table([("exporter", table([(key, value)]))]));
+    for (key, value, expected) in [
+        (
+            "listen",
+            text("localhost:1"),
+            "is the string \"localhost:1\": write 127.0.0.1 or [::1] for localhost; allowed: \"127.0.0.1:9469\", \
+             \"[::1]:9469\", \"unix:/path\", with addresses and ports of your own",
+        ),
+        ("listen", Value::Int(9469), "is the number 9469; allowed: an address as a string, or a list of them"),
+        ("listen", list([text("127.0.0.1:1"), text("127.0.0.1:1")]), "has 127.0.0.1:1 twice; leave one of them out"),
+        (
+            "allow",
+            list([text("10.0.0.0/33")]),
+            "is the string \"10.0.0.0/33\"; allowed: an address or a range of them, as in \"192.0.2.7\", \"10.0.0.0/8\" or \
+             \"2001:db8::/32\"",
+        ),
+        ("socket_mode", text("0999"), "is the string \"0999\"; allowed: file permissions in octal digits, as in \"0660\""),
+        ("socket_mode", Value::Int(660), "is the number 660; allowed: a string"),
+        ("bearer_token_file", text("token"), "is the string \"token\"; allowed: the path of a file, from '/' on"),
+        ("max_connections", Value::Int(0), "is the number 0; allowed: a whole number from 1 to 10000"),
+        ("idle_timeout", Value::Float(0.1), "is the number 0.1; allowed: a number from 1 to 86400 seconds"),
+    ] {
+        let key = if key == "allow" { "allow.1" } else { key };
+        assert_eq!(
+            wrong(key.trim_end_matches(".1"), value),
+            format!("statistics_config: 'exporter.{key}' {expected}")
+        );
+    }
+    assert!(wrong("lissten", text("")).contains("did you mean 'listen'?"));
+    assert!(message(table([("exporter", Value::Bool(true))])).contains("allowed: a table, or an address as a string"));
+    let statsd = table([("self_metrics", Value::Bool(true))]);
+    assert_eq!(
+        message(table([("self_metrics", Value::Bool(false)), ("statsd", statsd)])),
+        "statistics_config: 'statsd.self_metrics' pushes what 'self_metrics = false' has switched off; leave one of them out"
+    );
 }

@@ -13,6 +13,19 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::rc::Rc;
 use std::sync::Arc;
 
+/// The version that this module is built for.
+const LUA_VERSION: &str = if cfg!(feature = "lua54") {
+    "5.4"
+} else if cfg!(feature = "lua53") {
+    "5.3"
+} else if cfg!(feature = "lua52") {
+    "5.2"
+} else if cfg!(feature = "lua51") {
+    "5.1"
+} else {
+    "jit"
+};
+
 /// One provider: what `metre.new()` makes.
 struct Provider {
     store: Arc<Store>,
@@ -39,10 +52,11 @@ pub(super) fn export(lua: &Lua, functions: &LuaTable) -> LuaResult<()> {
                 Some(push) => Store::with_journal(push.samples()),
                 None => Store::new(),
             });
+            let page = settings.page;
             let provider = Rc::new(Provider {
-                runtime: Runtime::new(&store, settings.push),
+                runtime: Runtime::new(&store, settings, LUA_VERSION),
                 store,
-                page: settings.page,
+                page,
                 buffer: RefCell::default(),
             });
             functions_of(lua, &provider)
@@ -55,38 +69,58 @@ pub(super) fn export(lua: &Lua, functions: &LuaTable) -> LuaResult<()> {
 
 fn functions_of(lua: &Lua, provider: &Rc<Provider>) -> LuaResult<LuaTable> {
     let table = lua.create_table()?;
-    let set = |name: &str, run: fn(&Lua, &Provider) -> Answer| {
+    let set = |name: &str, run: fn(&Lua, &Provider, bool) -> Answer| {
         let provider = Rc::clone(provider);
-        table.set(name, answering(lua, move |lua, ()| run(lua, &provider))?)
+        table.set(
+            name,
+            answering(lua, move |lua, given: bool| run(lua, &provider, given))?,
+        )
     };
-    set("cork", |lua, provider| {
+    set("cork", |lua, provider, _| {
         provider.store.cork();
         answer(lua, ())
     })?;
-    set("uncork", |lua, provider| {
+    set("uncork", |lua, provider, _| {
         provider.store.uncork();
         answer(lua, ())
     })?;
-    set("start", |lua, provider| answer(lua, (true, provider.runtime.start()?)))?;
-    set("stop", |lua, provider| {
+    set("start", |lua, provider, _| {
+        answer(lua, (true, provider.runtime.start()?))
+    })?;
+    set("stop", |lua, provider, _| {
         provider.runtime.stop();
         answer(lua, ())
     })?;
-    set("is_running", |lua, provider| answer(lua, provider.runtime.is_running()))?;
-    set("flush", |lua, provider| {
+    set("is_running", |lua, provider, _| {
+        answer(lua, provider.runtime.is_running())
+    })?;
+    set("flush", |lua, provider, _| {
         let result = provider.runtime.flush();
         answer(lua, (result.is_ok(), result.err()))
     })?;
+    // From now on the descriptor that `start` has returned is watched.
+    set("watched", |lua, provider, manual| {
+        provider.runtime.is_watched(manual);
+        answer(lua, ())
+    })?;
+    // It was readable: whether a collection has to be run.
+    set("answer", |lua, provider, _| answer(lua, provider.runtime.answer()))?;
+    // A collection has ended: whether it succeeded.
+    set("collected", |lua, provider, succeeded| {
+        provider.runtime.collected(succeeded);
+        answer(lua, ())
+    })?;
     // A flat list: a level, a text, a level, …
-    set("notices", |lua, provider| {
+    set("notices", |lua, provider, _| {
         let notices = provider.runtime.notices().into_iter();
         let flat = notices.flat_map(|(level, text)| [level.name().to_owned(), text]);
         answer(lua, lua.create_sequence_from(flat).map_err(text)?)
     })?;
-    set("render", |lua, provider| {
+    set("render", |lua, provider, _| {
         // Taken out, since a finalizer that Lua runs meanwhile may render too.
         let mut page = provider.buffer.take();
         page.clear();
+        provider.runtime.update_self_metrics();
         exposition::page(&mut page, &provider.store, provider.page, Format::OPENMETRICS, None).map_err(text)?;
         let result = lua.create_string(&page);
         if page.capacity() <= LARGEST_KEPT {

@@ -3,22 +3,55 @@
 //! A provider is made before Prosody forks into the background and also in prosodyctl, so making one starts nothing
 //! (`docs/design.md`, "Life cycle").
 
+mod bell;
+mod event_loop;
+mod exporter;
 mod notices;
 mod own_metrics;
+mod process;
 mod push_metrics;
 mod pusher;
+mod self_metrics;
+mod thread;
 mod worker;
 
-pub use notices::{Level, Notices};
+pub use event_loop::Collecting;
+pub use exporter::ExportOptions;
+pub use notices::Level;
 pub use pusher::PushOptions;
 
+use crate::encode::exposition;
 use crate::store::Store;
+use bell::Bell;
+use event_loop::EventLoop;
+use exporter::Exporter;
+use notices::Notices;
 use pusher::Pusher;
+use self_metrics::SelfMetrics;
 use std::os::fd::RawFd;
-use std::process;
+use std::process as os_process;
 use std::sync::atomic::{AtomicU32, Ordering::*};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 use worker::Worker;
+
+/// How long [`Runtime::stop`] takes at most.
+const STOP: Duration = Duration::from_secs(2);
+
+/// What a provider's runtime is made with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Options {
+    /// What is pushed to a statsd server, if there is one.
+    pub push: Option<PushOptions>,
+    /// What is served over HTTP, if anything is.
+    pub export: Option<ExportOptions>,
+    /// What pages look like.
+    pub page: exposition::Options,
+    /// Whether metre's own metrics are there.
+    pub self_metrics: bool,
+    /// Whether those of the process are.
+    pub process_metrics: bool,
+}
 
 /// The life cycle of one provider.
 pub struct Runtime {
@@ -26,66 +59,149 @@ pub struct Runtime {
     /// don't exist, and locks may be held by them for ever: so there nothing is touched.
     owner: AtomicU32,
     worker: Option<Worker>,
+    exporter: Option<Exporter>,
+    event_loop: Arc<EventLoop>,
+    self_metrics: Arc<SelfMetrics>,
+    bell: Arc<Bell>,
     notices: Arc<Notices>,
     /// What is logged at the start.
-    greeting: String,
+    greeting: Option<String>,
 }
 
 impl Runtime {
-    /// One that hasn't been started. Has no effect but that metre's own metrics are in the store if there is something
-    /// to push.
-    pub fn new(store: &Arc<Store>, push: Option<PushOptions>) -> Runtime {
-        let notices = Arc::new(Notices::default());
+    /// One that hasn't been started. Has no effect but that metre's own metrics are in the store. `lua` is the version of Lua
+    /// that is told there.
+    pub fn new(store: &Arc<Store>, options: Options, lua: &str) -> Runtime {
+        let nowhere = Store::new();
+        let own = if options.self_metrics { store } else { &nowhere };
+        let has_threads = options.push.is_some() || options.export.is_some();
+        let of_threads = if has_threads { own } else { &nowhere };
+        let bell = Arc::new(Bell::default());
+        let notices = Arc::new(Notices::new(&bell));
+        let event_loop = Arc::new(EventLoop::new(&bell, of_threads));
+        let process = options.process_metrics;
+        let self_metrics = SelfMetrics::register(store, own, of_threads, process, &event_loop, lua);
+        let self_metrics = Arc::new(self_metrics);
+        let greeting = options.push.as_ref().map(PushOptions::greeting);
+        let worker = options.push.map(|push| {
+            let pusher = Pusher::new(store, own, push, &notices, &self_metrics);
+            Worker::new(pusher, &notices, &event_loop)
+        });
+        let exporter = options.export.map(|export| {
+            let parts = exporter::Parts {
+                store: Arc::clone(store),
+                page: options.page,
+                self_metrics: Arc::clone(&self_metrics),
+                event_loop: Arc::clone(&event_loop),
+                notices: Arc::clone(&notices),
+            };
+            Exporter::new(export, parts, own)
+        });
         Runtime {
             owner: AtomicU32::new(0),
-            greeting: push.as_ref().map(PushOptions::greeting).unwrap_or_default(),
-            worker: push.map(|options| Worker::new(Pusher::new(store, options, &notices), &notices)),
+            worker,
+            exporter,
+            event_loop,
+            self_metrics,
+            bell,
             notices,
+            greeting,
         }
     }
 
-    /// Starts in this process; has no effect if it runs already. Returns a descriptor that is readable when there are
-    /// [`Runtime::notices`], if there will ever be any.
+    /// Starts in this process; has no effect if it runs already. Returns a descriptor that is readable when somebody should
+    /// call [`Runtime::answer`], if there are any threads.
     ///
     /// # Errors
     /// When the system has no descriptors or threads left, or in a process that forked off from the one it runs in.
     pub fn start(&self) -> Result<Option<RawFd>, String> {
         let owner = self.owner.load(Relaxed);
-        if owner != 0 && owner != process::id() {
+        if owner != 0 && owner != os_process::id() {
             return Err("it runs in the process that this one forked off from".to_owned());
         }
-        let Some(worker) = &self.worker else {
-            self.owner.store(process::id(), Relaxed);
-            return Ok(None);
-        };
         if owner != 0 {
             return Ok(None);
         }
-        let descriptor = self.notices.open().map_err(|why| format!("no socket pair: {why}"))?;
-        if let Err(why) = worker.start() {
-            self.notices.close();
+        if self.worker.is_none() && self.exporter.is_none() {
+            self.owner.store(os_process::id(), Relaxed);
+            return Ok(None);
+        }
+        let descriptor = self.bell.open().map_err(|why| format!("no socket pair: {why}"))?;
+        if let Err(why) = self.start_threads() {
+            self.stop_threads();
+            self.bell.close();
             return Err(why);
         }
-        self.owner.store(process::id(), Relaxed);
-        self.notices.add(Level::Info, self.greeting.clone());
+        self.owner.store(os_process::id(), Relaxed);
+        if let Some(greeting) = &self.greeting {
+            self.notices.add(Level::Info, greeting.clone());
+        }
         Ok(Some(descriptor))
+    }
+
+    fn start_threads(&self) -> Result<(), String> {
+        self.worker.as_ref().map_or(Ok(()), Worker::start)?;
+        self.exporter.as_ref().map_or(Ok(()), Exporter::start)
+    }
+
+    /// Stops the threads; both at the same time. Returns which have not ended in time.
+    fn stop_threads(&self) -> Vec<&'static str> {
+        let limit = Instant::now() + STOP;
+        if let Some(worker) = &self.worker {
+            worker.begin_stop();
+        }
+        if let Some(exporter) = &self.exporter {
+            exporter.begin_stop();
+        }
+        let mut late = Vec::new();
+        if self.exporter.as_ref().is_some_and(|exporter| !exporter.stop_by(limit)) {
+            late.push("The exporter has not ended in time");
+        }
+        if self.worker.as_ref().is_some_and(|worker| !worker.stop_by(limit)) {
+            late.push("The statsd pusher has not ended in time; what it had not sent by then may be lost");
+        }
+        late
     }
 
     /// Stops, after the last values have been sent; takes two seconds at most. May be called again and again.
     pub fn stop(&self) {
         if self.is_running() {
-            if self.worker.as_ref().is_some_and(|worker| !worker.stop()) {
-                let message = "The statsd pusher has not ended in time; what it had not sent by then may be lost";
+            self.event_loop.is_unwatched();
+            for message in self.stop_threads() {
                 self.notices.add(Level::Warn, message.to_owned());
             }
-            self.notices.close();
+            self.bell.close();
             self.owner.store(0, Relaxed);
         }
     }
 
     /// Whether it runs in this process.
     pub fn is_running(&self) -> bool {
-        self.owner.load(Relaxed) == process::id()
+        self.owner.load(Relaxed) == os_process::id()
+    }
+
+    /// From now on somebody watches the descriptor. With `manual` collections are run only when somebody asks.
+    pub fn is_watched(&self, manual: bool) {
+        if self.is_running() {
+            self.event_loop.is_watched(manual);
+        }
+    }
+
+    /// The descriptor was readable. Whether a collection has to be run, after which [`Runtime::collected`] is to be called.
+    pub fn answer(&self) -> bool {
+        self.is_running() && self.event_loop.answer()
+    }
+
+    /// A collection has ended, whoever asked for it.
+    pub fn collected(&self, succeeded: bool) {
+        if self.is_running() || self.owner.load(Relaxed) == 0 {
+            self.event_loop.collected(succeeded);
+        }
+    }
+
+    /// Brings metre's own metrics up to date, for a page.
+    pub fn update_self_metrics(&self) {
+        self.self_metrics.update();
     }
 
     /// Hands everything pending to where it goes, in a second at most. Nothing is ever pending without a pusher.
@@ -104,7 +220,7 @@ impl Runtime {
     pub fn notices(&self) -> Vec<(Level, String)> {
         match self.owner.load(Relaxed) {
             0 => self.notices.take(),
-            owner if owner == process::id() => self.notices.take(),
+            owner if owner == os_process::id() => self.notices.take(),
             _ => Vec::new(),
         }
     }
@@ -113,6 +229,11 @@ impl Runtime {
 impl Drop for Runtime {
     fn drop(&mut self) {
         self.stop();
+        // In a process that forked off, what the threads share may be locked for ever.
+        if self.owner.load(Relaxed) != 0 {
+            std::mem::forget(self.exporter.take());
+            std::mem::forget(self.worker.take());
+        }
     }
 }
 
@@ -122,7 +243,14 @@ mod tests {
 
     #[test]
     fn starts_and_stops_as_often_as_asked() {
-        let runtime = Runtime::new(&Arc::new(Store::new()), None);
+        let options = Options {
+            push: None,
+            export: None,
+            page: exposition::Options::default(),
+            self_metrics: true,
+            process_metrics: true,
+        };
+        let runtime = Runtime::new(&Arc::new(Store::new()), options, "none");
         assert!(!runtime.is_running());
         runtime.stop();
         for _ in 0..2 {

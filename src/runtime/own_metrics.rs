@@ -34,7 +34,7 @@ impl<'a> Spec<'a> {
 }
 
 impl OwnFamily {
-    /// Registers a family, with its series if it has no labels.
+    /// Registers a family, with its series if it has no labels. Gauges have none until they are set.
     pub(super) fn register(store: &Store, spec: Spec<'_>) -> OwnFamily {
         let writer = store.register_own(FamilySpec {
             kind: spec.kind,
@@ -45,7 +45,7 @@ impl OwnFamily {
             thresholds: spec.thresholds.iter().copied().map(Number::Float).collect(),
         });
         let mut family = OwnFamily { writer };
-        if spec.labels.is_empty() {
+        if spec.labels.is_empty() && spec.kind != Kind::Gauge {
             family.at(&[]);
         }
         family

@@ -2,6 +2,7 @@
 
 use super::notices::{Level, Notices};
 use super::push_metrics::{DroppedLines, PushMetrics};
+use super::self_metrics::SelfMetrics;
 use crate::encode::statsd::{self, Dropped, Encoder, FamilyState, Histograms};
 use crate::model::Kind;
 use crate::snapshot::changes::{Changes, News};
@@ -69,6 +70,7 @@ pub(super) struct Pusher {
     /// How many sockets had been opened when all gauges were sent.
     connections: u64,
     notices: Arc<Notices>,
+    self_metrics: Arc<SelfMetrics>,
 }
 
 struct Tracked {
@@ -134,7 +136,14 @@ impl Out {
 
 impl Pusher {
     /// One that has sent nothing yet. Opens nothing; registers metre's own families.
-    pub(super) fn new(store: &Arc<Store>, options: PushOptions, notices: &Arc<Notices>) -> Pusher {
+    /// Those are in `own`.
+    pub(super) fn new(
+        store: &Arc<Store>,
+        own: &Store,
+        options: PushOptions,
+        notices: &Arc<Notices>,
+        self_metrics: &Arc<SelfMetrics>,
+    ) -> Pusher {
         let framing = match options.server {
             Endpoint::Tcp(..) => Framing::Stream,
             Endpoint::Udp(..) | Endpoint::Unixgram(_) => Framing::Datagrams,
@@ -145,7 +154,7 @@ impl Pusher {
             out: Out {
                 packer: Packer::new(framing),
                 link: Link::new(&options.server, options.max_datagram, options.resolve_interval),
-                metrics: PushMetrics::register(store),
+                metrics: PushMetrics::register(own),
                 dropped: Default::default(),
                 first_dropped: Vec::new(),
             },
@@ -155,6 +164,7 @@ impl Pusher {
             reservoirs: options.samples().then(|| Reservoirs::new(per_push.ceil() as usize)),
             connections: 0,
             notices: Arc::clone(notices),
+            self_metrics: Arc::clone(self_metrics),
             options,
         }
     }
@@ -195,6 +205,9 @@ impl Pusher {
     /// Sends all that is new; true if the socket has taken everything.
     pub(super) fn push(&mut self, wait: Wait<'_>) -> bool {
         let start = Instant::now();
+        if self.options.self_metrics {
+            self.self_metrics.update();
+        }
         self.out.link.begin(start);
         let complete = self.push_all(wait).is_continue();
         self.report();

@@ -1,19 +1,16 @@
 //! The pusher's thread: when it works, and how Prosody's thread talks to it.
 
+use super::event_loop::EventLoop;
 use super::notices::{Level, Notices};
 use super::pusher::Pusher;
-use nix::sys::signal::{SigSet, SigmaskHow};
+use super::thread::Thread;
 use parking_lot::{Condvar, Mutex};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Arc;
-use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 /// How long the last push may take.
 const LAST_PUSH: Duration = Duration::from_millis(1400);
-
-/// How long to wait for the thread's end beyond that.
-const PATIENCE: Duration = Duration::from_millis(600);
 
 /// How long [`Worker::flush`] takes at most.
 const FLUSH: Duration = Duration::from_secs(1);
@@ -30,6 +27,7 @@ struct Shared {
     control: Mutex<Control>,
     changed: Condvar,
     notices: Arc<Notices>,
+    event_loop: Arc<EventLoop>,
 }
 
 #[derive(Default)]
@@ -37,7 +35,7 @@ struct Control {
     /// While there is no thread.
     pusher: Option<Pusher>,
     running: bool,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<Thread>,
     /// Set to end the thread: the time by which it has to.
     stop_by: Option<Instant>,
     /// How many flushes were asked for, how many of them are done, and why the last one didn't send everything, if so.
@@ -49,7 +47,7 @@ struct Control {
 }
 
 impl Worker {
-    pub(super) fn new(pusher: Pusher, notices: &Arc<Notices>) -> Worker {
+    pub(super) fn new(pusher: Pusher, notices: &Arc<Notices>, event_loop: &Arc<EventLoop>) -> Worker {
         let control = Control {
             pusher: Some(pusher),
             ..Control::default()
@@ -59,6 +57,7 @@ impl Worker {
                 control: Mutex::new(control),
                 changed: Condvar::new(),
                 notices: Arc::clone(notices),
+                event_loop: Arc::clone(event_loop),
             }),
         }
     }
@@ -76,46 +75,23 @@ impl Worker {
             };
         }
         control.stop_by = None;
-        // Prosody's signals are for Prosody's thread; a new thread inherits this mask.
-        let before = SigSet::all()
-            .thread_swap_mask(SigmaskHow::SIG_SETMASK)
-            .map_err(|why| format!("signals cannot be blocked: {why}"))?;
         let shared = Arc::clone(&self.shared);
-        let spawned = Builder::new()
-            .name("metre-statsd".to_owned())
-            .spawn(move || shared.run());
-        let restored = before.thread_set_mask();
-        let thread = spawned.map_err(|why| format!("no thread for the statsd pusher: {why}"))?;
+        control.thread = Some(Thread::start("metre-statsd", move || shared.run())?);
         control.running = true;
-        control.thread = Some(thread);
-        restored.map_err(|why| format!("signals cannot be unblocked: {why}"))
+        Ok(())
     }
 
-    /// Has the last values sent and ends the thread, in two seconds at most. False if it hasn't ended by then: it will
-    /// as soon as the system lets it.
-    pub(super) fn stop(&self) -> bool {
+    /// Asks the thread to send the last values and to end.
+    pub(super) fn begin_stop(&self) {
         let mut control = self.shared.control.lock();
-        let limit = Instant::now() + LAST_PUSH;
-        control.stop_by.get_or_insert(limit);
+        control.stop_by.get_or_insert(Instant::now() + LAST_PUSH);
         self.shared.changed.notify_all();
-        while control.running {
-            if self
-                .shared
-                .changed
-                .wait_until(&mut control, limit + PATIENCE)
-                .timed_out()
-            {
-                break;
-            }
-        }
-        let ended = !control.running;
-        let thread = control.thread.take();
-        drop(control);
-        if let (true, Some(thread)) = (ended, thread) {
-            // It has nothing left to do.
-            let _ = thread.join();
-        }
-        ended
+    }
+
+    /// Waits for its end. False if it hasn't ended by then: it will as soon as the system lets it.
+    pub(super) fn stop_by(&self, limit: Instant) -> bool {
+        let thread = self.shared.control.lock().thread.take();
+        thread.is_none_or(|thread| thread.join_by(limit))
     }
 
     /// Has everything sent, in a second at most.
@@ -193,6 +169,7 @@ impl Shared {
     /// that it answers.
     fn sleep(&self, pusher: &mut Pusher, due: Instant) -> (bool, Option<u64>) {
         loop {
+            self.event_loop.tick();
             if pusher.has_samples() {
                 pusher.take_samples();
             }
@@ -201,10 +178,11 @@ impl Shared {
             if control.stop_by.is_some() || asked.is_some() || Instant::now() >= due {
                 return (control.stop_by.is_some(), asked);
             }
-            let until = match pusher.has_samples() {
-                true => due.min(Instant::now() + TICK),
-                false => due,
+            let pause = match pusher.has_samples() {
+                true => TICK,
+                false => self.event_loop.next_tick(),
             };
+            let until = due.min(Instant::now() + pause);
             self.changed.wait_until(&mut control, until);
         }
     }

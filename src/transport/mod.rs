@@ -1,6 +1,8 @@
-//! Bytes on their way to a server: datagrams, sockets, host names, and what to do when one of them fails.
+//! Bytes on their way: datagrams to a server, sockets, host names, and what to do when one of them fails; and pages to those who
+//! fetch them ([`http`]).
 
 mod endpoint;
+pub mod http;
 mod link;
 mod outbox;
 mod packer;

@@ -1,0 +1,127 @@
+//! How single values are read: numbers in a range, one of several words, one or a list.
+
+use super::Value;
+use serde::de::value::StrDeserializer;
+use serde::de::{DeserializeOwned, Error, SeqAccess, Unexpected, Visitor};
+use serde::{Deserialize, Deserializer};
+use std::fmt;
+use std::marker::PhantomData;
+use std::time::Duration;
+
+/// Takes numbers in a range; what isn't one is told with the range.
+struct Range<T> {
+    least: T,
+    most: T,
+    unit: &'static str,
+}
+
+impl<'de> Visitor<'de> for Range<f64> {
+    type Value = f64;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a number from {} to {}{}", self.least, self.most, self.unit)
+    }
+
+    fn visit_f64<E: Error>(self, given: f64) -> Result<f64, E> {
+        match given >= self.least && given <= self.most {
+            true => Ok(given),
+            false => Err(E::invalid_value(Unexpected::Float(given), &self)),
+        }
+    }
+
+    fn visit_i64<E: Error>(self, given: i64) -> Result<f64, E> {
+        self.visit_f64(given as f64)
+    }
+}
+
+impl<'de> Visitor<'de> for Range<i64> {
+    type Value = i64;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a whole number from {} to {}{}", self.least, self.most, self.unit)
+    }
+
+    fn visit_i64<E: Error>(self, given: i64) -> Result<i64, E> {
+        match (self.least..=self.most).contains(&given) {
+            true => Ok(given),
+            false => Err(E::invalid_value(Unexpected::Signed(given), &self)),
+        }
+    }
+
+    fn visit_f64<E: Error>(self, given: f64) -> Result<i64, E> {
+        match given.trunc() == given && given.abs() < 9e15 {
+            true => self.visit_i64(given as i64),
+            false => Err(E::invalid_value(Unexpected::Float(given), &self)),
+        }
+    }
+
+    /// Prosody's own pusher takes digits for its port.
+    fn visit_str<E: Error>(self, given: &str) -> Result<i64, E> {
+        match given.parse() {
+            Ok(given) => self.visit_i64(given),
+            Err(_) => Err(E::invalid_value(Unexpected::Str(given), &self)),
+        }
+    }
+}
+
+/// A time in seconds.
+pub(super) fn seconds<'de, D: Deserializer<'de>>(from: D, least: f64, most: f64) -> Result<Duration, D::Error> {
+    let unit = " seconds";
+    from.deserialize_f64(Range { least, most, unit })
+        .map(Duration::from_secs_f64)
+}
+
+/// A whole number.
+pub(super) fn whole<'de, D: Deserializer<'de>>(
+    from: D,
+    least: i64,
+    most: i64,
+    unit: &'static str,
+) -> Result<i64, D::Error> {
+    from.deserialize_i64(Range { least, most, unit })
+}
+
+/// One of several words.
+pub(super) fn one_of<'de, D: Deserializer<'de>, T: Copy>(from: D, all: &[(&str, T)]) -> Result<T, D::Error> {
+    let given = String::deserialize(from)?;
+    let found = all.iter().find(|(name, _)| *name == given);
+    found.map(|(_, value)| *value).ok_or_else(|| {
+        let names: Vec<String> = all.iter().map(|(name, _)| format!("\"{name}\"")).collect();
+        let given = Value::String(given.clone());
+        D::Error::custom(format!("is {given}; allowed: {}", names.join(", ")))
+    })
+}
+
+/// Takes a text or a list of texts.
+struct OneOrMore<T> {
+    what: &'static str,
+    of: PhantomData<T>,
+}
+
+impl<'de, T: DeserializeOwned> Visitor<'de> for OneOrMore<T> {
+    type Value = Vec<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} as a string, or a list of them", self.what)
+    }
+
+    fn visit_str<E: Error>(self, given: &str) -> Result<Vec<T>, E> {
+        T::deserialize(StrDeserializer::new(given)).map(|value| vec![value])
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut given: A) -> Result<Vec<T>, A::Error> {
+        let mut all = Vec::new();
+        while let Some(value) = given.next_element()? {
+            all.push(value);
+        }
+        Ok(all)
+    }
+}
+
+/// One `what`, or a list of them.
+pub(super) fn one_or_more<'de, D: Deserializer<'de>, T: DeserializeOwned>(
+    from: D,
+    what: &'static str,
+) -> Result<Vec<T>, D::Error> {
+    from.deserialize_any(OneOrMore { what, of: PhantomData })
+}

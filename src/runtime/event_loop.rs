@@ -1,0 +1,281 @@
+//! Prosody's event loop as the other threads see it: whether it answers, and how it is asked for a collection.
+
+use super::bell::Bell;
+use super::own_metrics::{OwnFamily, Spec};
+use crate::model::{clock, Kind};
+use crate::store::Store;
+use parking_lot::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+/// How often the loop is asked whether it is there.
+const BEAT: Duration = Duration::from_secs(1);
+
+/// When scrapes ask for collections, and how long they wait.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Collecting {
+    /// How long a scrape waits for its collection.
+    pub timeout: Duration,
+    /// How old the last collection may be for a scrape to share it.
+    pub min_interval: Duration,
+}
+
+/// What came of a scrape's wish for fresh values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Collected {
+    /// They are collected regularly, or nobody can be asked.
+    NotAsked,
+    /// A collection was run.
+    Run,
+    /// Somebody else's collection did.
+    Shared,
+    /// The loop didn't answer in time.
+    Late,
+    /// A module raised an error.
+    Failed,
+}
+
+impl Collected {
+    /// Its name as a label value.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Collected::NotAsked => "not_asked",
+            Collected::Run => "run",
+            Collected::Shared => "shared",
+            Collected::Late => "late",
+            Collected::Failed => "failed",
+        }
+    }
+}
+
+/// The event loop.
+pub(super) struct EventLoop {
+    bell: Arc<Bell>,
+    /// Whether the loop watches the bell.
+    watched: AtomicBool,
+    /// Whether collections are run only when somebody asks.
+    manual: AtomicBool,
+    /// Times below are counted from here.
+    start: Instant,
+    /// When the loop was asked whether it is there, in microseconds; 0 once it has answered.
+    asked: AtomicU64,
+    /// When it may be asked again, in microseconds.
+    next: AtomicU64,
+    /// How late the answers were. Prosody's thread alone locks this.
+    lag: Mutex<OwnFamily>,
+    /// When the last collection ended.
+    last: Mutex<Option<(Instant, f64)>>,
+    /// Whether a scrape wants one that hasn't begun.
+    wanted: AtomicBool,
+    /// Changes with the end of each collection; whether it succeeded.
+    ended: watch::Sender<bool>,
+}
+
+impl EventLoop {
+    pub(super) fn new(bell: &Arc<Bell>, store: &Store) -> EventLoop {
+        EventLoop {
+            bell: Arc::clone(bell),
+            watched: AtomicBool::new(false),
+            manual: AtomicBool::new(false),
+            start: Instant::now(),
+            asked: AtomicU64::new(0),
+            next: AtomicU64::new(0),
+            lag: Mutex::new(OwnFamily::register(
+                store,
+                Spec {
+                    thresholds: &[0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0],
+                    ..Spec::new(
+                        Kind::Histogram,
+                        "metre_event_loop_lag_seconds",
+                        "seconds",
+                        "How late Prosody's event loop answers when it is woken, each second",
+                    )
+                },
+            )),
+            last: Mutex::new(None),
+            wanted: AtomicBool::new(false),
+            ended: watch::Sender::new(true),
+        }
+    }
+
+    /// From now on the loop watches the bell. With `manual` it runs collections only when somebody asks.
+    pub(super) fn is_watched(&self, manual: bool) {
+        self.manual.store(manual, Relaxed);
+        self.asked.store(0, Relaxed);
+        self.watched.store(true, Relaxed);
+    }
+
+    /// From now on nobody watches the bell; who waits for a collection needn't any longer.
+    pub(super) fn is_unwatched(&self) {
+        self.watched.store(false, Relaxed);
+        self.asked.store(0, Relaxed);
+        self.wanted.store(false, Relaxed);
+        self.ended.send_replace(false);
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// Asks the loop whether it is there, unless it has been asked within the last second or hasn't answered yet. Any
+    /// thread may call this at any time.
+    pub(super) fn tick(&self) {
+        let (now, due) = (self.now(), self.next.load(Relaxed));
+        if now < due || !self.watched.load(Relaxed) || self.asked.load(Relaxed) != 0 {
+            return;
+        }
+        let next = now + BEAT.as_micros() as u64;
+        if self.next.compare_exchange(due, next, Relaxed, Relaxed).is_ok() {
+            self.asked.store(now.max(1), Relaxed);
+            self.bell.ring();
+        }
+    }
+
+    /// How long from now [`EventLoop::tick`] has something to do.
+    pub(super) fn next_tick(&self) -> Duration {
+        let left = Duration::from_micros(self.next.load(Relaxed).saturating_sub(self.now()));
+        match left.is_zero() {
+            // It waits for an answer, or nobody watches.
+            true => BEAT,
+            false => left,
+        }
+    }
+
+    /// How long the loop has not answered.
+    pub(super) fn blocked(&self) -> Duration {
+        match self.asked.load(Relaxed) {
+            0 => Duration::ZERO,
+            asked => Duration::from_micros(self.now().saturating_sub(asked)),
+        }
+    }
+
+    /// When the last collection ended, in seconds since the epoch.
+    pub(super) fn last_collection(&self) -> Option<f64> {
+        self.last.lock().map(|(_, time)| time)
+    }
+
+    /// The loop has heard the bell. Whether it has to run a collection. For Prosody's thread.
+    pub(super) fn answer(&self) -> bool {
+        self.bell.heard();
+        let asked = self.asked.swap(0, Relaxed);
+        if asked != 0 {
+            let lag = Duration::from_micros(self.now().saturating_sub(asked));
+            self.lag.lock().sample(&[], lag.as_secs_f64());
+        }
+        self.wanted.swap(false, Relaxed)
+    }
+
+    /// A collection has ended. For Prosody's thread.
+    pub(super) fn collected(&self, succeeded: bool) {
+        if succeeded {
+            *self.last.lock() = Some((Instant::now(), clock::now()));
+        }
+        self.ended.send_replace(succeeded);
+    }
+
+    /// Has the values collected, if somebody has to ask for that, and waits for it.
+    pub(super) async fn refresh(&self, collecting: Collecting) -> Collected {
+        // From here on no end of a collection goes unnoticed.
+        let mut ended = self.ended.subscribe();
+        if !self.manual.load(Relaxed) || !self.watched.load(Relaxed) {
+            return Collected::NotAsked;
+        }
+        if self
+            .last
+            .lock()
+            .is_some_and(|(last, _)| last.elapsed() < collecting.min_interval)
+        {
+            return Collected::Shared;
+        }
+        let first = !self.wanted.swap(true, Relaxed);
+        if first {
+            self.bell.ring();
+        }
+        match timeout(collecting.timeout, ended.changed()).await {
+            Err(_) => Collected::Late,
+            Ok(_) if !*ended.borrow() => Collected::Failed,
+            Ok(_) if first => Collected::Run,
+            Ok(_) => Collected::Shared,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COLLECTING: Collecting = Collecting {
+        timeout: Duration::from_millis(50),
+        min_interval: Duration::from_secs(60),
+    };
+
+    fn run<T>(future: impl std::future::Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        runtime.unwrap().block_on(future)
+    }
+
+    #[test]
+    fn scrapes_share_a_collection() {
+        let bell = Arc::new(Bell::default());
+        let event_loop = EventLoop::new(&bell, &Store::new());
+        let _descriptor = bell.open().unwrap();
+        assert_eq!(run(event_loop.refresh(COLLECTING)), Collected::NotAsked);
+        event_loop.is_watched(false);
+        assert_eq!(run(event_loop.refresh(COLLECTING)), Collected::NotAsked);
+        event_loop.is_watched(true);
+        // Nobody is there.
+        assert_eq!(run(event_loop.refresh(COLLECTING)), Collected::Late);
+        // The wish stays, and is fulfilled once.
+        assert!(event_loop.answer());
+        assert!(!event_loop.answer());
+        let (first, second, ()) = run(async {
+            tokio::join!(event_loop.refresh(COLLECTING), event_loop.refresh(COLLECTING), async {
+                assert!(event_loop.answer());
+                event_loop.collected(true);
+            })
+        });
+        assert_eq!((first, second), (Collected::Run, Collected::Shared));
+        assert_eq!(run(event_loop.refresh(COLLECTING)), Collected::Shared);
+        assert!(!event_loop.answer());
+        assert!(event_loop.last_collection().unwrap() > 1.7e9);
+    }
+
+    #[test]
+    fn failures_and_the_end_keep_nobody_waiting() {
+        let bell = Arc::new(Bell::default());
+        let event_loop = EventLoop::new(&bell, &Store::new());
+        let patient = Collecting {
+            timeout: Duration::from_secs(60),
+            ..COLLECTING
+        };
+        event_loop.is_watched(true);
+        let (outcome, ()) =
+            run(async { tokio::join!(event_loop.refresh(patient), async { event_loop.collected(false) }) });
+        assert_eq!(outcome, Collected::Failed);
+        let (outcome, ()) =
+            run(async { tokio::join!(event_loop.refresh(patient), async { event_loop.is_unwatched() }) });
+        assert_eq!(outcome, Collected::Failed);
+    }
+
+    #[test]
+    fn silence_is_measured() {
+        let store = Store::new();
+        let event_loop = EventLoop::new(&Arc::new(Bell::default()), &store);
+        event_loop.tick();
+        assert_eq!(event_loop.blocked(), Duration::ZERO);
+        event_loop.is_watched(false);
+        event_loop.tick();
+        std::thread::sleep(Duration::from_millis(2));
+        assert!(event_loop.blocked() >= Duration::from_millis(2));
+        event_loop.answer();
+        assert_eq!(event_loop.blocked(), Duration::ZERO);
+        // Not again within a second.
+        event_loop.tick();
+        assert_eq!(event_loop.blocked(), Duration::ZERO);
+        assert!(event_loop.next_tick() > Duration::from_millis(500));
+        assert_eq!(store.families()["metre_event_loop_lag_seconds"].series_count(), 1);
+    }
+}

@@ -1,0 +1,116 @@
+//! What metre tells of its exporter.
+
+use crate::encode::exposition::Format;
+use crate::model::Kind;
+use crate::runtime::event_loop::Collected;
+use crate::runtime::own_metrics::{OwnFamily, Spec};
+use crate::store::Store;
+use crate::transport::http::{Cut, StatusCode};
+use parking_lot::Mutex;
+use std::time::Duration;
+
+/// The exporter's metrics, for its two threads.
+pub(super) struct ExportMetrics(Mutex<Families>);
+
+struct Families {
+    scrapes: OwnFamily,
+    render: OwnFamily,
+    page_bytes: OwnFamily,
+    collections: OwnFamily,
+    connections: OwnFamily,
+    cut: OwnFamily,
+}
+
+impl ExportMetrics {
+    /// Registers them.
+    pub(super) fn register(store: &Store) -> ExportMetrics {
+        let register = |kind, name, unit, help, labels| {
+            OwnFamily::register(
+                store,
+                Spec {
+                    labels,
+                    thresholds: &[0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0],
+                    ..Spec::new(kind, name, unit, help)
+                },
+            )
+        };
+        let mut families = Families {
+            scrapes: register(
+                Kind::Counter,
+                "metre_scrapes",
+                "",
+                "Requests for pages, and those refused",
+                &["code", "format"],
+            ),
+            render: register(
+                Kind::Histogram,
+                "metre_render_seconds",
+                "seconds",
+                "How long the exporter's pages took to be made",
+                &[],
+            ),
+            page_bytes: register(
+                Kind::Summary,
+                "metre_page_bytes",
+                "bytes",
+                "Sizes of the exporter's pages as they are sent",
+                &["encoding"],
+            ),
+            collections: register(
+                Kind::Counter,
+                "metre_collections",
+                "",
+                "What came of the collections that scrapes asked for",
+                &["result"],
+            ),
+            connections: register(
+                Kind::Gauge,
+                "metre_connections",
+                "",
+                "Open connections to the exporter",
+                &[],
+            ),
+            cut: register(
+                Kind::Counter,
+                "metre_cut_connections",
+                "",
+                "Connections that the exporter has ended",
+                &["reason"],
+            ),
+        };
+        Cut::ALL.iter().for_each(|why| families.cut.add(&[why.name()], 0));
+        families.connections.set(&[], 0_u64);
+        ExportMetrics(Mutex::new(families))
+    }
+
+    /// A request was answered, with a page of this format or without one.
+    pub(super) fn scraped(&self, code: StatusCode, format: Option<Format>) {
+        let format = format.map_or("none", Format::name);
+        self.0.lock().scrapes.add(&[code.as_str(), format], 1);
+    }
+
+    /// A page was made, in this time and of this size.
+    pub(super) fn rendered(&self, took: Duration, bytes: usize, gzip: bool) {
+        let mut families = self.0.lock();
+        families.render.sample(&[], took.as_secs_f64());
+        let encoding = if gzip { "gzip" } else { "identity" };
+        families.page_bytes.sample(&[encoding], bytes as f64);
+    }
+
+    /// A collection was wished for.
+    pub(super) fn collected(&self, what: Collected) {
+        if what != Collected::NotAsked {
+            self.0.lock().collections.add(&[what.name()], 1);
+        }
+    }
+
+    /// So many connections are open.
+    pub(super) fn connections(&self, count: usize) {
+        self.0.lock().connections.set(&[], count);
+    }
+
+    /// A connection was ended.
+    pub(super) fn cut(&self, why: Cut) {
+        self.0.lock().cut.add(&[why.name()], 1);
+    }
+}

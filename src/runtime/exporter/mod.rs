@@ -1,0 +1,126 @@
+//! The exporter: its threads, and how they end.
+
+mod metrics;
+mod renderer;
+mod site;
+
+use super::event_loop::{Collecting, EventLoop};
+use super::notices::Notices;
+use super::self_metrics::SelfMetrics;
+use super::thread::Thread;
+use crate::encode::exposition;
+use crate::store::Store;
+use crate::transport::http;
+use metrics::ExportMetrics;
+use parking_lot::Mutex;
+use renderer::{Renderer, Source};
+use site::Told;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::runtime::Builder;
+use tokio::sync::watch;
+use tokio::task::LocalSet;
+
+/// What is served, where, and to whom.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExportOptions {
+    /// The server.
+    pub http: http::Options,
+    /// When collections are asked for.
+    pub collecting: Collecting,
+}
+
+/// What an exporter works with.
+pub(super) struct Parts {
+    pub(super) store: Arc<Store>,
+    pub(super) page: exposition::Options,
+    pub(super) self_metrics: Arc<SelfMetrics>,
+    pub(super) event_loop: Arc<EventLoop>,
+    pub(super) notices: Arc<Notices>,
+}
+
+/// An exporter and, once started, its threads.
+pub(super) struct Exporter {
+    options: ExportOptions,
+    parts: Parts,
+    metrics: Arc<ExportMetrics>,
+    running: Mutex<Option<Running>>,
+}
+
+struct Running {
+    stop: watch::Sender<bool>,
+    threads: [Thread; 2],
+}
+
+impl Exporter {
+    /// One that has not been started. Its metrics are in `own`.
+    pub(super) fn new(options: ExportOptions, parts: Parts, own: &Store) -> Exporter {
+        Exporter {
+            options,
+            parts,
+            metrics: Arc::new(ExportMetrics::register(own)),
+            running: Mutex::new(None),
+        }
+    }
+
+    /// Starts the threads, unless they run.
+    ///
+    /// # Errors
+    /// When the system has no threads or descriptors left.
+    pub(super) fn start(&self) -> Result<(), String> {
+        let mut running = self.running.lock();
+        if running.is_some() {
+            return Ok(());
+        }
+        let reactor = Builder::new_current_thread().enable_io().enable_time().build();
+        let reactor = reactor.map_err(|why| format!("no event loop for the exporter: {why}"))?;
+        let Parts {
+            store,
+            page,
+            self_metrics,
+            event_loop,
+            notices,
+        } = &self.parts;
+        let (renderer, render_thread) = Renderer::start(Source {
+            store: Arc::clone(store),
+            page: *page,
+            self_metrics: Arc::clone(self_metrics),
+            metrics: Arc::clone(&self.metrics),
+        })?;
+        let (stop, stopping) = watch::channel(false);
+        let (options, collecting) = (self.options.http.clone(), self.options.collecting);
+        let (event_loop, notices, metrics) = (Arc::clone(event_loop), Arc::clone(notices), Arc::clone(&self.metrics));
+        let serve = move || {
+            let site = site::Exporter {
+                renderer,
+                event_loop,
+                collecting,
+                metrics,
+                notices,
+                told: Told::default(),
+            };
+            // What is left of it ends here, too: sockets, tasks, and with the site the renderer.
+            LocalSet::new().block_on(&reactor, http::serve(options, Rc::new(site), stopping));
+        };
+        *running = Some(Running {
+            threads: [Thread::start("metre-http", serve)?, render_thread],
+            stop,
+        });
+        Ok(())
+    }
+
+    /// Asks the threads to end: answers under way get a second.
+    pub(super) fn begin_stop(&self) {
+        if let Some(running) = &*self.running.lock() {
+            running.stop.send_replace(true);
+        }
+    }
+
+    /// Waits for their end. False if they have not ended by then; they will as soon as the system lets them.
+    pub(super) fn stop_by(&self, limit: Instant) -> bool {
+        let running = self.running.lock().take();
+        let ended = |thread: Thread| thread.join_by(limit);
+        running.is_none_or(|running| running.threads.map(ended) == [true; 2])
+    }
+}

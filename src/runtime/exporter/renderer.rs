@@ -1,0 +1,107 @@
+//! The thread that makes pages.
+
+use super::metrics::ExportMetrics;
+use crate::encode::exposition::{self, Format, Only};
+use crate::runtime::self_metrics::SelfMetrics;
+use crate::runtime::thread::Thread;
+use crate::store::Store;
+use crate::transport::http::Bytes;
+use flate2::write::GzEncoder;
+use flate2::Compression;
+use std::io;
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::sync::mpsc::{channel, Receiver, Sender};
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::sync::oneshot;
+
+/// Which page: scrapes that wait for the same one get the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Wanted {
+    pub(super) format: Format,
+    pub(super) gzip: bool,
+    pub(super) only: Option<Only>,
+}
+
+struct Job {
+    wanted: Wanted,
+    answer: oneshot::Sender<Option<Bytes>>,
+}
+
+/// What pages are made of.
+pub(super) struct Source {
+    pub(super) store: Arc<Store>,
+    pub(super) page: exposition::Options,
+    pub(super) self_metrics: Arc<SelfMetrics>,
+    pub(super) metrics: Arc<ExportMetrics>,
+}
+
+/// Takes orders for pages. The thread ends with this.
+pub(super) struct Renderer {
+    jobs: Sender<Job>,
+}
+
+impl Renderer {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// When none can be had.
+    pub(super) fn start(source: Source) -> Result<(Renderer, Thread), String> {
+        let (jobs, waiting) = channel();
+        let thread = Thread::start("metre-render", move || work(&source, &waiting))?;
+        Ok((Renderer { jobs }, thread))
+    }
+
+    /// The page; `None` if it could not be made.
+    pub(super) async fn render(&self, wanted: Wanted) -> Option<Bytes> {
+        let (answer, page) = oneshot::channel();
+        self.jobs.send(Job { wanted, answer }).ok()?;
+        page.await.ok()?
+    }
+}
+
+fn work(source: &Source, waiting: &Receiver<Job>) {
+    while let Ok(first) = waiting.recv() {
+        let mut jobs: Vec<Job> = std::iter::once(first).chain(waiting.try_iter()).collect();
+        while let Some(next) = jobs.first() {
+            let wanted = next.wanted.clone();
+            // The client may have gone meanwhile.
+            if jobs.iter().any(|job| job.wanted == wanted && !job.answer.is_closed()) {
+                let page = catch_unwind(AssertUnwindSafe(|| source.render(&wanted))).ok();
+                let (served, rest): (Vec<Job>, Vec<Job>) = jobs.into_iter().partition(|job| job.wanted == wanted);
+                for job in served {
+                    let _ = job.answer.send(page.clone());
+                }
+                jobs = rest;
+            } else {
+                jobs.retain(|job| job.wanted != wanted);
+            }
+        }
+    }
+}
+
+impl Source {
+    fn render(&self, wanted: &Wanted) -> Bytes {
+        let start = Instant::now();
+        self.self_metrics.update();
+        // A Vec takes everything.
+        let page = match wanted.gzip {
+            true => {
+                let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+                let _ = self.write(&mut gzip, wanted);
+                gzip.finish().unwrap_or_default()
+            }
+            false => {
+                let mut page = Vec::new();
+                let _ = self.write(&mut page, wanted);
+                page
+            }
+        };
+        self.metrics.rendered(start.elapsed(), page.len(), wanted.gzip);
+        page.into()
+    }
+
+    fn write(&self, out: &mut impl io::Write, wanted: &Wanted) -> io::Result<()> {
+        exposition::page(out, &self.store, self.page, wanted.format, wanted.only.as_ref())
+    }
+}

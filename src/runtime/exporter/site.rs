@@ -1,0 +1,243 @@
+//! What the exporter serves.
+
+use super::metrics::ExportMetrics;
+use super::renderer::{Renderer, Wanted};
+use crate::encode::exposition::format::thousandths;
+use crate::encode::exposition::{Format, Only};
+use crate::runtime::event_loop::{Collecting, EventLoop};
+use crate::runtime::notices::{Level, Notices};
+use crate::transport::http::header::{HeaderMap, HeaderName, HeaderValue};
+use crate::transport::http::header::{ACCEPT, ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_TYPE, VARY};
+use crate::transport::http::{plain, Address, Bytes, Denied, Event, Head, Method, Response, Site, StatusCode};
+use std::cell::Cell;
+use std::sync::Arc;
+
+const INDEX: &str = concat!(
+    "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>metre</title></head>\n<body>\n",
+    "<h1>metre ",
+    env!("CARGO_PKG_VERSION"),
+    "</h1>\n<p>Statistics of a Prosody XMPP server.</p>\n<ul>\n",
+    "<li><a href=\"/metrics\">Metrics</a>; <code>?name[]=…</code> limits them to families</li>\n",
+    "<li><a href=\"/-/healthy\">Health</a></li>\n</ul>\n</body>\n</html>\n",
+);
+
+/// The pages of one exporter.
+pub(super) struct Exporter {
+    pub(super) renderer: Renderer,
+    pub(super) event_loop: Arc<EventLoop>,
+    pub(super) collecting: Collecting,
+    pub(super) metrics: Arc<ExportMetrics>,
+    pub(super) notices: Arc<Notices>,
+    pub(super) told: Told,
+}
+
+/// What has been logged, and isn't again.
+#[derive(Default)]
+pub(super) struct Told {
+    address: Cell<bool>,
+    token: Cell<bool>,
+    no_token: Cell<bool>,
+    full: Cell<bool>,
+    panicked: Cell<bool>,
+}
+
+impl Site for Exporter {
+    async fn answer(&self, request: &Head) -> Response<Bytes> {
+        let path = request.uri.path();
+        if !["/metrics", "/", "/-/healthy"].contains(&path) {
+            return self.refuse(StatusCode::NOT_FOUND);
+        }
+        if ![Method::GET, Method::HEAD].contains(&request.method) {
+            let mut response = self.refuse(StatusCode::METHOD_NOT_ALLOWED);
+            response
+                .headers_mut()
+                .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return response;
+        }
+        match path {
+            "/metrics" => self.metrics(request).await,
+            "/" => {
+                let mut response = Response::new(Bytes::from_static(INDEX.as_bytes()));
+                let content_type = HeaderValue::from_static("text/html; charset=utf-8");
+                response.headers_mut().insert(CONTENT_TYPE, content_type);
+                response
+            }
+            _ => plain(StatusCode::OK),
+        }
+    }
+
+    fn note(&self, event: Event<'_>) {
+        match event {
+            Event::Listening(address) => {
+                let at = match address {
+                    Address::Tcp(address) => format!("http://{address}/metrics"),
+                    Address::Unix(_) => address.to_string(),
+                };
+                self.notices.add(Level::Info, format!("Serving metrics at {at}"));
+            }
+            Event::CannotListen(address, why) => self.warn(format!(
+                "Cannot serve metrics at {address}: {why}; tried again until it works"
+            )),
+            Event::CannotAccept(why) => self.warn(format!("Cannot accept connections for metrics: {why}")),
+            Event::Denied(denied, code) => {
+                self.metrics.scraped(code, None);
+                self.tell_denied(&denied);
+            }
+            Event::Refused(code) => self.metrics.scraped(code, None),
+            Event::Cut(why) => self.metrics.cut(why),
+            Event::Full => self.warn_once(
+                &self.told.full,
+                "More clients want metrics at a time than 'exporter.max_connections' allows".to_owned(),
+            ),
+            Event::Panicked => self.panicked(),
+        }
+    }
+
+    fn tick(&self, connections: usize) {
+        self.metrics.connections(connections);
+        self.event_loop.tick();
+    }
+}
+
+impl Exporter {
+    async fn metrics(&self, request: &Head) -> Response<Bytes> {
+        self.metrics.collected(self.event_loop.refresh(self.collecting).await);
+        let wanted = Wanted {
+            format: Format::negotiate(&joined(&request.headers, ACCEPT)),
+            gzip: takes_gzip(&joined(&request.headers, ACCEPT_ENCODING)),
+            only: only(request.uri.query().unwrap_or_default()),
+        };
+        let (format, gzip) = (wanted.format, wanted.gzip);
+        let Some(page) = self.renderer.render(wanted).await else {
+            self.panicked();
+            return self.refuse(StatusCode::INTERNAL_SERVER_ERROR);
+        };
+        self.metrics.scraped(StatusCode::OK, Some(format));
+        let mut response = Response::new(page);
+        let headers = response.headers_mut();
+        if let Ok(content_type) = format.content_type().parse() {
+            headers.insert(CONTENT_TYPE, content_type);
+        }
+        if gzip {
+            headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        }
+        headers.insert(VARY, HeaderValue::from_static("Accept, Accept-Encoding"));
+        response
+    }
+
+    fn refuse(&self, code: StatusCode) -> Response<Bytes> {
+        self.metrics.scraped(code, None);
+        plain(code)
+    }
+
+    fn tell_denied(&self, denied: &Denied) {
+        match denied {
+            Denied::Address(address) => self.warn_once(
+                &self.told.address,
+                format!("Refused metrics to {address}, which is not in 'exporter.allow'; further ones are only counted"),
+            ),
+            Denied::Token => self.warn_once(
+                &self.told.token,
+                "Refused metrics to a request without the token of 'exporter.bearer_token_file'; further ones are only \
+                 counted"
+                    .to_owned(),
+            ),
+            Denied::NoToken(why) => self.warn_once(
+                &self.told.no_token,
+                format!("Nobody gets metrics while 'exporter.bearer_token_file' cannot be read: {why}"),
+            ),
+        }
+    }
+
+    fn panicked(&self) {
+        if !self.told.panicked.replace(true) {
+            let message = "Please report: internal error while serving metrics".to_owned();
+            self.notices.add(Level::Error, message);
+        }
+    }
+
+    fn warn(&self, message: String) {
+        self.notices.add(Level::Warn, message);
+    }
+
+    fn warn_once(&self, told: &Cell<bool>, message: String) {
+        if !told.replace(true) {
+            self.warn(message);
+        }
+    }
+}
+
+/// All values of a header as one list (RFC 9110, section 5.3).
+fn joined(headers: &HeaderMap, name: HeaderName) -> String {
+    let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    values.collect::<Vec<_>>().join(",")
+}
+
+/// Whether somebody who sends this `Accept-Encoding` gets gzip: if they want it at least as much as no encoding (RFC 9110,
+/// section 12.5.3).
+fn takes_gzip(accept_encoding: &str) -> bool {
+    let quality = |name: &str| {
+        accept_encoding.split(',').find_map(|coding| {
+            let (coding, parameters) = coding.split_once(';').unwrap_or((coding, "q=1"));
+            let value = parameters.trim().strip_prefix(['q', 'Q'])?.strip_prefix('=')?;
+            coding.trim().eq_ignore_ascii_case(name).then(|| thousandths(value))
+        })
+    };
+    let gzip = quality("gzip").or_else(|| quality("x-gzip")).or_else(|| quality("*"));
+    gzip.is_some_and(|gzip| gzip > 0 && gzip >= quality("identity").unwrap_or(0))
+}
+
+/// The families that `?name[]=…` limits the page to, if it does.
+fn only(query: &str) -> Option<Only> {
+    let pairs = form_urlencoded::parse(query.as_bytes());
+    let names: Only = pairs
+        .filter(|(key, _)| key == "name[]")
+        .map(|(_, name)| name.into_owned())
+        .collect();
+    (!names.is_empty()).then_some(names)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn gzip_goes_to_those_who_want_it() {
+        for wants in [
+            "gzip",
+            "GZIP",
+            "deflate, gzip;q=0.5",
+            "gzip;q=1.0, identity;q=0.5",
+            "*",
+            "x-gzip",
+            "br , gzip",
+        ] {
+            assert!(takes_gzip(wants), "{wants}");
+        }
+        for wants in [
+            "",
+            "identity",
+            "gzip;q=0",
+            "gzip;q=0.0, *",
+            "gzip;q=0.1, identity",
+            "deflate",
+            "gzipped",
+            "gzip;q=x",
+        ] {
+            assert!(!takes_gzip(wants), "{wants}");
+        }
+    }
+
+    #[test]
+    fn names_are_decoded() {
+        let names = |query| only(query).map(|names| names.into_iter().collect::<Vec<_>>());
+        assert_eq!(names(""), None);
+        assert_eq!(names("name=a&x=y"), None);
+        assert_eq!(names("name[]=a"), Some(vec!["a".to_owned()]));
+        assert_eq!(
+            names("name%5B%5D=a%3Ab&name[]=c"),
+            Some(vec!["a:b".to_owned(), "c".to_owned()])
+        );
+        assert_eq!(names("name[]="), Some(vec![String::new()]));
+    }
+}

@@ -1,0 +1,126 @@
+//! What metre tells of itself, and of the process it is in, when somebody looks.
+
+use super::event_loop::EventLoop;
+use super::own_metrics::{OwnFamily, Spec};
+use super::process::ProcessMetrics;
+use crate::model::Kind;
+use crate::store::{Refused, Store};
+use parking_lot::Mutex;
+use std::sync::Arc;
+
+/// Metrics that are brought up to date before each page and each push.
+pub(super) struct SelfMetrics {
+    store: Arc<Store>,
+    event_loop: Arc<EventLoop>,
+    families: Mutex<Families>,
+}
+
+struct Families {
+    families: OwnFamily,
+    series: OwnFamily,
+    refused: OwnFamily,
+    last_collection: OwnFamily,
+    blocked: OwnFamily,
+    process: Option<ProcessMetrics>,
+}
+
+impl SelfMetrics {
+    /// Registers them in `own`; those that only make sense with threads in `of_threads`. `process` says whether there are any of the
+    /// process. What they tell is of `store`.
+    pub(super) fn register(
+        store: &Arc<Store>,
+        own: &Store,
+        of_threads: &Store,
+        process: bool,
+        event_loop: &Arc<EventLoop>,
+        lua: &str,
+    ) -> SelfMetrics {
+        let gauge = |name, unit, help| Spec::new(Kind::Gauge, name, unit, help);
+        let mut build_info = OwnFamily::register(
+            own,
+            Spec {
+                labels: &["version", "lua"],
+                ..gauge(
+                    "metre_build_info",
+                    "",
+                    "The version of metre, and the Lua it was built for",
+                )
+            },
+        );
+        build_info.set(&[env!("CARGO_PKG_VERSION"), lua], 1_u64);
+        let by_type = |name, help| {
+            let labels = &["type"];
+            OwnFamily::register(
+                own,
+                Spec {
+                    labels,
+                    ..gauge(name, "", help)
+                },
+            )
+        };
+        let families = Families {
+            families: by_type("metre_families", "Metric families on the page"),
+            series: by_type("metre_series", "Series of these families"),
+            refused: OwnFamily::register(
+                own,
+                Spec {
+                    labels: &["reason"],
+                    ..Spec::new(
+                        Kind::Counter,
+                        "metre_refused_values",
+                        "",
+                        "Values from modules that were not taken",
+                    )
+                },
+            ),
+            last_collection: OwnFamily::register(
+                own,
+                gauge(
+                    "metre_last_collection_timestamp_seconds",
+                    "seconds",
+                    "When Prosody last collected, in seconds since the epoch",
+                ),
+            ),
+            blocked: OwnFamily::register(
+                of_threads,
+                gauge(
+                    "metre_event_loop_blocked_seconds",
+                    "seconds",
+                    "How long Prosody's event loop has not answered by now",
+                ),
+            ),
+            process: process.then(|| ProcessMetrics::register(store)),
+        };
+        SelfMetrics {
+            store: Arc::clone(store),
+            event_loop: Arc::clone(event_loop),
+            families: Mutex::new(families),
+        }
+    }
+
+    /// Brings them up to date. If another thread is at it right now, that will do.
+    pub(super) fn update(&self) {
+        let Some(mut families) = self.families.try_lock() else {
+            return;
+        };
+        let (mut family_count, mut series_count) = ([0_u64; Kind::ALL.len()], [0_usize; Kind::ALL.len()]);
+        for family in self.store.families().values() {
+            family_count[family.kind as usize] += 1;
+            series_count[family.kind as usize] += family.series_count();
+        }
+        for kind in Kind::ALL {
+            families.families.set(&[kind.name()], family_count[kind as usize]);
+            families.series.set(&[kind.name()], series_count[kind as usize]);
+        }
+        for why in Refused::ALL {
+            families.refused.raise(&[why.name()], self.store.refused(why));
+        }
+        if let Some(time) = self.event_loop.last_collection() {
+            families.last_collection.set(&[], time);
+        }
+        families.blocked.set(&[], self.event_loop.blocked().as_secs_f64());
+        if let Some(process) = &mut families.process {
+            process.update();
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Where to listen, as operators write it.
+
+use super::socket_file::SocketFile;
+use socket2::{Domain, Protocol, Socket, Type};
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use tokio::net::{TcpListener, UnixListener};
+
+/// How many connections may wait to be accepted.
+pub(super) const BACKLOG: i32 = 128;
+
+/// What the system takes for a socket's path, in bytes (`unix(7)`).
+const LONGEST_PATH: usize = 107;
+
+/// An address to listen on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Address {
+    /// `127.0.0.1:9469`, `[::1]:9469`
+    Tcp(SocketAddr),
+    /// `unix:/path`
+    Unix(PathBuf),
+}
+
+impl Address {
+    /// Reads an IPv4 address with a port, an IPv6 one in brackets with a port, or `unix:/path`.
+    ///
+    /// # Errors
+    /// A text that is none of these; the message says why.
+    pub fn parse(text: &str) -> Result<Address, String> {
+        if let Some(path) = text.strip_prefix("unix:") {
+            return match path {
+                path if !path.starts_with('/') => Err("its path does not begin with '/'".to_owned()),
+                path if path.len() > LONGEST_PATH => Err(format!("its path has more than {LONGEST_PATH} bytes")),
+                path if path.contains('\0') => Err("its path has a NUL in it".to_owned()),
+                path if path.ends_with('/') => Err("its path is that of a directory".to_owned()),
+                path => Ok(Address::Unix(path.into())),
+            };
+        }
+        match text.parse::<SocketAddr>() {
+            Ok(address) if address.port() == 0 => Err("it needs a port of its own".to_owned()),
+            Ok(address) => Ok(Address::Tcp(address)),
+            Err(_) if text.starts_with("localhost:") => Err("write 127.0.0.1 or [::1] for localhost".to_owned()),
+            Err(_) if text.starts_with("*:") => Err("write 0.0.0.0 or [::] for all interfaces".to_owned()),
+            Err(_) => Err("it is neither an address with a port nor a path".to_owned()),
+        }
+    }
+
+    /// Listens there. A socket in the file system has this mode.
+    pub(super) fn listen(&self, mode: u32) -> io::Result<Listener> {
+        match self {
+            Address::Tcp(address) => {
+                let socket = Socket::new(Domain::for_address(*address), Type::STREAM, Some(Protocol::TCP))?;
+                if address.is_ipv6() {
+                    // So that 0.0.0.0 and [::] can be listened on both.
+                    socket.set_only_v6(true)?;
+                }
+                // A server that starts again needn't wait for the connections of the last one to be forgotten.
+                socket.set_reuse_address(true)?;
+                socket.set_nonblocking(true)?;
+                socket.bind(&(*address).into())?;
+                socket.listen(BACKLOG)?;
+                Ok(Listener::Tcp(TcpListener::from_std(socket.into())?))
+            }
+            Address::Unix(path) => {
+                let (listener, file) = SocketFile::bind(path, mode)?;
+                Ok(Listener::Unix(UnixListener::from_std(listener)?, file))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Address::Tcp(address) => write!(f, "{address}"),
+            Address::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// A listening socket.
+pub(super) enum Listener {
+    Tcp(TcpListener),
+    /// With the file that goes with it.
+    Unix(UnixListener, #[allow(dead_code)] SocketFile),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_forms_are_read_and_written() {
+        for text in [
+            "127.0.0.1:9469",
+            "0.0.0.0:1",
+            "[::1]:9469",
+            "[::]:65535",
+            "unix:/run/prosody/metrics.sock",
+        ] {
+            assert_eq!(Address::parse(text).unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_told() {
+        let long = format!("unix:/{}", "x".repeat(107));
+        for (text, why) in [
+            ("", "it is neither an address with a port nor a path"),
+            ("9469", "it is neither an address with a port nor a path"),
+            ("127.0.0.1", "it is neither an address with a port nor a path"),
+            ("::1:9469", "it is neither an address with a port nor a path"),
+            ("127.0.0.1:99999", "it is neither an address with a port nor a path"),
+            ("127.0.0.1:0", "it needs a port of its own"),
+            ("localhost:9469", "write 127.0.0.1 or [::1] for localhost"),
+            ("*:9469", "write 0.0.0.0 or [::] for all interfaces"),
+            ("unix:metrics.sock", "its path does not begin with '/'"),
+            ("unix:/run/prosody/", "its path is that of a directory"),
+            ("unix:/a\0b", "its path has a NUL in it"),
+            (&long, "its path has more than 107 bytes"),
+        ] {
+            assert_eq!(Address::parse(text).unwrap_err(), why, "{text}");
+        }
+    }
+}

@@ -1,0 +1,315 @@
+//! An HTTP/1.1 server for one thread: it listens, decides who gets in, and limits what clients can take. What it serves is a
+//! [`Site`]'s to say.
+
+mod access;
+mod address;
+mod connection;
+mod socket_file;
+
+pub use access::{Access, Denied};
+pub use address::Address;
+pub use connection::{Cut, Limits};
+pub use hyper::body::Bytes;
+pub use hyper::http::request::Parts as Head;
+pub use hyper::{header, Method, Response, StatusCode};
+
+use address::Listener;
+use connection::{Answer, Connection, Connections, Watched};
+use hyper::body::{Body, Incoming};
+use hyper::header::{HeaderValue, CONNECTION, WWW_AUTHENTICATE};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::Request;
+use hyper_util::rt::TokioIo;
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::net::IpAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
+use tokio::task::{spawn_local, JoinSet};
+use tokio::time::{interval, sleep, timeout, MissedTickBehavior};
+
+/// Until a port that is taken is tried again.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// Until another connection is accepted when the system couldn't.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// How often connections are looked at, and the site's [`Site::tick`] is called.
+const TICK: Duration = Duration::from_secs(1);
+
+/// How long answers under way may take when the server stops.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+
+/// The longest head of a request, in bytes, and its most fields.
+const LONGEST_HEAD: usize = 16 << 10;
+const MOST_FIELDS: usize = 64;
+
+/// What a server is made with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Options {
+    /// Where to listen.
+    pub listen: Vec<Address>,
+    /// The mode of sockets in the file system.
+    pub socket_mode: u32,
+    /// Who gets in.
+    pub access: Access,
+    /// What clients may take.
+    pub limits: Limits,
+}
+
+/// What is served.
+pub trait Site: 'static {
+    /// Answers a request from somebody who may come in.
+    fn answer(&self, request: &Head) -> impl Future<Output = Response<Bytes>>;
+
+    /// Something has happened.
+    fn note(&self, event: Event<'_>);
+
+    /// Called each second, with the number of connections.
+    fn tick(&self, connections: usize);
+}
+
+/// What happens on the way.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// Connections are accepted there.
+    Listening(&'a Address),
+    /// They can't be, which is tried again. Told once.
+    CannotListen(&'a Address, io::Error),
+    /// The system couldn't hand over a connection.
+    CannotAccept(io::Error),
+    /// Somebody didn't get in.
+    Denied(Denied, StatusCode),
+    /// A request was refused for its form.
+    Refused(StatusCode),
+    /// A connection was ended.
+    Cut(Cut),
+    /// There was no room for a connection.
+    Full,
+    /// A fault in here.
+    Panicked,
+}
+
+/// Serves until `stop` turns true, and a second at most beyond that. Runs in a `LocalSet`.
+pub async fn serve<S: Site>(options: Options, site: Rc<S>, mut stop: watch::Receiver<bool>) {
+    let server = Rc::new(Server {
+        connections: Connections::new(options.limits),
+        site,
+        options,
+        stop: stop.clone(),
+    });
+    let mut tasks = JoinSet::new();
+    for number in 0..server.options.listen.len() {
+        tasks.spawn_local(Rc::clone(&server).listen(number));
+    }
+    tasks.spawn_local(Rc::clone(&server).tick());
+    // An error would mean that nobody can ask for the end any more, which is a reason to end.
+    let _ = stop.wait_for(|stop| *stop).await;
+    tasks.shutdown().await;
+    let _ = timeout(LAST_ANSWERS, server.connections.all_gone()).await;
+}
+
+struct Server<S> {
+    options: Options,
+    site: Rc<S>,
+    connections: Connections,
+    stop: watch::Receiver<bool>,
+}
+
+impl<S: Site> Server<S> {
+    async fn tick(self: Rc<Self>) {
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            for why in self.connections.end_overdue() {
+                self.site.note(Event::Cut(why));
+            }
+            self.site.tick(self.connections.count());
+        }
+    }
+
+    async fn listen(self: Rc<Self>, number: usize) {
+        let address = &self.options.listen[number];
+        let mut told = false;
+        let listener = loop {
+            match address.listen(self.options.socket_mode) {
+                Ok(listener) => break listener,
+                Err(why) if !told => {
+                    told = true;
+                    self.site.note(Event::CannotListen(address, why));
+                }
+                Err(_) => {}
+            }
+            sleep(RETRY).await;
+        };
+        self.site.note(Event::Listening(address));
+        let mut failed = false;
+        loop {
+            let accepted = match &listener {
+                Listener::Tcp(listener) => listener.accept().await.map(|(socket, peer)| {
+                    // Answers are written at once; if this fails, they may come a little later.
+                    let _ = socket.set_nodelay(true);
+                    self.admit(socket, Some(peer.ip()));
+                }),
+                Listener::Unix(listener, _) => listener.accept().await.map(|(socket, _)| self.admit(socket, None)),
+            };
+            match accepted {
+                Ok(()) => failed = false,
+                // The client has gone again.
+                Err(why) if why.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(why) => {
+                    if !std::mem::replace(&mut failed, true) {
+                        self.site.note(Event::CannotAccept(why));
+                    }
+                    // Most likely there are no descriptors left.
+                    if self.connections.evict() {
+                        self.site.note(Event::Cut(Cut::Room));
+                    }
+                    sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn admit<C: AsyncRead + AsyncWrite + Unpin + 'static>(self: &Rc<Self>, socket: C, peer: Option<IpAddr>) {
+        let Some((connection, cut)) = self.connections.admit() else {
+            return self.site.note(Event::Full);
+        };
+        if let Some(cut) = cut {
+            self.site.note(Event::Cut(cut));
+        }
+        let ends = Ends {
+            server: Rc::clone(self),
+            connection,
+        };
+        spawn_local(async move { ends.server.converse(&ends.connection, socket, peer).await });
+    }
+
+    /// Serves one connection to its end.
+    async fn converse<C>(&self, connection: &Rc<Connection>, socket: C, peer: Option<IpAddr>)
+    where
+        C: AsyncRead + AsyncWrite + Unpin,
+    {
+        let socket = Watched {
+            socket,
+            connection: Rc::clone(connection),
+        };
+        let answer = |request| async move { Ok::<_, Infallible>(self.answer(connection, peer, request).await) };
+        let mut http = http1::Builder::new();
+        // Times are looked after by `Connections`.
+        http.header_read_timeout(None)
+            .max_buf_size(LONGEST_HEAD)
+            .max_headers(MOST_FIELDS)
+            .half_close(true);
+        let mut serving = pin!(http.serve_connection(TokioIo::new(socket), service_fn(answer)));
+        let mut stop = self.stop.clone();
+        let mut stopping = pin!(stop.wait_for(|stop| *stop));
+        let mut is_stopping = false;
+        let result = loop {
+            tokio::select! {
+                result = &mut serving => break result,
+                () = connection.is_cut() => return,
+                _ = &mut stopping, if !is_stopping => {
+                    is_stopping = true;
+                    serving.as_mut().graceful_shutdown();
+                }
+            }
+        };
+        if let Err(why) = result {
+            if why.is_parse_too_large() {
+                self.site
+                    .note(Event::Refused(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE));
+            } else if why.is_parse() {
+                self.site.note(Event::Refused(StatusCode::BAD_REQUEST));
+            }
+        }
+    }
+
+    async fn answer(
+        &self,
+        connection: &Rc<Connection>,
+        peer: Option<IpAddr>,
+        request: Request<Incoming>,
+    ) -> Response<Answer> {
+        connection.answering();
+        let has_body = !request.body().is_end_stream();
+        let (head, _) = request.into_parts();
+        let mut closes = has_body;
+        let mut response = match self.check(peer, &head) {
+            Err(denied) => {
+                let status = match denied {
+                    Denied::Address(_) => StatusCode::FORBIDDEN,
+                    Denied::Token | Denied::NoToken(_) => StatusCode::UNAUTHORIZED,
+                };
+                closes = true;
+                self.site.note(Event::Denied(denied, status));
+                plain(status)
+            }
+            // Other methods aren't allowed anyway.
+            Ok(()) if has_body && [Method::GET, Method::HEAD].contains(&head.method) => {
+                self.site.note(Event::Refused(StatusCode::PAYLOAD_TOO_LARGE));
+                plain(StatusCode::PAYLOAD_TOO_LARGE)
+            }
+            Ok(()) => {
+                connection.trust();
+                self.site.answer(&head).await
+            }
+        };
+        if closes {
+            response
+                .headers_mut()
+                .insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        for _ in 0..self.connections.make_room_for(connection, response.body()) {
+            self.site.note(Event::Cut(Cut::Room));
+        }
+        response.map(|bytes| Answer::new(bytes, Rc::clone(connection)))
+    }
+
+    fn check(&self, peer: Option<IpAddr>, head: &Head) -> Result<(), Denied> {
+        let access = &self.options.access;
+        access.check_address(peer)?;
+        let authorization = head.headers.get(header::AUTHORIZATION);
+        access.check_token(authorization.map(HeaderValue::as_bytes))
+    }
+}
+
+/// Forgets a connection when it has ended, however it did.
+struct Ends<S: Site> {
+    server: Rc<Server<S>>,
+    connection: Rc<Connection>,
+}
+
+impl<S: Site> Drop for Ends<S> {
+    fn drop(&mut self) {
+        self.server.connections.remove(&self.connection);
+        if std::thread::panicking() {
+            self.server.site.note(Event::Panicked);
+        }
+    }
+}
+
+/// A status with its name as the text.
+pub fn plain(status: StatusCode) -> Response<Bytes> {
+    let text = format!(
+        "{} {}\n",
+        status.as_u16(),
+        status.canonical_reason().unwrap_or_default()
+    );
+    let mut response = Response::new(Bytes::from(text));
+    *response.status_mut() = status;
+    let content_type = HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    if status == StatusCode::UNAUTHORIZED {
+        response
+            .headers_mut()
+            .insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    response
+}
