@@ -1,0 +1,432 @@
+//! The exporter against real sockets on loopback: who is served what, and what clients can't take.
+
+use metre::encode::exposition;
+use metre::model::{Kind, LabelSet, Number};
+use metre::runtime::{Collecting, ExportOptions, Options, Runtime};
+use metre::store::{cell, FamilySpec, FamilyWriter, Store};
+use metre::transport::http::{Access, Address, Limits, Options as HttpOptions};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+const SOON: Duration = Duration::from_secs(20);
+
+/// A port that nothing listens on.
+fn free_port() -> SocketAddr {
+    let probe = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    probe.local_addr().expect("an address")
+}
+
+fn options(at: SocketAddr) -> ExportOptions {
+    ExportOptions {
+        http: HttpOptions {
+            listen: vec![Address::Tcp(at)],
+            socket_mode: 0o600,
+            access: Access {
+                allow: vec!["127.0.0.0/8".parse().expect("a range")],
+                token_file: None,
+            },
+            limits: Limits {
+                connections: 8,
+                header_time: Duration::from_secs(60),
+                idle_time: Duration::from_secs(60),
+                send_time: Duration::from_secs(60),
+                answers: 15_000_000,
+            },
+        },
+        collecting: Collecting {
+            timeout: Duration::from_secs(1),
+            min_interval: Duration::from_secs(1),
+        },
+    }
+}
+
+fn runtime(store: &Arc<Store>, export: ExportOptions) -> Runtime {
+    let options = Options {
+        push: None,
+        export: Some(export),
+        page: exposition::Options::default(),
+        self_metrics: true,
+        process_metrics: true,
+    };
+    Runtime::new(store, options, "none")
+}
+
+fn register(store: &Store, kind: Kind, name: &str, keys: &[&str]) -> FamilyWriter {
+    let spec = FamilySpec {
+        kind,
+        name: name.into(),
+        unit: Vec::new(),
+        help: Vec::new(),
+        label_keys: keys.iter().map(|key| (*key).into()).collect(),
+        thresholds: vec![Number::Int(1), Number::Int(10)],
+    };
+    store.register(spec).0
+}
+
+/// A family with so many series, each of some 200 bytes on a page.
+fn fill(store: &Store, name: &str, count: usize) -> FamilyWriter {
+    let mut writer = register(store, Kind::Counter, name, &["number"]);
+    for number in 0..count {
+        let mut set = LabelSet::new();
+        set.push(format!("{number:0180}").as_bytes());
+        writer.find_or_create(set.as_bytes()).expect("a series");
+    }
+    writer
+}
+
+fn connect(at: SocketAddr) -> TcpStream {
+    let end = Instant::now() + SOON;
+    loop {
+        match TcpStream::connect(at) {
+            Ok(socket) => {
+                socket.set_read_timeout(Some(SOON)).expect("a timeout");
+                return socket;
+            }
+            Err(why) => assert!(Instant::now() < end, "{why}"),
+        }
+        std::thread::yield_now();
+    }
+}
+
+/// What comes until the other side closes; nothing if it does so at once.
+fn rest(mut socket: TcpStream) -> String {
+    let mut text = Vec::new();
+    match socket.read_to_end(&mut text) {
+        Ok(_) => {}
+        Err(why) => assert_eq!(why.kind(), ErrorKind::ConnectionReset),
+    }
+    String::from_utf8(text).expect("UTF-8")
+}
+
+/// The answer to a request of its own, head and body.
+fn ask(at: SocketAddr, request: &str) -> String {
+    let mut socket = connect(at);
+    socket.write_all(request.as_bytes()).expect("taken");
+    rest(socket)
+}
+
+fn get(at: SocketAddr, path: &str) -> String {
+    ask(
+        at,
+        &format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"),
+    )
+}
+
+/// One answer of a connection that stays.
+fn answer(socket: &mut TcpStream) -> (String, usize) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        socket.read_exact(&mut byte).expect("a head");
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8(head).expect("UTF-8");
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    let length = length.expect("a length").parse().expect("a number");
+    let mut body = vec![0; length];
+    socket.read_exact(&mut body).expect("a body");
+    (head, length)
+}
+
+/// The value of a series on a page.
+fn value(page: &str, series: &str) -> f64 {
+    let line = page
+        .lines()
+        .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    line.unwrap_or_else(|| panic!("{series} in {page}"))
+        .parse()
+        .expect("a number")
+}
+
+fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let end = Instant::now() + SOON;
+    while !is_so() {
+        assert!(Instant::now() < end, "{what}");
+        std::thread::yield_now();
+    }
+}
+
+fn entries(path: &str) -> usize {
+    std::fs::read_dir(path).expect("a directory").count()
+}
+
+#[test]
+fn the_rules_of_http_are_kept() {
+    let store = Arc::new(Store::new());
+    let _writer = fill(&store, "x", 1);
+    let at = free_port();
+    let runtime = runtime(&store, options(at));
+    runtime.start().expect("a start");
+
+    // Several requests on a connection, one after the other and at once.
+    let mut socket = connect(at);
+    for _ in 0..2 {
+        socket
+            .write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+            .expect("taken");
+        assert!(answer(&mut socket).0.starts_with("HTTP/1.1 200 OK\r\n"));
+    }
+    socket
+        .write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\nGET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n")
+        .expect("taken");
+    assert!(answer(&mut socket).0.contains("text/html"));
+    assert!(answer(&mut socket).0.contains("text/plain"));
+
+    // HEAD has the length and no body.
+    let head = ask(
+        at,
+        "HEAD /metrics?name[]=x HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+    );
+    let page = get(at, "/metrics?name[]=x");
+    let (page_head, page_body) = page.split_once("\r\n\r\n").expect("a head");
+    let length = format!("content-length: {}", page_body.len());
+    assert!(
+        head.ends_with("\r\n\r\n") && head.contains(&length) && page_head.contains(&length),
+        "{head}"
+    );
+
+    // A client that has sent its request and says that it is done.
+    let mut socket = connect(at);
+    socket.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").expect("taken");
+    socket.shutdown(std::net::Shutdown::Write).expect("closed");
+    assert!(rest(socket).contains("metre_build_info"));
+
+    for (request, status) in [
+        ("GET /metrics/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "404"),
+        (
+            "DELETE /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+            "405",
+        ),
+        ("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc", "405"),
+        ("GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc", "413"),
+        (
+            "GET / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+            "413",
+        ),
+        (
+            "GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999\r\n\r\n",
+            "400",
+        ),
+        ("garbage\r\n\r\n", "400"),
+        ("GET / HTTP/9.9\r\n\r\n", "400"),
+        (&format!("GET /?{} HTTP/1.1\r\n\r\n", "x".repeat(100_000)), "4"),
+        (&format!("GET / HTTP/1.1\r\nA: {}\r\n\r\n", "x".repeat(100_000)), "431"),
+        (&format!("GET / HTTP/1.1\r\n{}\r\n", "A: x\r\n".repeat(1000)), "431"),
+    ] {
+        let answer = ask(at, request);
+        let expected = format!("HTTP/1.1 {status}");
+        // A client that has more to say than is read may see the connection end first.
+        assert!(
+            answer.starts_with(&expected) || (answer.is_empty() && request.len() > 90_000),
+            "{request:.80}: {answer}"
+        );
+    }
+    // A client that speaks TLS.
+    let mut socket = connect(at);
+    socket
+        .write_all(&[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3])
+        .expect("taken");
+    rest(socket);
+    let page = get(at, "/metrics");
+    assert!(value(&page, "metre_scrapes_total{code=\"400\",format=\"none\"}") >= 3.0);
+    assert!(value(&page, "metre_scrapes_total{code=\"431\",format=\"none\"}") >= 1.0);
+    assert_eq!(value(&page, "metre_scrapes_total{code=\"405\",format=\"none\"}"), 2.0);
+    assert_eq!(value(&page, "metre_series{type=\"histogram\"}"), 2.0);
+    runtime.stop();
+}
+
+#[test]
+fn slow_clients_keep_nobody_out_and_take_no_descriptors() {
+    let store = Arc::new(Store::new());
+    let at = free_port();
+    let runtime = runtime(&store, options(at));
+    runtime.start().expect("a start");
+    get(at, "/-/healthy");
+    let mut trusted = connect(at);
+    trusted.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").expect("taken");
+    answer(&mut trusted);
+
+    let before = entries("/proc/self/fd");
+    let mut slow: Vec<TcpStream> = Vec::new();
+    for number in 0..300 {
+        let mut socket = connect(at);
+        match number % 3 {
+            0 => {}
+            1 => socket.write_all(b"GET /metr").expect("taken"),
+            _ => socket.write_all(b"GET /metrics HTTP/1.1\r\nA: b\r\n").expect("taken"),
+        }
+        slow.push(socket);
+        if number % 50 == 49 {
+            assert!(get(at, "/metrics").starts_with("HTTP/1.1 200 OK"));
+        }
+    }
+    // Theirs are 300; ours no more than are allowed.
+    eventually("few descriptors", || {
+        entries("/proc/self/fd") <= before + slow.len() + 8
+    });
+    // Who has been served before stays.
+    trusted.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").expect("taken");
+    answer(&mut trusted);
+    let page = get(at, "/metrics");
+    assert!(value(&page, "metre_cut_connections_total{reason=\"room\"}") >= 280.0);
+    runtime.stop();
+}
+
+#[test]
+fn slow_clients_have_their_time() {
+    let store = Arc::new(Store::new());
+    let _writer = fill(&store, "x", 50_000);
+    let at = free_port();
+    let mut options = options(at);
+    options.http.limits.header_time = Duration::from_millis(10);
+    options.http.limits.idle_time = Duration::from_millis(10);
+    options.http.limits.send_time = Duration::from_millis(10);
+    let runtime = runtime(&store, options);
+    runtime.start().expect("a start");
+    assert_eq!(rest(connect(at)), "");
+    let mut socket = connect(at);
+    socket.write_all(b"GET /metr").expect("taken");
+    assert_eq!(rest(socket), "");
+    // One that doesn't read on gets a part of its page.
+    let mut socket = connect(at);
+    socket
+        .write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        .expect("taken");
+    let cut = "metre_cut_connections_total{reason=\"slow_answer\"}";
+    eventually("a cut", || {
+        value(&get(at, "/metrics?name[]=metre_cut_connections"), cut) > 0.0
+    });
+    assert!(rest(socket).len() < 9_000_000);
+    runtime.stop();
+}
+
+#[test]
+fn pages_on_their_way_do_not_pile_up() {
+    let store = Arc::new(Store::new());
+    let _writer = fill(&store, "x", 50_000);
+    let at = free_port();
+    let runtime = runtime(&store, options(at));
+    runtime.start().expect("a start");
+    let whole = get(at, "/metrics").len();
+    assert!(whole > 9_000_000, "two of them are more than are kept");
+    // Each gets a page of its own, since they don't ask together; none of them reads it.
+    let cut = "metre_cut_connections_total{reason=\"room\"}";
+    let mut slow = Vec::new();
+    for number in 0..5 {
+        let mut socket = connect(at);
+        socket
+            .write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+            .expect("taken");
+        let mut first = [0];
+        socket.read_exact(&mut first).expect("a first byte");
+        slow.push(socket);
+        assert!(value(&get(at, "/metrics?name[]=metre_cut_connections"), cut) >= f64::from(number));
+    }
+    // The last one may still have it all.
+    let last = rest_of_page(slow.pop().expect("a client"));
+    assert!(last > 9_000_000, "{last}");
+    runtime.stop();
+}
+
+/// How many bytes of a page come without a pause.
+fn rest_of_page(mut socket: TcpStream) -> usize {
+    socket
+        .set_read_timeout(Some(Duration::from_millis(500)))
+        .expect("a timeout");
+    let mut all = Vec::new();
+    match socket.read_to_end(&mut all) {
+        Ok(_) => {}
+        Err(why) => assert_eq!(why.kind(), ErrorKind::WouldBlock),
+    }
+    all.len()
+}
+
+#[test]
+fn pages_stay_whole_while_everything_changes() {
+    let store = Arc::new(Store::new());
+    let at = free_port();
+    let runtime = runtime(&store, options(at));
+    runtime.start().expect("a start");
+    let stop = Arc::new(AtomicBool::new(false));
+    let writer = {
+        let (store, stop) = (Arc::clone(&store), Arc::clone(&stop));
+        std::thread::spawn(move || {
+            let mut gauges = ["a", "b"].map(|name| register(&store, Kind::Gauge, name, &[]));
+            let mut histogram = register(&store, Kind::Histogram, "h", &[]);
+            let places = gauges
+                .each_mut()
+                .map(|gauge| gauge.find_or_create(&[]).expect("a series").0);
+            let place = histogram.find_or_create(&[]).expect("a series").0;
+            let mut rounds = 0;
+            while !stop.load(Relaxed) {
+                rounds += 1;
+                store.cork();
+                for (gauge, at) in gauges.iter().zip(places) {
+                    cell::gauge::set(gauge.record(at), Number::ZERO, &gauge.family().cork);
+                }
+                for _ in 0..5 {
+                    for (gauge, at) in gauges.iter().zip(places) {
+                        cell::gauge::add(gauge.record(at), Number::Int(1), &gauge.family().cork);
+                    }
+                }
+                store.uncork();
+                store.cork();
+                for (gauge, at) in gauges.iter().zip(places) {
+                    cell::gauge::set(gauge.record(at), Number::Int(rounds), &gauge.family().cork);
+                }
+                store.uncork();
+                for sample in [0, 5, 50] {
+                    let sample = Number::Int(sample);
+                    cell::samples::histogram(histogram.record(place), sample, histogram.family()).expect("a sample");
+                }
+                // Readers give up on somebody who corks without a pause; this is still thousands of times a second.
+                std::thread::sleep(Duration::from_micros(50));
+            }
+        })
+    };
+    eventually("gauges", || get(at, "/metrics?name[]=h").contains("h_count"));
+    for _ in 0..500 {
+        let page = get(at, "/metrics?name[]=a&name[]=b&name[]=h");
+        assert_eq!(value(&page, "a"), value(&page, "b"), "{page}");
+        assert_eq!(value(&page, "h_count"), value(&page, "h_bucket{le=\"+Inf\"}"), "{page}");
+        assert!(
+            value(&page, "h_bucket{le=\"1\"}") <= value(&page, "h_bucket{le=\"10\"}"),
+            "{page}"
+        );
+    }
+    stop.store(true, Relaxed);
+    writer.join().expect("no panic");
+    runtime.stop();
+}
+
+#[test]
+fn starts_and_stops_leave_nothing_behind() {
+    let store = Arc::new(Store::new());
+    let at = free_port();
+    let path = std::env::temp_dir().join(format!("metre-exporter-{}", std::process::id()));
+    let mut options = options(at);
+    options.http.listen.push(Address::Unix(path.clone()));
+    let runtime = runtime(&store, options);
+    let round = || {
+        runtime.start().expect("a start");
+        eventually("a socket", || path.exists());
+        let mut kept = connect(at);
+        kept.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").expect("taken");
+        answer(&mut kept);
+        let start = Instant::now();
+        runtime.stop();
+        assert!(start.elapsed() < Duration::from_secs(2));
+        assert!(!path.exists());
+        assert_eq!(rest(kept), "");
+        assert!(TcpStream::connect(at).is_err());
+    };
+    round();
+    // Other tests in this process come and go, so not more than they have; each round has two threads and some ten descriptors.
+    let (threads, descriptors) = (entries("/proc/self/task"), entries("/proc/self/fd"));
+    (0..200).for_each(|_| round());
+    eventually("no more threads", || entries("/proc/self/task") < threads + 100);
+    eventually("no more descriptors", || entries("/proc/self/fd") < descriptors + 400);
+}
