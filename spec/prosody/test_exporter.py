@@ -1,0 +1,390 @@
+"""The exporter in a real Prosody: who scrapes it, and what happens to Prosody meanwhile."""
+
+import asyncio
+import contextlib
+import gzip
+import http.client
+import http.server
+import os
+import pathlib
+import re
+import signal
+import socket
+import stat
+import subprocess
+import threading
+import time
+import unittest
+import urllib.request
+
+from harness import HOST, Prometheus, Prosody, chat, clients, free_port, is_alive, parse, wait_for
+from prometheus_client.parser import text_string_to_metric_families
+
+OPENMETRICS = {"Accept": "application/openmetrics-text; version=1.0.0"}
+CONNECTIONS = ("prosody_mod_c2s__connections", (("host", HOST), ("ip_family", "ipv4"), ("type", "c2s")))
+
+
+class Exporting(Prosody):
+    """A Prosody with an exporter, collecting when scraped."""
+
+    def __init__(self, settings="", interval='"manual"', options="", config="", **more):
+        self.port = free_port()
+        self.exporter = f"127.0.0.1:{self.port}"
+        listen = "" if "listen" in settings else f'listen = "{self.exporter}";'
+        super().__init__(options=f"""
+            statistics_interval = {interval}
+            statistics_config = {{ exporter = {{ {listen} {settings} }}; {config} }}
+            {options}
+        """, **more)
+
+    def serves(self, **more):
+        self.start(**more)
+        wait_for("the exporter", lambda: "Serving metrics at" in self.log())
+        return self
+
+    def get(self, path="/metrics", headers=OPENMETRICS, timeout=30):
+        """Status, headers and body, whatever they are."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        with contextlib.closing(connection):
+            connection.request("GET", path, headers=headers)
+            answer = connection.getresponse()
+            return answer.status, answer.headers, answer.read()
+
+    def scrape(self, path="/metrics"):
+        status, _, body = self.get(path)
+        if status != 200:
+            raise AssertionError(f"{status}: {body}")
+        return body.decode()
+
+    def samples(self, path="/metrics"):
+        return parse(self.scrape(path))
+
+    def block(self, seconds):
+        """Has Prosody's thread stand still for a while; returns a thread to be joined."""
+        ctl = threading.Thread(target=self.shell, args=[f"> require 'socket'.sleep({seconds})"])
+        ctl.start()
+        blocked = "metre_event_loop_blocked_seconds"
+        wait_for("the block", lambda: self.samples(f"/metrics?name[]={blocked}")[(blocked, ())] > 1)
+        return ctl
+
+
+def shown(page):
+    """What stands on a page but for values."""
+    return [re.sub(r" [^ ]+$", "", line) if line[:2] != "# " else line for line in page.splitlines()]
+
+
+class Pages(unittest.TestCase):
+    def test_daemonized_and_fresh(self):
+        with Exporting() as prosody:
+            prosody.add_users(3)
+            prosody.serves(daemonize=True)
+
+            async def use():
+                async with clients(prosody, 3) as everyone:
+                    await chat(everyone)
+                    # The last collection may be a second old.
+                    wait_for("the connections", lambda: prosody.samples().get(CONNECTIONS) == 3)
+            asyncio.run(use())
+            wait_for("their end", lambda: prosody.samples()[CONNECTIONS] == 0)
+            # What a scrape counts is there from the first one on.
+            prosody.scrape()
+            ours, theirs = prosody.scrape(), prosody.page()
+            self.assertEqual(shown(ours), shown(theirs))
+            ours, theirs = parse(ours), parse(theirs)
+            for name, value in ours.items():
+                if name[0].startswith("prosody_mod_"):
+                    self.assertEqual(value, theirs[name], name)
+            self.assertLess(prosody.stop(), 5)
+            self.assertEqual(prosody.complaints(), [])
+
+    def test_every_format_has_the_same_values(self):
+        with Exporting(modules=["metre_probe"]) as prosody:
+            prosody.serves()
+            prosody.scrape()
+            openmetrics = {key: value for key, value in prosody.samples().items() if not key[0].endswith("_created")}
+            for version, escaping in (("0.0.4", ""), ("1.0.0", "; escaping=allow-utf-8")):
+                accept = f"text/plain; version={version}{escaping}"
+                _, headers, body = prosody.get(headers={"Accept": accept, "Accept-Encoding": "gzip"})
+                self.assertEqual(headers["Content-Type"], f"text/plain; version={version}; charset=utf-8{escaping}")
+                self.assertEqual((headers["Content-Encoding"], headers["Vary"]), ("gzip", "Accept, Accept-Encoding"))
+                page = gzip.decompress(body).decode()
+                text = {
+                    (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+                    for family in text_string_to_metric_families(page) for sample in family.samples
+                }
+                # What grows from scrape to scrape is metre's own.
+                def prosodys(samples):
+                    return {key: value for key, value in samples.items() if "metre_probe__" in key[0]}
+                self.assertEqual(prosodys(text), prosodys(openmetrics))
+                self.assertGreater(len(prosodys(text)), 30)
+                self.assertNotIn("_created", page)
+                checked = subprocess.run(["promtool", "check", "metrics"], input=page, capture_output=True, text=True)
+                # It has opinions on names, too, which are Prosody's.
+                self.assertNotIn("error while linting", checked.stderr)
+                self.assertIn(checked.returncode, (0, 3))
+
+    def test_a_module_of_the_same_name_wins(self):
+        with Exporting(modules=["metre_process"]) as prosody:
+            prosody.serves()
+            samples = prosody.samples()
+            self.assertEqual(samples[("process_cpu_seconds_total", ())], 12345)
+            self.assertEqual(samples[("process_open_fds", ())], -1)
+            status = pathlib.Path(f"/proc/{prosody.pid}/status").read_text()
+            self.assertEqual(samples[("process_threads", ())], int(re.search(r"Threads:\s+(\d+)", status)[1]))
+            self.assertLess(abs(samples[("process_resident_memory_bytes", ())] - prosody.memory()), 5e6)
+            self.assertLess(abs(samples[("process_start_time_seconds", ())] - time.time()), 60)
+
+    def test_own_metrics_can_be_switched_off(self):
+        with Exporting(config="self_metrics = false; process_metrics = false") as prosody:
+            prosody.serves()
+            names = {name for name, _ in prosody.samples()}
+            self.assertTrue(names)
+            self.assertEqual([name for name in names if not name.startswith("prosody_")], [])
+
+    def test_nothing_listens_unless_configured_nor_in_prosodyctl(self):
+        with Prosody() as prosody:
+            prosody.start()
+            listening = subprocess.run(["ss", "-Hltnp"], capture_output=True, text=True).stdout
+            ours = {int(re.search(r":(\d+) ", line)[1]) for line in listening.splitlines() if f"pid={prosody.pid}," in line}
+            self.assertEqual(ours, {prosody.c2s_port, prosody.http_port})
+        with Exporting() as prosody:
+            prosody.ctl("adduser", f"somebody@{HOST}", typed="secret\nsecret\n")
+            self.assertNotIn("Serving metrics", prosody.log())
+
+
+class RealPrometheus(unittest.TestCase):
+    def scraped(self, target):
+        with Prometheus(target) as prometheus:
+            state = prometheus.target()
+            self.assertEqual((state["health"], state["lastError"]), ("up", ""))
+            self.assertEqual(prometheus.query("prosody_mod_metre_probe__counter_total"), 2)
+            self.assertEqual(prometheus.query('prosody_mod_metre_probe__sizes_bytes_bucket{le="4096"}'), 1)
+            self.assertGreater(prometheus.query("process_resident_memory_bytes"), 1e6)
+            kinds = prometheus.ask("metadata")
+            self.assertEqual(kinds["metre_render_seconds"][0]["type"], "histogram")
+            return kinds
+
+    def test_openmetrics(self):
+        with Exporting(modules=["metre_probe"]) as prosody:
+            prosody.serves()
+            self.assertIn("metre_scrapes", self.scraped(f"http://{prosody.exporter}/metrics"))
+            scrapes = ("metre_scrapes_total", (("code", "200"), ("format", "openmetrics-1.0.0")))
+            self.assertGreater(prosody.samples()[scrapes], 0)
+
+    def test_text(self):
+        with Exporting(modules=["metre_probe"]) as prosody, WithoutAccept(prosody.exporter) as proxy:
+            prosody.serves()
+            self.assertIn("metre_scrapes_total", self.scraped(f"http://127.0.0.1:{proxy.server_port}/metrics"))
+            scrapes = ("metre_scrapes_total", (("code", "200"), ("format", "text-0.0.4")))
+            self.assertGreater(prosody.samples()[scrapes], 0)
+
+    def test_several_share_collections(self):
+        with Exporting("collect_min_interval = 3600;") as prosody, contextlib.ExitStack() as stack:
+            prosody.serves()
+            for _ in range(3):
+                stack.enter_context(Prometheus(f"http://{prosody.exporter}/metrics")).target()
+            counts = {labels[0][1]: value for (name, labels), value in prosody.samples().items() if name == "metre_collections_total"}
+            # The one was run when the harness looked whether Prosody serves.
+            self.assertEqual(set(counts), {"shared"})
+            self.assertGreaterEqual(counts["shared"], 3)
+            self.assertEqual(prosody.samples()[("prosody_stats_collection_seconds_count", ())], 1)
+
+
+class WithoutAccept(http.server.ThreadingHTTPServer):
+    """Prometheus 2.42 can't be told to ask for the text format, so this forgets what it has asked for."""
+
+    def __init__(self, target):
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                with urllib.request.urlopen(f"http://{target}{self.path}") as answer:
+                    self.send_response(answer.status)
+                    self.send_header("Content-Type", answer.headers["Content-Type"])
+                    self.end_headers()
+                    self.wfile.write(answer.read())
+
+            def log_message(self, *_):
+                pass
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.thread = threading.Thread(target=self.serve_forever)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.shutdown()
+        self.thread.join()
+        self.server_close()
+
+
+class StuckLoop(unittest.TestCase):
+    def test_pages_come_and_show_it(self):
+        with Exporting("collect_timeout = 0.2; collect_min_interval = 0;") as prosody:
+            prosody.serves()
+            prosody.scrape()
+            ctl = prosody.block(4)
+            blocked = ("metre_event_loop_blocked_seconds", ())
+            start = time.monotonic()
+            first = prosody.samples()
+            self.assertLess(time.monotonic() - start, 3, "served while it stands still")
+            second = prosody.samples()
+            self.assertGreater(second[blocked], first[blocked])
+            ctl.join()
+            wait_for("the answer", lambda: prosody.samples()[blocked] < 0.5)
+            samples = prosody.samples()
+            lag = {labels[0][1]: value for (name, labels), value in samples.items() if name == "metre_event_loop_lag_seconds_bucket"}
+            self.assertGreater(lag["+Inf"], lag["1"])
+            self.assertGreater(samples[("metre_collections_total", (("result", "late"),))], 0)
+            wait_for("the collection", lambda: prosody.samples()[("metre_collections_total", (("result", "run"),))] > 1)
+            self.assertEqual(prosody.complaints(), [])
+
+    def test_a_module_that_fails_costs_only_its_own(self):
+        broken = "> prosody.events.add_handler('stats-update', function () error('this is broken') end)"
+        with Exporting("collect_min_interval = 0;") as prosody:
+            prosody.serves()
+            prosody.shell(broken)
+            samples = prosody.samples()
+            self.assertEqual(prosody.samples()[("metre_collections_total", (("result", "failed"),))], 2)
+            self.assertIn(("prosody_stats_collection_seconds_count", ()), samples)
+            failed = [line for line in prosody.complaints() if "this is broken" in line]
+            self.assertTrue(failed and all("A module failed while statistics were collected" in line for line in failed))
+            self.assertTrue(is_alive(prosody.pid))
+
+
+class Load(unittest.TestCase):
+    def test_many_series(self):
+        count = 200_000
+        with Exporting(modules=["metre_many"], options=f"metre_many_series = {count}", interval=3600) as prosody:
+            prosody.serves()
+            _, _, body = prosody.get(headers=dict(OPENMETRICS, **{"Accept-Encoding": "gzip"}))
+            page = gzip.decompress(body).decode()
+            series = re.findall(r'^prosody_mod_metre_many__many_total\{host="localhost",number="(\d+)",user="[^"]+"\} (\d+)$', page, re.M)
+            self.assertEqual(len(series), count)
+            self.assertTrue(all(number == value for number, value in series))
+            with Prometheus(f"http://{prosody.exporter}/metrics") as prometheus:
+                state = prometheus.target()
+                self.assertEqual((state["health"], state["lastError"]), ("up", ""))
+                self.assertEqual(prometheus.query("count(prosody_mod_metre_many__many_total)"), count)
+
+    def test_slow_clients_and_garbage(self):
+        with Exporting() as prosody, contextlib.ExitStack() as stack:
+            prosody.add_users(2)
+            prosody.serves()
+            descriptors = pathlib.Path(f"/proc/{prosody.pid}/fd")
+            before = len(list(descriptors.iterdir()))
+            for number in range(400):
+                client = stack.enter_context(socket.create_connection(("127.0.0.1", prosody.port)))
+                client.send((b"", b"GET /metr", b"\x16\x03\x01", b"GET / HTTP/1.1\r\nX: " + b"x" * 60_000, b"\0\r\n" * 100)[number % 5])
+            self.assertTrue(prosody.samples())
+            wait_for("few descriptors", lambda: len(list(descriptors.iterdir())) <= before + 66)
+
+            async def use():
+                async with clients(prosody, 2) as everyone:
+                    await chat(everyone)
+            asyncio.run(use())
+            self.assertLess(prosody.stop(), 5)
+            self.assertEqual(prosody.complaints(), [])
+
+    def test_ends_in_the_middle_of_scrapes(self):
+        options = "metre_many_series = 50000"
+        for _ in range(3):
+            with Exporting(modules=["metre_many"], options=options) as prosody:
+                prosody.serves()
+                stop, whole, errors = threading.Event(), [], []
+
+                def scrape():
+                    while not stop.is_set():
+                        try:
+                            whole.append(prosody.scrape().endswith("# EOF\n"))
+                        except (OSError, http.client.HTTPException) as why:
+                            errors.append(why)
+                            return
+                scrapers = [threading.Thread(target=scrape) for _ in range(4)]
+                for scraper in scrapers:
+                    scraper.start()
+                wait_for("scrapes", lambda: len(whole) > 8)
+                self.assertLess(prosody.stop(), 5)
+                stop.set()
+                for scraper in scrapers:
+                    scraper.join()
+                self.assertEqual(prosody.process.returncode, 0)
+                self.assertTrue(all(whole))
+                self.assertEqual(prosody.complaints(), [])
+
+
+class Access(unittest.TestCase):
+    def test_addresses(self):
+        with Exporting('allow = { "127.0.0.2", "10.0.0.0/8" };') as prosody:
+            prosody.serves()
+            self.assertEqual(prosody.get()[0], 403)
+            self.assertEqual(prosody.get("/-/healthy")[0], 403)
+            allowed = http.client.HTTPConnection("127.0.0.1", prosody.port, source_address=("127.0.0.2", 0))
+            with contextlib.closing(allowed):
+                allowed.request("GET", "/metrics", headers={"X-Forwarded-For": "192.0.2.1"})
+                page = allowed.getresponse().read().decode()
+            self.assertIn('metre_scrapes_total{code="403",format="none"} 2', page)
+            told = [line for line in prosody.complaints() if "Refused metrics to 127.0.0.1" in line]
+            self.assertEqual(len(told), 1)
+
+    def test_token_rotation(self):
+        with Exporting('bearer_token_file = "/nowhere/token";') as prosody:
+            prosody.serves()
+            self.assertEqual(prosody.get()[0], 401)
+            wait_for("a line", lambda: "'exporter.bearer_token_file' cannot be read" in prosody.log())
+        directory = pathlib.Path(prosody.directory)
+        directory.mkdir()
+        token = directory / "token"
+        try:
+            token.write_text("first\n")
+            with Exporting(f'bearer_token_file = "{token}";') as prosody:
+                prosody.serves()
+
+                def status(*given):
+                    return prosody.get(headers={"Authorization": value for value in given})[0]
+                self.assertEqual([status(), status("Bearer second"), status("Bearer first")], [401, 401, 200])
+                self.assertEqual(prosody.get()[1]["WWW-Authenticate"], "Bearer")
+                replacement = directory / "new"
+                replacement.write_text("second")
+                replacement.rename(token)
+                self.assertEqual([status("Bearer first"), status("Bearer second")], [401, 200])
+        finally:
+            for file in directory.iterdir():
+                file.unlink()
+            directory.rmdir()
+
+    def test_unix_socket(self):
+        with Exporting() as prosody:
+            path = prosody.directory / "metrics.sock"
+            config = prosody.config.read_text().replace(f'"{prosody.exporter}"', f'"unix:{path}"')
+            prosody.config.write_text(config)
+            for how in (signal.SIGKILL, signal.SIGTERM):
+                prosody.log_file.unlink(missing_ok=True)
+                prosody.serves()
+                self.assertEqual(stat.S_IMODE(path.stat().st_mode), 0o660)
+                page = subprocess.run(
+                    ["curl", "-sS", "--unix-socket", path, "http://localhost/metrics"], capture_output=True, text=True
+                ).stdout
+                self.assertIn("metre_build_info", page)
+                prosody.stop(how)
+                # One that was killed leaves it behind, and the next one takes its place.
+                self.assertEqual(path.exists(), how == signal.SIGKILL)
+            path.write_text("somebody's")
+            prosody.start()
+            wait_for("a line", lambda: "there is a file that is not a socket" in prosody.log())
+            prosody.stop()
+            self.assertEqual(path.read_text(), "somebody's")
+
+    def test_address_taken_and_freed(self):
+        with Exporting() as prosody, socket.socket() as other:
+            other.bind(("127.0.0.1", prosody.port))
+            other.listen()
+            prosody.start(daemonize=True)
+            wait_for("a line", lambda: f"Cannot serve metrics at {prosody.exporter}" in prosody.log())
+            other.close()
+            wait_for("the exporter", lambda: "Serving metrics at" in prosody.log())
+            self.assertIn(("prosody_stats_collection_seconds_count", ()), prosody.samples())
+            self.assertEqual(len(prosody.complaints()), 1)
+
+
+if __name__ == "__main__":
+    unittest.main()
