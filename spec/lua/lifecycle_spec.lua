@@ -131,6 +131,42 @@ describe("a Lua state", function ()
 		]], 0);
 	end);
 
+	it("ends well while it serves metrics", function ()
+		local path = os.tmpname();
+		os.remove(path);
+		local use = ([[
+			local path = %q;
+			local stats = require "metre".new({ exporter = "unix:" .. path });
+			local family = stats.metric_registry:counter("c", "", "", { "a" });
+			for i = 1, 100 do family:with_labels("v" .. i):add(1); end
+			assert(stats:flush());
+			local function scrape()
+				local curl = io.popen("timeout 60 sh -c 'until curl -sS --unix-socket " .. path
+					.. " http://localhost/metrics 2>/dev/null; do sleep 0.02; done'");
+				local page = curl:read("*a");
+				curl:close();
+				return page;
+			end
+			assert(scrape():find("c_total{a=\"v100\"} 1", 1, true), "no page");
+		]]):format(path);
+		local plain = 'package.preload["util.logger"] = function () error("not here"); end ';
+		run(plain .. use);
+		run(plain .. use .. "os.exit(3)", 3);
+		run(plain .. use .. "os.exit(0, true)");
+		run(plain .. use .. "error('x')", 1);
+		run(plain .. use .. "stats:close(); stats:close(); assert(not io.open(path))");
+		run(plain .. use .. "stats = nil; family = nil; collectgarbage(); collectgarbage();");
+		run(plain .. use .. [[
+			for _ = 1, 5 do
+				stats:close();
+				assert(not io.open(path));
+				assert(stats:flush());
+				assert(scrape():find("c_total", 1, true));
+			end
+		]]);
+		os.remove(path);
+	end);
+
 	it("may use metrics while it closes", function ()
 		-- Finalizers run in an order that nobody should count on: some after the family's own.
 		run(finalized .. [[
@@ -250,7 +286,7 @@ describe("a failure in the life cycle", function ()
 					assert.equal(0, select("#", handler.handler({})));
 				end
 			end);
-			assert.same({ 
+			assert.same({
 				"warn: Neither exporter nor statsd pusher run yet: no start", "error: Please report: no end",
 				"error: Please report: no stop",
 			}, lines);

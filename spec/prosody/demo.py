@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 
-from harness import HOST, ROOMS, Prosody, chat, clients, parse, wait_for
+from harness import HOST, ROOMS, Exporting, chat, clients, parse, wait_for
 
 CLIENTS = 5
 
@@ -50,6 +50,10 @@ def show(page):
     count = sum(value for _, value in rows("prosody_stats_collection_seconds_count"))
     total = sum(value for _, value in rows("prosody_stats_collection_seconds_sum"))
     say(f"  {count:4.0f}  collections of {1e6 * total / max(count, 1):.0f} µs each")
+    say("Prosody itself")
+    resident = sum(value for _, value in rows("process_resident_memory_bytes"))
+    blocked = sum(value for _, value in rows("metre_event_loop_blocked_seconds"))
+    say(f"  {resident / 2**20:4.0f}  MiB resident; its event loop has not answered for {blocked:.3f} s")
     say()
 
 
@@ -58,9 +62,9 @@ async def run(prosody, end):
         say(f"{CLIENTS} clients are logged in on {HOST}; they chat and meet in a room on {ROOMS}.")
         await chat(everyone)
         connected = ("prosody_mod_c2s__connections", (("host", HOST), ("ip_family", "ipv4"), ("type", "c2s")))
-        wait_for("the next collection", lambda: parse(prosody.page()).get(connected) == CLIENTS)
-        say(f"\nMetrics: {prosody.url}\n")
-        show(prosody.page())
+        wait_for("the next collection", lambda: prosody.samples().get(connected) == CLIENTS)
+        say(f"\nMetrics: http://{prosody.exporter}/metrics\n")
+        show(prosody.scrape())
         say("Running until Ctrl-C." if end is None else "Running until DEMO_SECONDS are over.")
         turn = 0
         while end is None or time.monotonic() < end:
@@ -71,7 +75,7 @@ async def run(prosody, end):
             await receiver.hears(text)
             await asyncio.sleep(0.5)
         say("\nAt the end:\n")
-        show(prosody.page())
+        show(prosody.scrape())
 
 
 def main():
@@ -79,12 +83,10 @@ def main():
     end = time.monotonic() + float(seconds) if seconds else None
     # So that everything is put away after SIGTERM too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    with contextlib.suppress(KeyboardInterrupt), Prosody(
-        options="statistics_interval = 1", modules=["metre_demo"]
-    ) as prosody:
+    with contextlib.suppress(KeyboardInterrupt), Exporting(modules=["metre_demo"]) as prosody:
         prosody.add_users(CLIENTS)
         say(f"Starting Debian's Prosody with statistics = \":metre\" in {prosody.directory}")
-        prosody.start()
+        prosody.serves()
         asyncio.run(run(prosody, end))
         say(f"Prosody has ended after {prosody.stop():.1f} s.")
 

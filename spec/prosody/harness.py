@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import http.client
 import json
 import os
 import pathlib
@@ -11,6 +12,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -23,6 +25,7 @@ HOST = "localhost"
 ROOMS = "rooms.localhost"
 PASSWORD = "metre"
 DEADLINE = 30
+OPENMETRICS = {"Accept": "application/openmetrics-text; version=1.0.0"}
 
 
 def free_port():
@@ -152,7 +155,8 @@ class Prosody:
             raise AssertionError("Prosody has ended:\n" + (self.directory / "output").read_text() + self.log()[-2000:])
         try:
             socket.create_connection(("127.0.0.1", self.c2s_port), 1).close()
-            fetch(self.url)
+            # Nothing is there, which takes no time.
+            fetch(f"http://127.0.0.1:{self.http_port}/")
         except urllib.error.HTTPError:
             return True
         except OSError:
@@ -207,6 +211,50 @@ class Prosody:
         accounts.mkdir(parents=True)
         for number in range(1, count + 1):
             (accounts / f"user{number}.dat").write_text(f'return {{ ["password"] = "{PASSWORD}"; }};\n')
+
+
+class Exporting(Prosody):
+    """A Prosody with an exporter, collecting when scraped."""
+
+    def __init__(self, settings="", interval='"manual"', options="", config="", **more):
+        self.port = free_port()
+        self.exporter = f"127.0.0.1:{self.port}"
+        listen = "" if "listen" in settings else f'listen = "{self.exporter}";'
+        super().__init__(options=f"""
+            statistics_interval = {interval}
+            statistics_config = {{ exporter = {{ {listen} {settings} }}; {config} }}
+            {options}
+        """, **more)
+
+    def serves(self, **more):
+        self.start(**more)
+        wait_for("the exporter", lambda: "Serving metrics at" in self.log())
+        return self
+
+    def get(self, path="/metrics", headers=OPENMETRICS, timeout=30):
+        """Status, headers and body, whatever they are."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
+        with contextlib.closing(connection):
+            connection.request("GET", path, headers=headers)
+            answer = connection.getresponse()
+            return answer.status, answer.headers, answer.read()
+
+    def scrape(self, path="/metrics"):
+        status, _, body = self.get(path)
+        if status != 200:
+            raise AssertionError(f"{status}: {body}")
+        return body.decode()
+
+    def samples(self, path="/metrics"):
+        return parse(self.scrape(path))
+
+    def block(self, seconds):
+        """Has Prosody's thread stand still for a while; returns a thread to be joined."""
+        ctl = threading.Thread(target=self.shell, args=[f"> require 'socket'.sleep({seconds})"])
+        ctl.start()
+        blocked = "metre_event_loop_blocked_seconds"
+        wait_for("the block", lambda: self.samples(f"/metrics?name[]={blocked}")[(blocked, ())] > 1)
+        return ctl
 
 
 class Client(slixmpp.ClientXMPP):

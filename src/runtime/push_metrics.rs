@@ -41,7 +41,7 @@ impl PushMetrics {
             },
         );
         Dropped::ALL.iter().for_each(|cause| dropped.add(&[cause.name()], 0));
-        PushMetrics {
+        let mut metrics = PushMetrics {
             datagrams: counter("metre_statsd_datagrams", "", "Datagrams that the socket has taken"),
             bytes: counter("metre_statsd_sent_bytes", "bytes", "Bytes of these datagrams"),
             dropped,
@@ -74,7 +74,12 @@ impl PushMetrics {
                 "",
                 "Whether the server can be reached, as far as is known",
             ),
+        };
+        // Before the first push.
+        for gauge in [&mut metrics.up, &mut metrics.queue_bytes, &mut metrics.queue_samples] {
+            gauge.set(&[], 0_u64);
         }
+        metrics
     }
 
     /// What waits, and whether the server can be reached.

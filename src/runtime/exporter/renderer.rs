@@ -8,7 +8,7 @@ use crate::store::Store;
 use crate::transport::http::Bytes;
 use flate2::write::GzEncoder;
 use flate2::Compression;
-use std::io;
+use std::io::{self, BufWriter};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::mpsc::{channel, Receiver, Sender};
 use std::sync::Arc;
@@ -87,9 +87,11 @@ impl Source {
         // A Vec takes everything.
         let page = match wanted.gzip {
             true => {
-                let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
-                let _ = self.write(&mut gzip, wanted);
-                gzip.finish().unwrap_or_default()
+                // The compressor takes its time over each call, and a page is written in small pieces.
+                let mut pieces = BufWriter::with_capacity(64 << 10, GzEncoder::new(Vec::new(), Compression::fast()));
+                let _ = self.write(&mut pieces, wanted);
+                let gzip = pieces.into_inner().map(GzEncoder::finish);
+                gzip.map_or_else(|_| Vec::new(), Result::unwrap_or_default)
             }
             false => {
                 let mut page = Vec::new();
