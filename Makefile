@@ -97,6 +97,8 @@ bench: $(call MODULE,5.4) ## compare with Prosody's own providers, side by side
 	lua5.4 benches/providers.lua
 	@echo
 	$(PYTHON) benches/statsd.py
+	@echo
+	METRE_MODULES=$(CURDIR)/$(BUILD)/5.4 $(PYTHON) benches/exporter.py
 
 demo: $(call MODULE,5.4) ## run a real Prosody on metre with real clients; DEMO_SECONDS=20 ends it by itself
 	@.ci/setup prosody

@@ -58,7 +58,7 @@ impl SelfMetrics {
                 },
             )
         };
-        let families = Families {
+        let mut families = Families {
             families: by_type("metre_families", "Metric families on the page"),
             series: by_type("metre_series", "Series of these families"),
             refused: OwnFamily::register(
@@ -91,6 +91,9 @@ impl SelfMetrics {
             ),
             process: process.then(|| ProcessMetrics::register(store)),
         };
+        Refused::ALL
+            .iter()
+            .for_each(|why| families.refused.add(&[why.name()], 0));
         SelfMetrics {
             store: Arc::clone(store),
             event_loop: Arc::clone(event_loop),
