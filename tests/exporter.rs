@@ -5,6 +5,7 @@ use metre::model::{Kind, LabelSet, Number};
 use metre::runtime::{Collecting, ExportOptions, Options, Runtime};
 use metre::store::{cell, FamilySpec, FamilyWriter, Store};
 use metre::transport::http::{Access, Address, Limits, Options as HttpOptions};
+use socket2::{Domain, Socket, Type};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -272,6 +273,47 @@ fn slow_clients_keep_nobody_out_and_take_no_descriptors() {
     answer(&mut trusted);
     let page = get(at, "/metrics");
     assert!(value(&page, "metre_cut_connections_total{reason=\"room\"}") >= 280.0);
+    runtime.stop();
+}
+
+#[test]
+fn unwanted_clients_take_no_place_of_others() {
+    let store = Arc::new(Store::new());
+    let at = free_port();
+    let mut options = options(at);
+    options.http.access.allow = vec!["127.0.0.1/32".parse().expect("a range")];
+    let runtime = runtime(&store, options);
+    runtime.start().expect("a start");
+    let mut wanted: Vec<TcpStream> = (0..8).map(|_| connect(at)).collect();
+    for socket in &mut wanted {
+        socket.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").expect("taken");
+        assert!(answer(socket).0.starts_with("HTTP/1.1 200"));
+    }
+    // Another address of this machine.
+    let unwanted = || {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        let from: SocketAddr = "127.0.0.2:0".parse().expect("an address");
+        socket.bind(&from.into()).expect("bound");
+        socket.connect(&at.into()).expect("connected");
+        TcpStream::from(socket)
+    };
+    for _ in 0..50 {
+        let mut socket = unwanted();
+        // It may have been closed already.
+        let _ = socket.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+        assert_eq!(rest(socket), "");
+    }
+    for socket in &mut wanted {
+        socket.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").expect("taken");
+        assert!(answer(socket).0.starts_with("HTTP/1.1 200"));
+    }
+    // With room they are told why.
+    drop(wanted.pop());
+    eventually("a refusal", || {
+        let mut socket = unwanted();
+        let _ = socket.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+        rest(socket).starts_with("HTTP/1.1 403 Forbidden\r\n")
+    });
     runtime.stop();
 }
 

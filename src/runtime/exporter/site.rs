@@ -11,6 +11,7 @@ use crate::transport::http::header::{ACCEPT, ACCEPT_ENCODING, ALLOW, CONTENT_ENC
 use crate::transport::http::{plain, Address, Bytes, Denied, Event, Head, Method, Response, Site, StatusCode};
 use std::cell::Cell;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 const INDEX: &str = concat!(
     "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>metre</title></head>\n<body>\n",
@@ -20,6 +21,9 @@ const INDEX: &str = concat!(
     "<li><a href=\"/metrics\">Metrics</a>; <code>?name[]=…</code> limits them to families</li>\n",
     "<li><a href=\"/-/healthy\">Health</a></li>\n</ul>\n</body>\n</html>\n",
 );
+
+/// Until it is logged again that connections can't be accepted.
+const AGAIN: Duration = Duration::from_secs(60);
 
 /// The pages of one exporter.
 pub(super) struct Exporter {
@@ -38,6 +42,7 @@ pub(super) struct Told {
     token: Cell<bool>,
     no_token: Cell<bool>,
     full: Cell<bool>,
+    accept: Cell<Option<Instant>>,
     panicked: Cell<bool>,
 }
 
@@ -78,7 +83,13 @@ impl Site for Exporter {
             Event::CannotListen(address, why) => self.warn(format!(
                 "Cannot serve metrics at {address}: {why}; tried again until it works"
             )),
-            Event::CannotAccept(why) => self.warn(format!("Cannot accept connections for metrics: {why}")),
+            Event::CannotAccept(why) => {
+                let now = Instant::now();
+                if self.told.accept.get().is_none_or(|last| now - last > AGAIN) {
+                    self.told.accept.set(Some(now));
+                    self.warn(format!("Cannot accept connections for metrics: {why}"));
+                }
+            }
             Event::Denied(denied, code) => {
                 self.metrics.scraped(code, None);
                 self.tell_denied(&denied);

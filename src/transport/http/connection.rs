@@ -67,12 +67,22 @@ enum Phase {
     Sending(usize, usize),
 }
 
+/// What is known of a client; the least goes first when there is no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Trust {
+    /// Its address is not allowed.
+    Unwanted,
+    /// It hasn't sent a request yet.
+    Unknown,
+    /// It has passed the access check.
+    Known,
+}
+
 /// One connection.
 pub(super) struct Connection {
     phase: Cell<Phase>,
     since: Cell<Instant>,
-    /// Whether it has passed the access check.
-    trusted: Cell<bool>,
+    trust: Cell<Trust>,
     cut: Notify,
 }
 
@@ -89,7 +99,7 @@ impl Connection {
 
     /// A request has passed the access check.
     pub(super) fn trust(&self) {
-        self.trusted.set(true);
+        self.trust.set(Trust::Known);
     }
 
     /// Returns when the connection is to be ended.
@@ -114,27 +124,29 @@ impl Connections {
         }
     }
 
-    /// Takes in a new one. If there is no room, the one goes that has been waiting for its client longest, and is told as the
-    /// second; if there is none that waits, there is no room.
-    pub(super) fn admit(&self) -> Option<(Rc<Connection>, Option<Cut>)> {
+    /// Takes in a new one. If there is no room, one that is trusted no more goes, and is told as the second: that which has been
+    /// waiting for its client longest. If there is none, there is no room.
+    pub(super) fn admit(&self, trust: Trust) -> Option<(Rc<Connection>, Option<Cut>)> {
         let full = self.all.borrow().len() >= self.limits.connections;
-        if full && !self.evict() {
+        if full && !self.evict(if trust == Trust::Unwanted { trust } else { Trust::Known }) {
             return None;
         }
         let connection = Rc::new(Connection {
             phase: Cell::new(Phase::Idle),
             since: Cell::new(Instant::now()),
-            trusted: Cell::new(false),
+            trust: Cell::new(trust),
             cut: Notify::new(),
         });
         self.all.borrow_mut().push(Rc::clone(&connection));
         Some((connection, full.then_some(Cut::Room)))
     }
 
-    /// Ends the connection that has been waiting for its client longest; false if none is.
-    pub(super) fn evict(&self) -> bool {
-        let waits = |connection: &&Rc<Connection>| connection.phase.get() != Phase::Answering;
-        let order = |connection: &&Rc<Connection>| (connection.trusted.get(), connection.since.get());
+    /// Ends the connection that has been waiting for its client longest, among those trusted least and no more than that; false if
+    /// there is none.
+    pub(super) fn evict(&self, most: Trust) -> bool {
+        let waits =
+            |connection: &&Rc<Connection>| connection.phase.get() != Phase::Answering && connection.trust.get() <= most;
+        let order = |connection: &&Rc<Connection>| (connection.trust.get(), connection.since.get());
         let victim = self.all.borrow().iter().filter(waits).min_by_key(order).cloned();
         victim.inspect(|victim| self.end(victim)).is_some()
     }

@@ -14,7 +14,7 @@ pub use hyper::http::request::Parts as Head;
 pub use hyper::{header, Method, Response, StatusCode};
 
 use address::Listener;
-use connection::{Answer, Connection, Connections, Watched};
+use connection::{Answer, Connection, Connections, Trust, Watched};
 use hyper::body::{Body, Incoming};
 use hyper::header::{HeaderValue, CONNECTION, WWW_AUTHENTICATE};
 use hyper::server::conn::http1;
@@ -168,7 +168,7 @@ impl<S: Site> Server<S> {
                         self.site.note(Event::CannotAccept(why));
                     }
                     // Most likely there are no descriptors left.
-                    if self.connections.evict() {
+                    if self.connections.evict(Trust::Known) {
                         self.site.note(Event::Cut(Cut::Room));
                     }
                     sleep(PAUSE).await;
@@ -178,8 +178,13 @@ impl<S: Site> Server<S> {
     }
 
     fn admit<C: AsyncRead + AsyncWrite + Unpin + 'static>(self: &Rc<Self>, socket: C, peer: Option<IpAddr>) {
-        let Some((connection, cut)) = self.connections.admit() else {
-            return self.site.note(Event::Full);
+        let wanted = self.options.access.check_address(peer).is_ok();
+        let trust = if wanted { Trust::Unknown } else { Trust::Unwanted };
+        let Some((connection, cut)) = self.connections.admit(trust) else {
+            return match wanted {
+                true => self.site.note(Event::Full),
+                false => self.site.note(Event::Cut(Cut::Room)),
+            };
         };
         if let Some(cut) = cut {
             self.site.note(Event::Cut(cut));
