@@ -189,11 +189,14 @@ fn the_rules_of_http_are_kept() {
         "{head}"
     );
 
-    // A client that has sent its request and says that it is done.
-    let mut socket = connect(at);
-    socket.write_all(b"GET /metrics HTTP/1.0\r\n\r\n").expect("taken");
-    socket.shutdown(std::net::Shutdown::Write).expect("closed");
-    assert!(rest(socket).contains("metre_build_info"));
+    // An old client.
+    assert!(ask(at, "GET /metrics HTTP/1.0\r\n\r\n").contains("metre_build_info"));
+    // Without a body there is a length all the same.
+    let empty = ask(
+        at,
+        "HEAD /metrics?name[]=nope HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
+    );
+    assert!(empty.contains("content-length: 0\r\n"), "{empty}");
 
     for (request, status) in [
         ("GET /metrics/ HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "404"),
@@ -212,6 +215,11 @@ fn the_rules_of_http_are_kept() {
             "400",
         ),
         ("garbage\r\n\r\n", "400"),
+        ("GET / HTTP/1.1\r\nConnection: close\r\n\r\n", "400"),
+        (
+            "GET / HTTP/1.1\r\nHost: x\r\nHost: y\r\nConnection: close\r\n\r\n",
+            "400",
+        ),
         ("GET / HTTP/9.9\r\n\r\n", "400"),
         (&format!("GET /?{} HTTP/1.1\r\n\r\n", "x".repeat(100_000)), "4"),
         (&format!("GET / HTTP/1.1\r\nA: {}\r\n\r\n", "x".repeat(100_000)), "431"),
@@ -315,6 +323,46 @@ fn unwanted_clients_take_no_place_of_others() {
         rest(socket).starts_with("HTTP/1.1 403 Forbidden\r\n")
     });
     runtime.stop();
+}
+
+#[test]
+fn clients_that_have_gone_keep_nobody_out() {
+    let store = Arc::new(Store::new());
+    let _writer = fill(&store, "x", 20_000);
+    let at = free_port();
+    let runtime = runtime(&store, options(at));
+    runtime.start().expect("a start");
+    let page = get(at, "/metrics").len();
+    let watched = |manual| runtime.is_watched(manual);
+    // Nobody collects, so each scrape takes a second before it is rendered.
+    watched(true);
+    for number in 0..30 {
+        let mut socket = connect(at);
+        let request = format!("GET /metrics?name[]=x&name[]=metre_series&name[]=x{number} HTTP/1.1\r\nHost: x\r\n\r\n");
+        socket.write_all(request.as_bytes()).expect("taken");
+    }
+    watched(false);
+    assert!(get(at, "/metrics").len() >= page);
+    let renders = value(
+        &get(at, "/metrics?name[]=metre_render_seconds"),
+        "metre_render_seconds_count",
+    );
+    assert!(renders < 10.0, "{renders} pages were made for nobody");
+    runtime.stop();
+}
+
+#[test]
+fn half_a_request_does_not_hold_up_the_end() {
+    let at = free_port();
+    let runtime = runtime(&Arc::new(Store::new()), options(at));
+    runtime.start().expect("a start");
+    let mut socket = connect(at);
+    socket.write_all(b"G").expect("taken");
+    get(at, "/-/healthy");
+    let start = Instant::now();
+    runtime.stop();
+    assert!(start.elapsed() < Duration::from_millis(500), "{:?}", start.elapsed());
+    assert_eq!(rest(socket), "");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The store by itself, without Lua.
 
-use metre::encode::exposition::{page, Escaping, Format, Only, Options};
+use metre::encode::exposition::{self, page, Escaping, Format, Only, Options};
 use metre::model::labels::LabelSet;
 use metre::model::{Kind, Number};
 use metre::store::{cell, FamilySpec, FamilyWriter, Location, Refused, Repair, Store};
@@ -91,10 +91,16 @@ fn the_page_is_as_it_was() {
     let text = include_str!("golden/text.txt");
     assert_eq!(rendered_as(&store, Format::Text0, None), text);
     assert_eq!(rendered_as(&store, Format::Text1(Escaping::Values), None), text);
+    let dots = rendered_as(&store, Format::Text1(Escaping::Dots), None);
+    assert!(
+        dots.contains("# TYPE hits__bytes__total counter\nhits__bytes__total 9"),
+        "{dots}"
+    );
     let openmetrics = rendered_as(&store, Format::OpenMetrics1(Some(Escaping::Dots)), None);
     for line in [
-        "# UNIT hits__bytes bytes",
-        "hits__bytes_total 9223372036854775807",
+        "# TYPE hits__bytes_ counter",
+        "hits__bytes__total 9223372036854775807",
+        "# UNIT times__seconds seconds",
         "prosody__mod__c2s____connections{host=\"a\",type=\"c2s\"} 3",
         "times__seconds_bucket{exported__le=\"x\",le=\"1\"} 2",
     ] {
@@ -117,7 +123,7 @@ fn a_page_can_be_limited_to_families() {
         register(&store, spec(kind, name, "", "", &[]));
     }
     let only = |names: &[&str]| {
-        let only: Only = names.iter().map(|name| (*name).to_owned()).collect();
+        let only = exposition::only(&store, names.iter().copied());
         rendered_as(&store, Format::OPENMETRICS, Some(&only))
     };
     assert_eq!(

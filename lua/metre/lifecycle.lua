@@ -53,11 +53,20 @@ local function answer(provider)
 	if not wants_collection then
 		return;
 	end
-	-- What a module raises in there must not end Prosody, and the scrape goes on without it.
+	-- What a module raises in there must not end Prosody, and the scrape goes on without it. Whatever a module returns
+	-- keeps the event from getting to us.
 	local ok, why = pcall(collect_function());
-	if not ok then
-		provider.collected(false);
-		log("error", "A module failed while statistics were collected for a scrape: %s", tostring(why));
+	report(provider.collected(ok));
+	if ok then
+		provider.collections_fail = nil;
+		return;
+	end
+	-- Gauges would stay as they are.
+	report(provider.uncork());
+	if not provider.collections_fail then
+		provider.collections_fail = true;
+		log("error", "A module failed while statistics were collected for a scrape: %s; not logged again until it works",
+			tostring(why));
 	end
 end
 

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// Memory for pages on their way to clients, in bytes.
-const PAGES: usize = 256 << 20;
+const PAGES: usize = 64 << 20;
 
 /// `exporter`: where, to whom, within which limits.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -121,11 +121,21 @@ impl TryFrom<String> for Range {
 
     fn try_from(text: String) -> Result<Range, String> {
         let range = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-        range.map(|range: IpNet| Range(range.trunc())).map_err(|_| {
+        range.map(|range: IpNet| Range(plain(range).trunc())).map_err(|_| {
             let allowed = "an address or a range of them, as in \"192.0.2.7\", \"10.0.0.0/8\" or \"2001:db8::/32\"";
             format!("is {}; allowed: {allowed}", Value::String(text))
         })
     }
+}
+
+/// A range of IPv4 addresses if it is one in IPv6 clothes, since that is how peers are compared.
+fn plain(range: IpNet) -> IpNet {
+    let IpNet::V6(six) = range else {
+        return range;
+    };
+    let four = six.addr().to_ipv4_mapped().zip(six.prefix_len().checked_sub(96));
+    four.and_then(|(address, length)| IpNet::new(address.into(), length).ok())
+        .unwrap_or(range)
 }
 
 fn listen<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Listen>, D::Error> {

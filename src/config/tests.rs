@@ -274,7 +274,10 @@ fn the_exporter_has_three_forms() {
         "exporter",
         table([
             ("socket_mode", text("0666")),
-            ("allow", list([text("10.1.2.3/8"), text("::1")])),
+            (
+                "allow",
+                list([text("10.1.2.3/8"), text("::1"), text("::ffff:192.0.2.0/120")]),
+            ),
             ("bearer_token_file", text("/etc/token")),
             ("collect_timeout", Value::Float(0.5)),
             ("max_connections", Value::Int(7)),
@@ -282,7 +285,7 @@ fn the_exporter_has_three_forms() {
     )]));
     assert_eq!(exporter.http.socket_mode, 0o666);
     let allow: Vec<String> = exporter.http.access.allow.iter().map(ToString::to_string).collect();
-    assert_eq!(allow, ["10.0.0.0/8", "::1/128"]);
+    assert_eq!(allow, ["10.0.0.0/8", "::1/128", "192.0.2.0/24"]);
     assert_eq!(exporter.http.access.token_file, Some("/etc/token".into()));
     assert_eq!(exporter.http.limits.connections, 7);
     assert_eq!(exporter.collecting.timeout.as_millis(), 500);

@@ -66,12 +66,21 @@ pub(super) struct EventLoop {
     next: AtomicU64,
     /// How late the answers were. Prosody's thread alone locks this.
     lag: Mutex<OwnFamily>,
-    /// When the last collection ended.
-    last: Mutex<Option<(Instant, f64)>>,
-    /// Whether a scrape wants one that hasn't begun.
-    wanted: AtomicBool,
+    collections: Mutex<Collections>,
     /// Changes with the end of each collection; whether it succeeded.
     ended: watch::Sender<bool>,
+}
+
+#[derive(Default)]
+struct Collections {
+    /// When the last one ended, and whether it succeeded.
+    last: Option<(Instant, bool)>,
+    /// When the last one that succeeded ended, in seconds since the epoch.
+    succeeded: Option<f64>,
+    /// A scrape wants one that has not begun.
+    wanted: bool,
+    /// One that a scrape wanted has begun.
+    running: bool,
 }
 
 impl EventLoop {
@@ -95,8 +104,7 @@ impl EventLoop {
                     )
                 },
             )),
-            last: Mutex::new(None),
-            wanted: AtomicBool::new(false),
+            collections: Mutex::default(),
             ended: watch::Sender::new(true),
         }
     }
@@ -112,7 +120,7 @@ impl EventLoop {
     pub(super) fn is_unwatched(&self) {
         self.watched.store(false, Relaxed);
         self.asked.store(0, Relaxed);
-        self.wanted.store(false, Relaxed);
+        *self.collections.lock() = Collections::default();
         self.ended.send_replace(false);
     }
 
@@ -154,7 +162,7 @@ impl EventLoop {
 
     /// When the last collection ended, in seconds since the epoch.
     pub(super) fn last_collection(&self) -> Option<f64> {
-        self.last.lock().map(|(_, time)| time)
+        self.collections.lock().succeeded
     }
 
     /// The loop has heard the bell. Whether it has to run a collection. For Prosody's thread.
@@ -165,32 +173,44 @@ impl EventLoop {
             let lag = Duration::from_micros(self.now().saturating_sub(asked));
             self.lag.lock().sample(&[], lag.as_secs_f64());
         }
-        self.wanted.swap(false, Relaxed)
+        let mut collections = self.collections.lock();
+        collections.running |= std::mem::take(&mut collections.wanted);
+        collections.running
     }
 
-    /// A collection has ended. For Prosody's thread.
+    /// A collection has ended, whoever wanted it. For Prosody's thread.
     pub(super) fn collected(&self, succeeded: bool) {
+        let mut collections = self.collections.lock();
+        collections.last = Some((Instant::now(), succeeded));
         if succeeded {
-            *self.last.lock() = Some((Instant::now(), clock::now()));
+            collections.succeeded = Some(clock::now());
         }
+        collections.wanted = false;
+        collections.running = false;
         self.ended.send_replace(succeeded);
     }
 
     /// Has the values collected, if somebody has to ask for that, and waits for it.
     pub(super) async fn refresh(&self, collecting: Collecting) -> Collected {
-        // From here on no end of a collection goes unnoticed.
-        let mut ended = self.ended.subscribe();
-        if !self.manual.load(Relaxed) || !self.watched.load(Relaxed) {
-            return Collected::NotAsked;
-        }
-        if self
-            .last
-            .lock()
-            .is_some_and(|(last, _)| last.elapsed() < collecting.min_interval)
-        {
-            return Collected::Shared;
-        }
-        let first = !self.wanted.swap(true, Relaxed);
+        let (mut ended, first) = {
+            let mut collections = self.collections.lock();
+            if !self.manual.load(Relaxed) || !self.watched.load(Relaxed) {
+                return Collected::NotAsked;
+            }
+            match collections.last {
+                Some((last, succeeded)) if last.elapsed() < collecting.min_interval => {
+                    return if succeeded {
+                        Collected::Shared
+                    } else {
+                        Collected::Failed
+                    };
+                }
+                _ => {}
+            }
+            let first = !collections.wanted && !collections.running;
+            collections.wanted |= first;
+            (self.ended.subscribe(), first)
+        };
         if first {
             self.bell.ring();
         }
@@ -230,17 +250,26 @@ mod tests {
         assert_eq!(run(event_loop.refresh(COLLECTING)), Collected::Late);
         // The wish stays, and is fulfilled once.
         assert!(event_loop.answer());
+        // A scrape that comes meanwhile is served by that one.
+        let (outcome, ()) =
+            run(async { tokio::join!(event_loop.refresh(COLLECTING), async { event_loop.collected(true) }) });
+        assert_eq!(outcome, Collected::Shared);
         assert!(!event_loop.answer());
+        assert_eq!(run(event_loop.refresh(COLLECTING)), Collected::Shared);
+        assert!(!event_loop.answer());
+        assert!(event_loop.last_collection().unwrap() > 1.7e9);
+        let at_once = Collecting {
+            min_interval: Duration::ZERO,
+            ..COLLECTING
+        };
         let (first, second, ()) = run(async {
-            tokio::join!(event_loop.refresh(COLLECTING), event_loop.refresh(COLLECTING), async {
+            tokio::join!(event_loop.refresh(at_once), event_loop.refresh(at_once), async {
                 assert!(event_loop.answer());
                 event_loop.collected(true);
             })
         });
         assert_eq!((first, second), (Collected::Run, Collected::Shared));
-        assert_eq!(run(event_loop.refresh(COLLECTING)), Collected::Shared);
         assert!(!event_loop.answer());
-        assert!(event_loop.last_collection().unwrap() > 1.7e9);
     }
 
     #[test]

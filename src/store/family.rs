@@ -6,10 +6,10 @@ use super::index::{Index, Location};
 use super::journal::Journal;
 use super::refusals::Refusals;
 use super::ring::Ring;
-use super::{cell, record, Refused};
+use super::{cell, record, seqlock, Refused};
 use crate::model::{labels, Buckets, Kind};
 use std::ops::Deref;
-use std::sync::atomic::{fence, AtomicBool, AtomicU64, AtomicUsize, Ordering::*};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::*};
 use std::sync::Arc;
 
 /// A family as readers see it, on any thread.
@@ -122,23 +122,10 @@ impl Family {
 
     /// Replaces `out` by consistent copies of all records, one after the other.
     pub(crate) fn copy_records(&self, out: &mut Vec<u8>) {
-        // Collections are seconds apart and showing takes microseconds; the bound is for a module that corks in
-        // a tight loop, so that it can't hold a reader for ever.
-        const ATTEMPTS: usize = 100;
-        for _ in 0..ATTEMPTS {
-            let before = self.showing.load(Acquire);
-            if before.is_multiple_of(2) {
-                out.clear();
-                self.records().for_each(|record| record::copy(record, out));
-                fence(Acquire);
-                if self.showing.load(Relaxed) == before {
-                    return;
-                }
-            }
-            std::thread::yield_now();
-        }
-        out.clear();
-        self.records().for_each(|record| record::copy(record, out));
+        seqlock::read(&self.showing, || {
+            out.clear();
+            self.records().for_each(|record| record::copy(record, out));
+        });
     }
 
     /// Shows readers the gauges that were written while corked.
@@ -146,11 +133,7 @@ impl Family {
         if !self.cork.take_pending() {
             return;
         }
-        let step = self.showing.load(Relaxed).wrapping_add(1);
-        self.showing.store(step, Relaxed);
-        fence(Release);
-        self.records().for_each(cell::gauge::show);
-        self.showing.store(step.wrapping_add(1), Release);
+        seqlock::write(&self.showing, || self.records().for_each(cell::gauge::show));
     }
 }
 

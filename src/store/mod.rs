@@ -11,6 +11,7 @@ mod record;
 mod refusals;
 mod registration;
 mod ring;
+mod seqlock;
 
 pub use cell::{Refused, Taken};
 pub use cork::Cork;
@@ -26,7 +27,7 @@ use names::Names;
 use parking_lot::RwLock;
 use refusals::Refusals;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{fence, AtomicBool, AtomicU64, Ordering::*};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
 use std::sync::Arc;
 
 /// All families by the name they have on the page.
@@ -179,20 +180,8 @@ impl Store {
 
     /// Runs `read`, again if gauges of several families have been shown by [`Store::uncork`] meanwhile; but not for ever,
     /// should that happen without a pause.
-    pub fn consistently<T>(&self, mut read: impl FnMut() -> T) -> T {
-        const ATTEMPTS: usize = 100;
-        for _ in 0..ATTEMPTS {
-            let before = self.uncorking.load(Acquire);
-            if before.is_multiple_of(2) {
-                let result = read();
-                fence(Acquire);
-                if self.uncorking.load(Relaxed) == before {
-                    return result;
-                }
-            }
-            std::thread::yield_now();
-        }
-        read()
+    pub fn consistently<T>(&self, read: impl FnMut() -> T) -> T {
+        seqlock::read(&self.uncorking, read)
     }
 
     /// From here to [`Store::uncork`] readers see gauges as they are now. For the writer.
@@ -203,11 +192,9 @@ impl Store {
     /// Shows readers all gauges as they are now. Harmless if nothing is corked. For the writer.
     pub fn uncork(&self) {
         if self.corked.swap(false, Relaxed) {
-            let step = self.uncorking.load(Relaxed).wrapping_add(1);
-            self.uncorking.store(step, Relaxed);
-            fence(Release);
-            self.families().values().for_each(|family| family.show_pending());
-            self.uncorking.store(step.wrapping_add(1), Release);
+            seqlock::write(&self.uncorking, || {
+                self.families().values().for_each(|family| family.show_pending());
+            });
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The text formats that Prometheus reads, and which of them a scraper gets.
 
+use crate::model::Kind;
 use mediatype::{MediaType, MediaTypeList};
 use std::borrow::Cow;
 
@@ -91,10 +92,19 @@ impl Format {
     }
 
     /// A family's or a label's name as this format writes it.
-    pub(super) fn name_of(self, name: &str) -> Cow<'_, str> {
+    pub(super) fn name_of<'a>(self, name: &'a str) -> Cow<'a, str> {
         match self.escaping() {
             Escaping::Dots => Cow::Owned(name.replace('_', "__")),
             _ => Cow::Borrowed(name),
+        }
+    }
+
+    /// The name of a family of this type, before its samples' suffixes. A counter's `_total` is a part of its name, whose underscore
+    /// is doubled, too: as Prometheus' own libraries do it, one of the two belongs to the family.
+    pub(super) fn family_name<'a>(self, name: &'a str, kind: Kind) -> Cow<'a, str> {
+        match (self.escaping(), kind) {
+            (Escaping::Dots, Kind::Counter) => self.name_of(name) + "_",
+            _ => self.name_of(name),
         }
     }
 

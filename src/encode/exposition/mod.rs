@@ -31,8 +31,25 @@ impl Default for Options {
     }
 }
 
-/// The families that a page is limited to: by their own names, or by those of their samples.
+/// The names of the families that a page is limited to.
 pub type Only = BTreeSet<String>;
+
+/// The families of `store` that these are the names of, or of their samples.
+pub fn only<'a>(store: &Store, names: impl IntoIterator<Item = &'a str>) -> Only {
+    let families = store.families();
+    let named = |name: &'a str| {
+        let suffixes = Kind::ALL
+            .into_iter()
+            .flat_map(|kind| kind.suffixes().iter().map(move |suffix| (kind, *suffix)));
+        let found = suffixes.filter_map(|(kind, suffix)| {
+            families
+                .get(name.strip_suffix(suffix)?)
+                .filter(|family| family.kind == kind)
+        });
+        found.map(|family| family.name.clone()).collect::<Vec<_>>()
+    };
+    names.into_iter().flat_map(named).collect()
+}
 
 /// Writes the page of a store in a format: every family with its series, then the end marker if the format has one. With `only`
 /// families that aren't in it are left out.
@@ -50,7 +67,7 @@ pub fn page(
     let wanted = || {
         families
             .values()
-            .filter(|family| only.is_none_or(|only| is_among(family, only)))
+            .filter(|family| only.is_none_or(|only| only.contains(&family.name)))
     };
     // All gauges at once, since modules set several in one collection.
     let gauges: HashMap<*const Family, FamilySnapshot> = store.consistently(|| {
@@ -73,11 +90,6 @@ pub fn page(
     }
 }
 
-fn is_among(family: &Family, only: &Only) -> bool {
-    let sample = |suffix: &&str| only.contains(&format!("{}{suffix}", family.name));
-    family.kind.suffixes().iter().any(sample)
-}
-
 /// Writes one family's metadata and series.
 fn write_family(
     out: &mut impl Write,
@@ -86,7 +98,7 @@ fn write_family(
     options: Options,
     format: Format,
 ) -> io::Result<()> {
-    let name = &*format.name_of(&family.name);
+    let name = &*format.family_name(&family.name, family.kind);
     match format.is_openmetrics() {
         true => openmetrics_metadata(out, family, name, format)?,
         false => text_metadata(out, family, name)?,
@@ -151,7 +163,11 @@ fn histogram_sum(family: &Family, samples: Samples, format: Format) -> Option<Nu
 fn openmetrics_metadata(out: &mut impl Write, family: &Family, name: &str, format: Format) -> io::Result<()> {
     writeln!(out, "# TYPE {name} {}", family.kind.name())?;
     if let Some(unit) = &family.unit {
-        writeln!(out, "# UNIT {name} {}", format.name_of(unit))?;
+        let unit = format.name_of(unit);
+        // Not so for counters with doubled underscores.
+        if name.ends_with(&format!("_{unit}")) {
+            writeln!(out, "# UNIT {name} {unit}")?;
+        }
     }
     if !family.help.is_empty() {
         write!(out, "# HELP {name} ")?;

@@ -91,9 +91,11 @@ impl Exporter {
         let (stop, stopping) = watch::channel(false);
         let (options, collecting) = (self.options.http.clone(), self.options.collecting);
         let (event_loop, notices, metrics) = (Arc::clone(event_loop), Arc::clone(notices), Arc::clone(&self.metrics));
+        let store = Arc::clone(store);
         let serve = move || {
             let site = site::Exporter {
                 renderer,
+                store,
                 event_loop,
                 collecting,
                 metrics,

@@ -96,6 +96,7 @@ impl Source {
             false => {
                 let mut page = Vec::new();
                 let _ = self.write(&mut page, wanted);
+                page.shrink_to_fit();
                 page
             }
         };

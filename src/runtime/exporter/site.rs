@@ -3,9 +3,10 @@
 use super::metrics::ExportMetrics;
 use super::renderer::{Renderer, Wanted};
 use crate::encode::exposition::format::thousandths;
-use crate::encode::exposition::{Format, Only};
+use crate::encode::exposition::{self, Format, Only};
 use crate::runtime::event_loop::{Collecting, EventLoop};
 use crate::runtime::notices::{Level, Notices};
+use crate::store::Store;
 use crate::transport::http::header::{HeaderMap, HeaderName, HeaderValue};
 use crate::transport::http::header::{ACCEPT, ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_TYPE, VARY};
 use crate::transport::http::{plain, Address, Bytes, Denied, Event, Head, Method, Response, Site, StatusCode};
@@ -22,12 +23,13 @@ const INDEX: &str = concat!(
     "<li><a href=\"/-/healthy\">Health</a></li>\n</ul>\n</body>\n</html>\n",
 );
 
-/// Until it is logged again that connections can't be accepted.
-const AGAIN: Duration = Duration::from_secs(60);
+/// Until the same is logged again.
+const AGAIN: Duration = Duration::from_secs(3600);
 
 /// The pages of one exporter.
 pub(super) struct Exporter {
     pub(super) renderer: Renderer,
+    pub(super) store: Arc<Store>,
     pub(super) event_loop: Arc<EventLoop>,
     pub(super) collecting: Collecting,
     pub(super) metrics: Arc<ExportMetrics>,
@@ -35,16 +37,18 @@ pub(super) struct Exporter {
     pub(super) told: Told,
 }
 
-/// What has been logged, and isn't again.
+/// When something was logged that isn't again for an hour.
 #[derive(Default)]
 pub(super) struct Told {
-    address: Cell<bool>,
-    token: Cell<bool>,
-    no_token: Cell<bool>,
-    full: Cell<bool>,
-    accept: Cell<Option<Instant>>,
-    panicked: Cell<bool>,
+    address: LastTold,
+    token: LastTold,
+    no_token: LastTold,
+    full: LastTold,
+    accept: LastTold,
+    panicked: LastTold,
 }
+
+type LastTold = Cell<Option<Instant>>;
 
 impl Site for Exporter {
     async fn answer(&self, request: &Head) -> Response<Bytes> {
@@ -83,20 +87,17 @@ impl Site for Exporter {
             Event::CannotListen(address, why) => self.warn(format!(
                 "Cannot serve metrics at {address}: {why}; tried again until it works"
             )),
-            Event::CannotAccept(why) => {
-                let now = Instant::now();
-                if self.told.accept.get().is_none_or(|last| now - last > AGAIN) {
-                    self.told.accept.set(Some(now));
-                    self.warn(format!("Cannot accept connections for metrics: {why}"));
-                }
-            }
+            Event::CannotAccept(why) => self.warn_hourly(
+                &self.told.accept,
+                format!("Cannot accept connections for metrics: {why}"),
+            ),
             Event::Denied(denied, code) => {
                 self.metrics.scraped(code, None);
                 self.tell_denied(&denied);
             }
             Event::Refused(code) => self.metrics.scraped(code, None),
             Event::Cut(why) => self.metrics.cut(why),
-            Event::Full => self.warn_once(
+            Event::Full => self.warn_hourly(
                 &self.told.full,
                 "More clients want metrics at a time than 'exporter.max_connections' allows".to_owned(),
             ),
@@ -116,7 +117,7 @@ impl Exporter {
         let wanted = Wanted {
             format: Format::negotiate(&joined(&request.headers, ACCEPT)),
             gzip: takes_gzip(&joined(&request.headers, ACCEPT_ENCODING)),
-            only: only(request.uri.query().unwrap_or_default()),
+            only: self.only(request.uri.query().unwrap_or_default()),
         };
         let (format, gzip) = (wanted.format, wanted.gzip);
         let Some(page) = self.renderer.render(wanted).await else {
@@ -136,6 +137,12 @@ impl Exporter {
         response
     }
 
+    /// The families that `?name[]=…` limits the page to, if it does.
+    fn only(&self, query: &str) -> Option<Only> {
+        let names = names(query);
+        (!names.is_empty()).then(|| exposition::only(&self.store, names.iter().map(String::as_str)))
+    }
+
     fn refuse(&self, code: StatusCode) -> Response<Bytes> {
         self.metrics.scraped(code, None);
         plain(code)
@@ -143,17 +150,17 @@ impl Exporter {
 
     fn tell_denied(&self, denied: &Denied) {
         match denied {
-            Denied::Address(address) => self.warn_once(
+            Denied::Address(address) => self.warn_hourly(
                 &self.told.address,
-                format!("Refused metrics to {address}, which is not in 'exporter.allow'; further ones are only counted"),
+                format!("Refused metrics to {address}, which is not in 'exporter.allow'; others are only counted for an hour"),
             ),
-            Denied::Token => self.warn_once(
+            Denied::Token => self.warn_hourly(
                 &self.told.token,
-                "Refused metrics to a request without the token of 'exporter.bearer_token_file'; further ones are only \
-                 counted"
+                "Refused metrics to a request without the token of 'exporter.bearer_token_file'; others are only \
+                 counted for an hour"
                     .to_owned(),
             ),
-            Denied::NoToken(why) => self.warn_once(
+            Denied::NoToken(why) => self.warn_hourly(
                 &self.told.no_token,
                 format!("Nobody gets metrics while 'exporter.bearer_token_file' cannot be read: {why}"),
             ),
@@ -161,7 +168,7 @@ impl Exporter {
     }
 
     fn panicked(&self) {
-        if !self.told.panicked.replace(true) {
+        if is_time(&self.told.panicked) {
             let message = "Please report: internal error while serving metrics".to_owned();
             self.notices.add(Level::Error, message);
         }
@@ -171,11 +178,21 @@ impl Exporter {
         self.notices.add(Level::Warn, message);
     }
 
-    fn warn_once(&self, told: &Cell<bool>, message: String) {
-        if !told.replace(true) {
+    fn warn_hourly(&self, told: &LastTold, message: String) {
+        if is_time(told) {
             self.warn(message);
         }
     }
+}
+
+/// Whether it is time to log something again, which is noted.
+fn is_time(told: &LastTold) -> bool {
+    let now = Instant::now();
+    let is_time = told.get().is_none_or(|last| now.duration_since(last) >= AGAIN);
+    if is_time {
+        told.set(Some(now));
+    }
+    is_time
 }
 
 /// All values of a header as one list (RFC 9110, section 5.3).
@@ -198,14 +215,13 @@ fn takes_gzip(accept_encoding: &str) -> bool {
     gzip.is_some_and(|gzip| gzip > 0 && gzip >= quality("identity").unwrap_or(0))
 }
 
-/// The families that `?name[]=…` limits the page to, if it does.
-fn only(query: &str) -> Option<Only> {
+/// The names in `?name[]=…`.
+fn names(query: &str) -> Vec<String> {
     let pairs = form_urlencoded::parse(query.as_bytes());
-    let names: Only = pairs
+    pairs
         .filter(|(key, _)| key == "name[]")
         .map(|(_, name)| name.into_owned())
-        .collect();
-    (!names.is_empty()).then_some(names)
+        .collect()
 }
 
 #[cfg(test)]
@@ -241,14 +257,10 @@ mod tests {
 
     #[test]
     fn names_are_decoded() {
-        let names = |query| only(query).map(|names| names.into_iter().collect::<Vec<_>>());
-        assert_eq!(names(""), None);
-        assert_eq!(names("name=a&x=y"), None);
-        assert_eq!(names("name[]=a"), Some(vec!["a".to_owned()]));
-        assert_eq!(
-            names("name%5B%5D=a%3Ab&name[]=c"),
-            Some(vec!["a:b".to_owned(), "c".to_owned()])
-        );
-        assert_eq!(names("name[]="), Some(vec![String::new()]));
+        assert!(names("").is_empty());
+        assert!(names("name=a&x=y").is_empty());
+        assert_eq!(names("name[]=a"), ["a"]);
+        assert_eq!(names("name%5B%5D=a%3Ab&name[]=c"), ["a:b", "c"]);
+        assert_eq!(names("name[]="), [""]);
     }
 }

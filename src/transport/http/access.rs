@@ -1,10 +1,13 @@
 //! Who gets in.
 
 use ipnet::IpNet;
+use std::cell::RefCell;
 use std::fs;
 use std::io::{self, ErrorKind, Read};
 use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use subtle::ConstantTimeEq;
 
 /// More than this is no token.
@@ -41,21 +44,74 @@ impl Access {
             _ => Ok(()),
         }
     }
+}
 
-    /// Whether this `Authorization` header is the one needed. The file is read each time, so a new token holds from the next
-    /// request on.
+/// The token that requests have to bring, as its file says by now.
+pub(super) struct Token {
+    file: PathBuf,
+    known: RefCell<Option<Known>>,
+}
+
+struct Known {
+    token: Vec<u8>,
+    state: FileState,
+    /// Whether any later change of the file would show in its state.
+    settled: bool,
+}
+
+/// What changes with the file: inode, size, and when it was changed.
+type FileState = (u64, u64, (i64, i64), (i64, i64));
+
+impl Token {
+    pub(super) fn new(file: &Path) -> Token {
+        Token {
+            file: file.to_owned(),
+            known: RefCell::new(None),
+        }
+    }
+
+    /// Whether this `Authorization` header is the one needed.
     ///
     /// # Errors
     /// [`Denied::Token`], [`Denied::NoToken`].
-    pub(super) fn check_token(&self, authorization: Option<&[u8]>) -> Result<(), Denied> {
-        let Some(file) = &self.token_file else {
+    pub(super) fn check(&self, authorization: Option<&[u8]>) -> Result<(), Denied> {
+        self.refresh().map_err(Denied::NoToken)?;
+        let known = self.known.borrow();
+        let token = known.as_ref().map(|known| known.token.as_slice());
+        match token.zip(authorization.and_then(bearer)) {
+            Some((token, given)) if bool::from(token.ct_eq(given)) => Ok(()),
+            _ => Err(Denied::Token),
+        }
+    }
+
+    /// Reads the file, if it may have changed.
+    fn refresh(&self) -> io::Result<()> {
+        let metadata = fs::metadata(&self.file)?;
+        let state = (
+            metadata.ino(),
+            metadata.size(),
+            (metadata.mtime(), metadata.mtime_nsec()),
+            (metadata.ctime(), metadata.ctime_nsec()),
+        );
+        let mut known = self.known.borrow_mut();
+        let is_same = known.as_ref().is_some_and(|known| known.state == state);
+        if is_same && known.as_ref().is_some_and(|known| known.settled) {
             return Ok(());
-        };
-        let token = read_token(file).map_err(Denied::NoToken)?;
-        let given = authorization.and_then(bearer).ok_or(Denied::Token)?;
-        match bool::from(token.as_slice().ct_eq(given)) {
-            true => Ok(()),
-            false => Err(Denied::Token),
+        }
+        match read_token(&self.file, &metadata) {
+            Ok(token) => {
+                // Clocks of file systems tick in milliseconds, some in seconds.
+                let age = metadata.modified().ok().and_then(|time| time.elapsed().ok());
+                let settled = age.is_some_and(|age| age > Duration::from_secs(2));
+                *known = Some(Known { token, state, settled });
+                Ok(())
+            }
+            // Without descriptors the old one has to do.
+            Err(_) if is_same => Ok(()),
+            Err(why) => {
+                *known = None;
+                Err(why)
+            }
         }
     }
 }
@@ -66,10 +122,10 @@ fn bearer(authorization: &[u8]) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"Bearer ").then(|| token.trim_ascii())
 }
 
-fn read_token(path: &Path) -> io::Result<Vec<u8>> {
+fn read_token(path: &Path, metadata: &fs::Metadata) -> io::Result<Vec<u8>> {
     let invalid = |why: &str| io::Error::new(ErrorKind::InvalidData, why);
     // Opening a pipe would wait for its other end.
-    if !fs::metadata(path)?.is_file() {
+    if !metadata.is_file() {
         return Err(invalid("it is not a regular file"));
     }
     let mut text = Vec::new();
@@ -86,6 +142,7 @@ fn read_token(path: &Path) -> io::Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::SystemTime;
 
     fn access(allow: &[&str]) -> Access {
         Access {
@@ -117,11 +174,8 @@ mod tests {
     #[test]
     fn tokens_are_compared_as_they_are_by_now() {
         let path = std::env::temp_dir().join(format!("metre-token-{}", std::process::id()));
-        let access = Access {
-            allow: Vec::new(),
-            token_file: Some(path.clone()),
-        };
-        let check = |header: &str| access.check_token(Some(header.as_bytes()));
+        let token = Token::new(&path);
+        let check = |header: &str| token.check(Some(header.as_bytes()));
         assert!(matches!(check("Bearer a"), Err(Denied::NoToken(_))));
         fs::write(&path, " secret\r\n").unwrap();
         assert!(check("Bearer secret").is_ok());
@@ -138,7 +192,7 @@ mod tests {
         ] {
             assert!(matches!(check(wrong), Err(Denied::Token)), "{wrong}");
         }
-        assert!(matches!(access.check_token(None), Err(Denied::Token)));
+        assert!(matches!(token.check(None), Err(Denied::Token)));
         fs::write(&path, "other").unwrap();
         assert!(matches!(check("Bearer secret"), Err(Denied::Token)));
         assert!(check("Bearer other").is_ok());
@@ -146,7 +200,16 @@ mod tests {
         assert!(matches!(check("Bearer "), Err(Denied::NoToken(_))));
         fs::write(&path, vec![b'x'; 5000]).unwrap();
         assert!(matches!(check("Bearer x"), Err(Denied::NoToken(_))));
+        // A file that has rested is not read each time.
+        fs::write(&path, "old").unwrap();
+        let long_ago = SystemTime::now() - Duration::from_secs(60);
+        fs::File::open(&path).unwrap().set_modified(long_ago).unwrap();
+        assert!(check("Bearer old").is_ok());
+        assert!(token.known.borrow().as_ref().unwrap().settled);
+        fs::write(&path, "new").unwrap();
+        assert!(matches!(check("Bearer old"), Err(Denied::Token)));
+        assert!(check("Bearer new").is_ok());
         fs::remove_file(&path).unwrap();
-        assert!(access.check_token(None).is_err());
+        assert!(matches!(check("Bearer new"), Err(Denied::NoToken(_))));
     }
 }

@@ -65,7 +65,7 @@ impl Address {
             }
             Address::Unix(path) => {
                 let (listener, file) = SocketFile::bind(path, mode)?;
-                Ok(Listener::Unix(UnixListener::from_std(listener)?, file))
+                Ok(Listener::Unix(file, UnixListener::from_std(listener)?))
             }
         }
     }
@@ -83,8 +83,8 @@ impl fmt::Display for Address {
 /// A listening socket.
 pub(super) enum Listener {
     Tcp(TcpListener),
-    /// With the file that goes with it.
-    Unix(UnixListener, #[allow(dead_code)] SocketFile),
+    /// The file goes before the socket does.
+    Unix(#[allow(dead_code)] SocketFile, UnixListener),
 }
 
 #[cfg(test)]

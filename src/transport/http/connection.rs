@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 pub struct Limits {
     /// Connections at a time.
     pub connections: usize,
-    /// How long a request may take to arrive, from its first byte to the end of its head.
+    /// How long a request may take to arrive, from its first byte (the first one: from the connection) to the end of its head.
     pub header_time: Duration,
     /// How long a connection may stay without a request.
     pub idle_time: Duration,
@@ -59,7 +59,7 @@ impl Cut {
 enum Phase {
     /// Between two requests.
     Idle,
-    /// In the middle of a request's head.
+    /// In the middle of a request's head, or before the first one.
     Reading,
     /// We are at it.
     Answering,
@@ -83,6 +83,8 @@ pub(super) struct Connection {
     phase: Cell<Phase>,
     since: Cell<Instant>,
     trust: Cell<Trust>,
+    /// Whether something of the next request has come already.
+    early: Cell<bool>,
     cut: Notify,
 }
 
@@ -108,6 +110,12 @@ impl Connection {
     }
 }
 
+/// A connection had to go for another one.
+pub(super) struct Evicted {
+    /// Whether we were at its answer.
+    pub(super) was_busy: bool,
+}
+
 /// All connections.
 pub(super) struct Connections {
     limits: Limits,
@@ -124,31 +132,47 @@ impl Connections {
         }
     }
 
-    /// Takes in a new one. If there is no room, one that is trusted no more goes, and is told as the second: that which has been
-    /// waiting for its client longest. If there is none, there is no room.
-    pub(super) fn admit(&self, trust: Trust) -> Option<(Rc<Connection>, Option<Cut>)> {
-        let full = self.all.borrow().len() >= self.limits.connections;
-        if full && !self.evict(if trust == Trust::Unwanted { trust } else { Trust::Known }) {
-            return None;
+    /// Takes in a new one. If there is no room, another one goes, which is told as the second. An unwanted one takes the place of its
+    /// like only, so there may be none for it.
+    pub(super) fn admit(&self, trust: Trust) -> Option<(Rc<Connection>, Option<Evicted>)> {
+        let mut evicted = None;
+        if self.all.borrow().len() >= self.limits.connections {
+            let most = if trust == Trust::Unwanted { trust } else { Trust::Known };
+            evicted = Some(self.evict(most)?);
         }
         let connection = Rc::new(Connection {
-            phase: Cell::new(Phase::Idle),
+            phase: Cell::new(Phase::Reading),
             since: Cell::new(Instant::now()),
             trust: Cell::new(trust),
+            early: Cell::new(false),
             cut: Notify::new(),
         });
         self.all.borrow_mut().push(Rc::clone(&connection));
-        Some((connection, full.then_some(Cut::Room)))
+        Some((connection, evicted))
     }
 
-    /// Ends the connection that has been waiting for its client longest, among those trusted least and no more than that; false if
-    /// there is none.
-    pub(super) fn evict(&self, most: Trust) -> bool {
-        let waits =
-            |connection: &&Rc<Connection>| connection.phase.get() != Phase::Answering && connection.trust.get() <= most;
-        let order = |connection: &&Rc<Connection>| (connection.trust.get(), connection.since.get());
-        let victim = self.all.borrow().iter().filter(waits).min_by_key(order).cloned();
-        victim.inspect(|victim| self.end(victim)).is_some()
+    /// Ends the connection that has been waiting for its client longest, among those trusted least and no more than that; if there is
+    /// none, the one that waits for us longest.
+    pub(super) fn evict(&self, most: Trust) -> Option<Evicted> {
+        let is_busy = |connection: &Connection| connection.phase.get() == Phase::Answering;
+        let order =
+            |connection: &&Rc<Connection>| (is_busy(connection), connection.trust.get(), connection.since.get());
+        let all = self.all.borrow();
+        let victim = all
+            .iter()
+            .filter(|connection| connection.trust.get() <= most)
+            .min_by_key(order)?;
+        let (victim, was_busy) = (Rc::clone(victim), is_busy(victim));
+        drop(all);
+        self.end(&victim);
+        Some(Evicted { was_busy })
+    }
+
+    /// Ends all that wait for their clients' requests.
+    pub(super) fn end_waiting(&self) {
+        let waits = |connection: &&Rc<Connection>| matches!(connection.phase.get(), Phase::Idle | Phase::Reading);
+        let waiting: Vec<_> = self.all.borrow().iter().filter(waits).cloned().collect();
+        waiting.iter().for_each(|connection| self.end(connection));
     }
 
     /// Ends connections that fetch their answers longest until those on their way fit, but for the one of `latest`. Returns how
@@ -231,8 +255,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = out.filled().len();
         ready!(Pin::new(&mut self.socket).poll_read(context, out))?;
-        if out.filled().len() > before && self.connection.phase.get() == Phase::Idle {
-            self.connection.enter(Phase::Reading);
+        if out.filled().len() > before {
+            match self.connection.phase.get() {
+                Phase::Idle => self.connection.enter(Phase::Reading),
+                Phase::Reading => {}
+                Phase::Answering | Phase::Sending(..) => self.connection.early.set(true),
+            }
         }
         Poll::Ready(Ok(()))
     }
@@ -247,7 +275,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(Pin::new(&mut self.socket).poll_flush(context))?;
         if matches!(self.connection.phase.get(), Phase::Sending(..)) {
-            self.connection.enter(Phase::Idle);
+            let early = self.connection.early.take();
+            self.connection.enter(if early { Phase::Reading } else { Phase::Idle });
         }
         Poll::Ready(Ok(()))
     }

@@ -13,13 +13,14 @@ pub use hyper::body::Bytes;
 pub use hyper::http::request::Parts as Head;
 pub use hyper::{header, Method, Response, StatusCode};
 
+use access::Token;
 use address::Listener;
-use connection::{Answer, Connection, Connections, Trust, Watched};
+use connection::{Answer, Connection, Connections, Evicted, Trust, Watched};
 use hyper::body::{Body, Incoming};
 use hyper::header::{HeaderValue, CONNECTION, WWW_AUTHENTICATE};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::Request;
+use hyper::{Request, Version};
 use hyper_util::rt::TokioIo;
 use std::convert::Infallible;
 use std::future::Future;
@@ -30,7 +31,7 @@ use std::rc::Rc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
-use tokio::task::{spawn_local, JoinSet};
+use tokio::task::{spawn_local, yield_now, JoinSet};
 use tokio::time::{interval, sleep, timeout, MissedTickBehavior};
 
 /// Until a port that is taken is tried again.
@@ -89,7 +90,7 @@ pub enum Event<'a> {
     Refused(StatusCode),
     /// A connection was ended.
     Cut(Cut),
-    /// There was no room for a connection.
+    /// That one was waiting for its answer: more clients want one than there is room for.
     Full,
     /// A fault in here.
     Panicked,
@@ -100,6 +101,7 @@ pub async fn serve<S: Site>(options: Options, site: Rc<S>, mut stop: watch::Rece
     let server = Rc::new(Server {
         connections: Connections::new(options.limits),
         site,
+        token: options.access.token_file.as_deref().map(Token::new),
         options,
         stop: stop.clone(),
     });
@@ -111,12 +113,14 @@ pub async fn serve<S: Site>(options: Options, site: Rc<S>, mut stop: watch::Rece
     // An error would mean that nobody can ask for the end any more, which is a reason to end.
     let _ = stop.wait_for(|stop| *stop).await;
     tasks.shutdown().await;
+    server.connections.end_waiting();
     let _ = timeout(LAST_ANSWERS, server.connections.all_gone()).await;
 }
 
 struct Server<S> {
     options: Options,
     site: Rc<S>,
+    token: Option<Token>,
     connections: Connections,
     stop: watch::Receiver<bool>,
 }
@@ -157,7 +161,7 @@ impl<S: Site> Server<S> {
                     let _ = socket.set_nodelay(true);
                     self.admit(socket, Some(peer.ip()));
                 }),
-                Listener::Unix(listener, _) => listener.accept().await.map(|(socket, _)| self.admit(socket, None)),
+                Listener::Unix(_, listener) => listener.accept().await.map(|(socket, _)| self.admit(socket, None)),
             };
             match accepted {
                 Ok(()) => failed = false,
@@ -168,32 +172,38 @@ impl<S: Site> Server<S> {
                         self.site.note(Event::CannotAccept(why));
                     }
                     // Most likely there are no descriptors left.
-                    if self.connections.evict(Trust::Known) {
-                        self.site.note(Event::Cut(Cut::Room));
+                    match self.connections.evict(Trust::Known) {
+                        Some(evicted) => self.evicted(&evicted),
+                        None => sleep(PAUSE).await,
                     }
-                    sleep(PAUSE).await;
                 }
             }
+            // So that the new one's request is read, and the old one is gone, before the next one comes.
+            yield_now().await;
         }
     }
 
     fn admit<C: AsyncRead + AsyncWrite + Unpin + 'static>(self: &Rc<Self>, socket: C, peer: Option<IpAddr>) {
         let wanted = self.options.access.check_address(peer).is_ok();
         let trust = if wanted { Trust::Unknown } else { Trust::Unwanted };
-        let Some((connection, cut)) = self.connections.admit(trust) else {
-            return match wanted {
-                true => self.site.note(Event::Full),
-                false => self.site.note(Event::Cut(Cut::Room)),
-            };
+        let Some((connection, evicted)) = self.connections.admit(trust) else {
+            return self.site.note(Event::Cut(Cut::Room));
         };
-        if let Some(cut) = cut {
-            self.site.note(Event::Cut(cut));
+        if let Some(evicted) = evicted {
+            self.evicted(&evicted);
         }
         let ends = Ends {
             server: Rc::clone(self),
             connection,
         };
         spawn_local(async move { ends.server.converse(&ends.connection, socket, peer).await });
+    }
+
+    fn evicted(&self, evicted: &Evicted) {
+        self.site.note(Event::Cut(Cut::Room));
+        if evicted.was_busy {
+            self.site.note(Event::Full);
+        }
     }
 
     /// Serves one connection to its end.
@@ -210,8 +220,7 @@ impl<S: Site> Server<S> {
         // Times are looked after by `Connections`.
         http.header_read_timeout(None)
             .max_buf_size(LONGEST_HEAD)
-            .max_headers(MOST_FIELDS)
-            .half_close(true);
+            .max_headers(MOST_FIELDS);
         let mut serving = pin!(http.serve_connection(TokioIo::new(socket), service_fn(answer)));
         let mut stop = self.stop.clone();
         let mut stopping = pin!(stop.wait_for(|stop| *stop));
@@ -256,16 +265,20 @@ impl<S: Site> Server<S> {
                 self.site.note(Event::Denied(denied, status));
                 plain(status)
             }
-            // Other methods aren't allowed anyway.
-            Ok(()) if has_body && [Method::GET, Method::HEAD].contains(&head.method) => {
-                self.site.note(Event::Refused(StatusCode::PAYLOAD_TOO_LARGE));
-                plain(StatusCode::PAYLOAD_TOO_LARGE)
-            }
             Ok(()) => {
                 connection.trust();
-                self.site.answer(&head).await
+                match misshapen(&head, has_body) {
+                    Some(status) => {
+                        self.site.note(Event::Refused(status));
+                        plain(status)
+                    }
+                    None => self.site.answer(&head).await,
+                }
             }
         };
+        // hyper leaves it out of an answer to HEAD if it is 0.
+        let length = HeaderValue::from(response.body().len());
+        response.headers_mut().insert(header::CONTENT_LENGTH, length);
         if closes {
             response
                 .headers_mut()
@@ -278,11 +291,23 @@ impl<S: Site> Server<S> {
     }
 
     fn check(&self, peer: Option<IpAddr>, head: &Head) -> Result<(), Denied> {
-        let access = &self.options.access;
-        access.check_address(peer)?;
+        self.options.access.check_address(peer)?;
         let authorization = head.headers.get(header::AUTHORIZATION);
-        access.check_token(authorization.map(HeaderValue::as_bytes))
+        let check = |token: &Token| token.check(authorization.map(HeaderValue::as_bytes));
+        self.token.as_ref().map_or(Ok(()), check)
     }
+}
+
+/// What is wrong with the form of a request, if something is.
+fn misshapen(head: &Head, has_body: bool) -> Option<StatusCode> {
+    // "A server MUST respond with a 400 status code to any HTTP/1.1 request message that lacks a Host header field" (RFC 9112,
+    // section 3.2).
+    if head.version == Version::HTTP_11 && head.headers.get_all(header::HOST).iter().count() != 1 {
+        return Some(StatusCode::BAD_REQUEST);
+    }
+    // Other methods aren't allowed anyway.
+    let takes_none = [Method::GET, Method::HEAD].contains(&head.method);
+    (has_body && takes_none).then_some(StatusCode::PAYLOAD_TOO_LARGE)
 }
 
 /// Forgets a connection when it has ended, however it did.

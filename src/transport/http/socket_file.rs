@@ -1,6 +1,7 @@
 //! A listening socket in the file system: its mode, what a dead server left behind, and its end.
 
 use super::address::BACKLOG;
+use nix::fcntl::{Flock, FlockArg};
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::fs::{self, File, Permissions};
 use std::io::{self, ErrorKind};
@@ -21,6 +22,8 @@ impl SocketFile {
     /// # Errors
     /// Those of the system; if another server listens there; if what lies there isn't a socket of ours.
     pub(super) fn bind(path: &Path, mode: u32) -> io::Result<(UnixListener, SocketFile)> {
+        // Between these steps another server of ours must not take them for signs of a dead one.
+        let _turn = lock_directory(path)?;
         remove_stale(path)?;
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         // Linux gives the file the mode of the socket, less the umask: so there is no moment when anybody else could connect.
@@ -40,7 +43,14 @@ impl SocketFile {
     }
 }
 
+/// Waits for nobody: if another server is at it, this one tries again later.
+fn lock_directory(path: &Path) -> io::Result<Flock<File>> {
+    let directory = File::open(path.parent().unwrap_or(Path::new("/")))?;
+    Flock::lock(directory, FlockArg::LockExclusiveNonblock).map_err(|(_, why)| why.into())
+}
+
 impl Drop for SocketFile {
+    /// While the socket is open, no other one can have its inode.
     fn drop(&mut self) {
         if identity(&self.path).is_ok_and(|identity| identity == self.identity) {
             // If it can't be removed, the next start takes care of it.

@@ -1,0 +1,40 @@
+//! Reading what a writer may be in the middle of changing.
+
+use std::sync::atomic::{fence, AtomicU64, Ordering::*};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// How long a reader tries. Collections are seconds apart, and showing their gauges takes milliseconds; the bound is for a module that
+/// corks without a pause, so that it can't hold a reader for ever.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// Until a reader looks again.
+const PAUSE: Duration = Duration::from_micros(50);
+
+/// Runs `read`, again if the writer has been at it meanwhile: then `step` is odd, or another one. After a tenth of a second the last
+/// result will do.
+pub(super) fn read<T>(step: &AtomicU64, mut read: impl FnMut() -> T) -> T {
+    let mut end = None;
+    loop {
+        let before = step.load(Acquire);
+        let has_time = end.is_none_or(|end| Instant::now() < end);
+        if before.is_multiple_of(2) || !has_time {
+            let result = read();
+            fence(Acquire);
+            if step.load(Relaxed) == before || !has_time {
+                return result;
+            }
+        }
+        end.get_or_insert_with(|| Instant::now() + PATIENCE);
+        thread::sleep(PAUSE);
+    }
+}
+
+/// Runs `write`, for the only writer, with `step` odd meanwhile.
+pub(super) fn write(step: &AtomicU64, write: impl FnOnce()) {
+    let odd = step.load(Relaxed).wrapping_add(1);
+    step.store(odd, Relaxed);
+    fence(Release);
+    write();
+    step.store(odd.wrapping_add(1), Release);
+}
