@@ -1,6 +1,6 @@
 //! What can be wrong with a configuration, told so that it can be mended.
 
-use super::Value;
+use super::{Config, Value};
 use std::fmt;
 
 /// Where keys stand that no file holds.
@@ -102,11 +102,21 @@ impl fmt::Display for ConfigError {
         };
         match &self.problem {
             Problem::UnknownKey { given, allowed } => {
+                let last = path.last().map_or("", String::as_str);
+                let given = if is_secret(last) { "not shown here" } else { given };
                 write!(f, "{origin}: unknown key '{key}' (given: {given}); ")?;
+                if last.bytes().all(|digit| digit.is_ascii_digit()) {
+                    write!(
+                        f,
+                        "it is the place of a value that stands without a key, as in 'key = value'; "
+                    )?;
+                } else if path.len() > 1 && Config::KEYS.contains(&last) {
+                    write!(f, "'{last}' stands outside of '{}'; ", path[0])?;
+                }
                 // `config_file` is taken out before the schema sees the table, but it is a key there all the same.
                 let file = (self.origin == TABLE && path.len() == 1).then_some("config_file");
                 let allowed: Vec<&str> = file.iter().chain(*allowed).copied().collect();
-                if let Some(likely) = nearest(path.last().map_or("", String::as_str), &allowed) {
+                if let Some(likely) = nearest(last, &allowed) {
                     write!(f, "did you mean '{likely}'? ")?;
                 }
                 write!(f, "allowed here: '{}'", allowed.join("', '"))
@@ -150,6 +160,14 @@ impl serde::de::Error for ConfigError {
         };
         ConfigError::new("", problem).inside(field)
     }
+}
+
+/// Whether the value of a key of this name may be one that should not be in a log.
+fn is_secret(key: &str) -> bool {
+    let key = key.to_lowercase();
+    ["token", "secret", "passw", "auth", "credential"]
+        .iter()
+        .any(|part| key.contains(part))
 }
 
 /// Without what would break a line in the log.

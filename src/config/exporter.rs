@@ -1,6 +1,6 @@
 //! `exporter`: metre's own HTTP server.
 
-use super::read_values::{one_or_more, seconds, whole};
+use super::read_values::{one_or_more, seconds, text, whole};
 use super::Value;
 use crate::runtime::{Collecting, ExportOptions};
 use crate::transport::http::{Access, Address, Limits, Options};
@@ -97,33 +97,35 @@ impl From<Exporter> for ExportOptions {
 }
 
 /// An address that can be read.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Listen(Address);
 
-impl TryFrom<String> for Listen {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Listen, String> {
-        let allowed = "\"127.0.0.1:9469\", \"[::1]:9469\", \"unix:/path\", with addresses and ports of your own";
-        let error = |why| format!("is {}: {why}; allowed: {allowed}", Value::String(text.clone()));
+impl<'de> Deserialize<'de> for Listen {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Listen, D::Error> {
+        const ALLOWED: &str =
+            "\"127.0.0.1:9469\", \"[::1]:9469\", \"unix:/path\", with addresses and ports of your own";
+        let text = text(from, ALLOWED)?;
+        let error = |why| D::Error::custom(format!("is {}: {why}; allowed: {ALLOWED}", Value::String(text.clone())));
         Address::parse(&text).map(Listen).map_err(error)
     }
 }
 
 /// A range of addresses that can be read.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(try_from = "String")]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Range(IpNet);
 
-impl TryFrom<String> for Range {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Range, String> {
+impl<'de> Deserialize<'de> for Range {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Range, D::Error> {
+        const ALLOWED: &str = "an address or a range of them, as in \"192.0.2.7\", \"10.0.0.0/8\" or \"2001:db8::/32\"";
+        let text = text(from, ALLOWED)?;
         let range = text.parse().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
-        range.map(|range: IpNet| Range(plain(range).trunc())).map_err(|_| {
-            let allowed = "an address or a range of them, as in \"192.0.2.7\", \"10.0.0.0/8\" or \"2001:db8::/32\"";
-            format!("is {}; allowed: {allowed}", Value::String(text))
+        range.map(|range| Range(plain(range).trunc())).map_err(|_| {
+            let hint = match text.as_str() {
+                "*" => "; for everybody: \"0.0.0.0/0\" and \"::/0\"",
+                "localhost" => "; for this machine: \"127.0.0.0/8\" and \"::1\"",
+                _ => "",
+            };
+            D::Error::custom(format!("is {}; allowed: {ALLOWED}{hint}", Value::String(text)))
         })
     }
 }
@@ -159,17 +161,13 @@ fn allow<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Range>, D::Error> {
 }
 
 fn socket_mode<'de, D: Deserializer<'de>>(from: D) -> Result<u32, D::Error> {
-    let text = String::deserialize(from)?;
+    const ALLOWED: &str = "file permissions in octal digits, in quotes, as in \"0660\"";
+    let text = text(from, ALLOWED)?;
     let digits = text.len() >= 3 && text.bytes().all(|digit| (b'0'..=b'7').contains(&digit));
     let mode = u32::from_str_radix(&text, 8)
         .ok()
         .filter(|mode| digits && *mode <= 0o777);
-    mode.ok_or_else(|| {
-        let given = Value::String(text);
-        D::Error::custom(format!(
-            "is {given}; allowed: file permissions in octal digits, as in \"0660\""
-        ))
-    })
+    mode.ok_or_else(|| D::Error::custom(format!("is {}; allowed: {ALLOWED}", Value::String(text))))
 }
 
 fn bearer_token_file<'de, D: Deserializer<'de>>(from: D) -> Result<Option<PathBuf>, D::Error> {

@@ -19,6 +19,21 @@ pub(super) fn load(path: &str) -> Result<Value, ConfigError> {
     let text = std::fs::read_to_string(path).map_err(unreadable)?;
     let table: toml::Table = text
         .parse()
-        .map_err(|why: toml::de::Error| error(Problem::Malformed(why.to_string().trim().to_owned())))?;
+        .map_err(|why| error(Problem::Malformed(in_a_line(&text, &why))))?;
     Ok(Value::from(table))
+}
+
+/// What is wrong where: logs have one line for it.
+fn in_a_line(text: &str, why: &toml::de::Error) -> String {
+    let message = why.message().split_whitespace().collect::<Vec<_>>().join(" ");
+    let Some(before) = why.span().and_then(|span| text.get(..span.start)) else {
+        return message;
+    };
+    let (lines, last) = before.rsplit_once('\n').unwrap_or(("", before));
+    let line = if before.contains('\n') {
+        lines.split('\n').count() + 1
+    } else {
+        1
+    };
+    format!("line {line}, column {}: {message}", last.chars().count() + 1)
 }

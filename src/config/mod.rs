@@ -86,6 +86,20 @@ impl From<OpenMetrics> for exposition::Options {
     }
 }
 
+impl Config {
+    /// Its keys.
+    const KEYS: [&'static str; 8] = [
+        "openmetrics",
+        "exporter",
+        "self_metrics",
+        "process_metrics",
+        "statsd",
+        "statsd_server",
+        "statsd_port",
+        "prefix",
+    ];
+}
+
 /// What the configuration in `table` comes to, laid over that of the file which its key `config_file` names, if it
 /// does. With `statsd` there is a pusher even if it names no server.
 ///
@@ -110,19 +124,28 @@ fn load(table: Value) -> Result<Config, ConfigError> {
     let file = keys.remove("config_file");
     let table = with_tables(Value::Table(keys));
     // Checked alone, so that an error names the place where the key stands.
-    let config = read::config(&table, TABLE)?;
+    let config = read::config(&without_false(&table), TABLE)?;
     match file {
         None => Ok(config),
         Some(Value::String(path)) if !path.is_empty() => {
             let from_file = with_tables(file::load(&path)?);
-            read::config(&from_file, &path)?;
-            read::config(&from_file.overlaid(table), TABLE)
+            read::config(&without_false(&from_file), &path)?;
+            read::config(&without_false(&from_file.overlaid(table)), TABLE)
         }
         Some(other) => {
             let problem = Problem::wrong_type(&other, "the path of a TOML file, as a string");
             Err(ConfigError::new(TABLE, problem).inside("config_file"))
         }
     }
+}
+
+/// `exporter = false` and `statsd = false` are as if they weren't there, but for what a file says.
+fn without_false(config: &Value) -> Value {
+    let mut config = config.clone();
+    if let Value::Table(keys) = &mut config {
+        keys.retain(|key, value| !(["exporter", "statsd"].contains(&key.as_str()) && *value == Value::Bool(false)));
+    }
+    config
 }
 
 /// `statsd = "server"` is short for `statsd = { server = "server" }`; `exporter = "address"` or a list of them for

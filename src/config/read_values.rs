@@ -2,7 +2,7 @@
 
 use super::Value;
 use serde::de::value::StrDeserializer;
-use serde::de::{DeserializeOwned, Error, SeqAccess, Unexpected, Visitor};
+use serde::de::{DeserializeOwned, Error, MapAccess, SeqAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 use std::fmt;
 use std::marker::PhantomData;
@@ -92,6 +92,26 @@ pub(super) fn one_of<'de, D: Deserializer<'de>, T: Copy>(from: D, all: &[(&str, 
     })
 }
 
+/// Takes a text.
+struct Text(&'static str);
+
+impl Visitor<'_> for Text {
+    type Value = String;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+
+    fn visit_str<E: Error>(self, given: &str) -> Result<String, E> {
+        Ok(given.to_owned())
+    }
+}
+
+/// A text; `allowed` tells which, if it is none at all.
+pub(super) fn text<'de, D: Deserializer<'de>>(from: D, allowed: &'static str) -> Result<String, D::Error> {
+    from.deserialize_str(Text(allowed))
+}
+
 /// Takes a text or a list of texts.
 struct OneOrMore<T> {
     what: &'static str,
@@ -107,6 +127,14 @@ impl<'de, T: DeserializeOwned> Visitor<'de> for OneOrMore<T> {
 
     fn visit_str<E: Error>(self, given: &str) -> Result<Vec<T>, E> {
         T::deserialize(StrDeserializer::new(given)).map(|value| vec![value])
+    }
+
+    /// Lua's empty list is an empty table.
+    fn visit_map<A: MapAccess<'de>>(self, mut given: A) -> Result<Vec<T>, A::Error> {
+        match given.next_key::<String>()? {
+            None => Ok(Vec::new()),
+            Some(_) => Err(A::Error::invalid_type(Unexpected::Map, &self)),
+        }
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut given: A) -> Result<Vec<T>, A::Error> {

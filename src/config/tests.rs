@@ -292,13 +292,29 @@ fn the_exporter_has_three_forms() {
 }
 
 #[test]
+fn false_switches_off_what_a_file_has_switched_on() {
+    let file = File::with("off", "exporter = '127.0.0.1:1'\nstatsd = '127.0.0.1'\n");
+    let off = |key| settings(table([("config_file", file.value()), (key, Value::Bool(false))]), false).unwrap();
+    assert_eq!((off("exporter").export, off("exporter").push.is_some()), (None, true));
+    assert_eq!((off("statsd").export.is_some(), off("statsd").push), (true, None));
+    assert!(message(table([("openmetrics", Value::Bool(false))])).contains("is false; allowed: a table"));
+}
+
+#[test]
+fn keys_are_those_of_the_schema() {
+    let all = message(table([("no such key", Value::Int(1))]));
+    let expected = Config::KEYS.map(|key| format!("'{key}'")).join(", ");
+    assert!(all.ends_with(&format!("'config_file', {expected}")), "{all}");
+}
+
+#[test]
 fn what_an_exporter_cannot_be_is_told() {
     let wrong = |key, value| message(table([("exporter", table([(key, value)]))]));
     for (key, value, expected) in [
         (
             "listen",
             text("localhost:1"),
-            "is the string \"localhost:1\": write 127.0.0.1 or [::1] for localhost; allowed: \"127.0.0.1:9469\", \
+            "is the string \"localhost:1\": write 127.0.0.1:1 or [::1]:1; allowed: \"127.0.0.1:9469\", \
              \"[::1]:9469\", \"unix:/path\", with addresses and ports of your own",
         ),
         ("listen", Value::Int(9469), "is the number 9469; allowed: an address as a string, or a list of them"),
@@ -309,8 +325,8 @@ fn what_an_exporter_cannot_be_is_told() {
             "is the string \"10.0.0.0/33\"; allowed: an address or a range of them, as in \"192.0.2.7\", \"10.0.0.0/8\" or \
              \"2001:db8::/32\"",
         ),
-        ("socket_mode", text("0999"), "is the string \"0999\"; allowed: file permissions in octal digits, as in \"0660\""),
-        ("socket_mode", Value::Int(660), "is the number 660; allowed: a string"),
+        ("socket_mode", text("0999"), "is the string \"0999\"; allowed: file permissions in octal digits, in quotes, as in \"0660\""),
+        ("socket_mode", Value::Int(660), "is the number 660; allowed: file permissions in octal digits, in quotes, as in \"0660\""),
         ("bearer_token_file", text("token"), "is the string \"token\"; allowed: the path of a file, from '/' on"),
         ("max_connections", Value::Int(0), "is the number 0; allowed: a whole number from 1 to 10000"),
         ("idle_timeout", Value::Float(0.1), "is the number 0.1; allowed: a number from 1 to 86400 seconds"),
@@ -322,6 +338,17 @@ fn what_an_exporter_cannot_be_is_told() {
         );
     }
     assert!(wrong("lissten", text("")).contains("did you mean 'listen'?"));
+    assert!(wrong("listen", table([])).contains("is an empty list; allowed: at least one address"));
+    assert!(wrong("listen", list([Value::Int(5)]))
+        .contains("'exporter.listen.1' is the number 5; allowed: \"127.0.0.1:9469\""));
+    assert!(wrong("allow", text("*")).contains("for everybody: \"0.0.0.0/0\""));
+    assert!(wrong("self_metrics", Value::Bool(false)).contains("'self_metrics' stands outside of 'exporter'; "));
+    assert!(wrong("1", text("127.0.0.1:1")).contains("a value that stands without a key"));
+    let secret = wrong("bearer_token", text("hunter2"));
+    assert!(
+        secret.contains("did you mean 'bearer_token_file'?") && !secret.contains("hunter2"),
+        "{secret}"
+    );
     assert!(message(table([("exporter", Value::Bool(true))])).contains("allowed: a table, or an address as a string"));
     let statsd = table([("self_metrics", Value::Bool(true))]);
     assert_eq!(

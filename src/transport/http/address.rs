@@ -4,7 +4,7 @@ use super::socket_file::SocketFile;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use tokio::net::{TcpListener, UnixListener};
 
@@ -41,9 +41,7 @@ impl Address {
         match text.parse::<SocketAddr>() {
             Ok(address) if address.port() == 0 => Err("it needs a port of its own".to_owned()),
             Ok(address) => Ok(Address::Tcp(address)),
-            Err(_) if text.starts_with("localhost:") => Err("write 127.0.0.1 or [::1] for localhost".to_owned()),
-            Err(_) if text.starts_with("*:") => Err("write 0.0.0.0 or [::] for all interfaces".to_owned()),
-            Err(_) => Err("it is neither an address with a port nor a path".to_owned()),
+            Err(_) => Err(why_not(text)),
         }
     }
 
@@ -68,6 +66,35 @@ impl Address {
                 Ok(Listener::Unix(file, UnixListener::from_std(listener)?))
             }
         }
+    }
+}
+
+/// Why a text is no address with a port, and what would be.
+fn why_not(text: &str) -> String {
+    if text.contains("://") {
+        return "it is a URL; leave out all but address and port".to_owned();
+    }
+    if text.starts_with('/') {
+        return format!("for a Unix socket write unix:{text}");
+    }
+    if text.parse::<u16>().is_ok() {
+        return format!("write 127.0.0.1:{text} for this machine alone");
+    }
+    let unbracketed = text.trim_start_matches('[').trim_end_matches(']');
+    if unbracketed.parse::<IpAddr>().is_ok() || unbracketed == "localhost" {
+        return "its port is missing".to_owned();
+    }
+    let Some((host, port)) = text.rsplit_once(':') else {
+        return "its port is missing".to_owned();
+    };
+    match (host, port.parse::<u16>()) {
+        ("", _) => format!("write 127.0.0.1:{port} for this machine alone"),
+        (_, Err(_)) => format!("'{port}' is not a port"),
+        ("localhost", _) => format!("write 127.0.0.1:{port} or [::1]:{port}"),
+        ("*", _) => format!("write 0.0.0.0:{port} and [::]:{port} for all interfaces"),
+        _ if host.parse::<Ipv6Addr>().is_ok() => format!("write [{host}]:{port}"),
+        _ if host.contains('%') => "write the number of the interface after '%' (ip link)".to_owned(),
+        _ => "names are not looked up; write an address".to_owned(),
     }
 }
 
@@ -108,14 +135,33 @@ mod tests {
     fn what_is_wrong_is_told() {
         let long = format!("unix:/{}", "x".repeat(107));
         for (text, why) in [
-            ("", "it is neither an address with a port nor a path"),
-            ("9469", "it is neither an address with a port nor a path"),
-            ("127.0.0.1", "it is neither an address with a port nor a path"),
-            ("::1:9469", "it is neither an address with a port nor a path"),
-            ("127.0.0.1:99999", "it is neither an address with a port nor a path"),
+            ("", "its port is missing"),
+            ("9469", "write 127.0.0.1:9469 for this machine alone"),
+            (":9469", "write 127.0.0.1:9469 for this machine alone"),
+            ("127.0.0.1", "its port is missing"),
+            ("::1", "its port is missing"),
+            ("[::1]", "its port is missing"),
+            ("localhost", "its port is missing"),
+            ("::1:9469", "its port is missing"),
+            (
+                "fe80::1:2:3:4:5:6:7:8:9469",
+                "names are not looked up; write an address",
+            ),
+            ("127.0.0.1:99999", "'99999' is not a port"),
+            ("127.0.0.1:http", "'http' is not a port"),
             ("127.0.0.1:0", "it needs a port of its own"),
-            ("localhost:9469", "write 127.0.0.1 or [::1] for localhost"),
-            ("*:9469", "write 0.0.0.0 or [::] for all interfaces"),
+            ("localhost:9469", "write 127.0.0.1:9469 or [::1]:9469"),
+            ("*:9469", "write 0.0.0.0:9469 and [::]:9469 for all interfaces"),
+            ("xmpp.example.org:9469", "names are not looked up; write an address"),
+            (
+                "[fe80::1%eth0]:9469",
+                "write the number of the interface after '%' (ip link)",
+            ),
+            (
+                "http://127.0.0.1:9469/metrics",
+                "it is a URL; leave out all but address and port",
+            ),
+            ("/run/metrics.sock", "for a Unix socket write unix:/run/metrics.sock"),
             ("unix:metrics.sock", "its path does not begin with '/'"),
             ("unix:/run/prosody/", "its path is that of a directory"),
             ("unix:/a\0b", "its path has a NUL in it"),
