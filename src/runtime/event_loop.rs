@@ -1,6 +1,7 @@
 //! Prosody's event loop as the other threads see it: whether it answers, and how it is asked for a collection.
 
 use super::bell::Bell;
+use super::notices::{Level, Notices};
 use super::own_metrics::{OwnFamily, Spec};
 use crate::model::{clock, Kind};
 use crate::store::Store;
@@ -13,6 +14,13 @@ use tokio::time::timeout;
 
 /// How often the loop is asked whether it is there.
 const BEAT: Duration = Duration::from_secs(1);
+
+/// Who ticks each second, too, may come that much early.
+const SLACK: Duration = Duration::from_millis(50);
+
+/// A silence that is logged, and until the next one is.
+const SILENCE: Duration = Duration::from_secs(3);
+const QUIET: Duration = Duration::from_secs(60);
 
 /// When scrapes ask for collections, and how long they wait.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -54,6 +62,7 @@ impl Collected {
 /// The event loop.
 pub(super) struct EventLoop {
     bell: Arc<Bell>,
+    notices: Arc<Notices>,
     /// Whether the loop watches the bell.
     watched: AtomicBool,
     /// Whether collections are run only when somebody asks.
@@ -66,6 +75,8 @@ pub(super) struct EventLoop {
     next: AtomicU64,
     /// How late the answers were. Prosody's thread alone locks this.
     lag: Mutex<OwnFamily>,
+    /// When a silence was logged; likewise.
+    told: Mutex<Option<Instant>>,
     collections: Mutex<Collections>,
     /// Changes with the end of each collection; whether it succeeded.
     ended: watch::Sender<bool>,
@@ -84,9 +95,11 @@ struct Collections {
 }
 
 impl EventLoop {
-    pub(super) fn new(bell: &Arc<Bell>, store: &Store) -> EventLoop {
+    pub(super) fn new(bell: &Arc<Bell>, notices: &Arc<Notices>, store: &Store) -> EventLoop {
         EventLoop {
             bell: Arc::clone(bell),
+            notices: Arc::clone(notices),
+            told: Mutex::new(None),
             watched: AtomicBool::new(false),
             manual: AtomicBool::new(false),
             start: Instant::now(),
@@ -132,7 +145,7 @@ impl EventLoop {
     /// thread may call this at any time.
     pub(super) fn tick(&self) {
         let (now, due) = (self.now(), self.next.load(Relaxed));
-        if now < due || !self.watched.load(Relaxed) || self.asked.load(Relaxed) != 0 {
+        if now + (SLACK.as_micros() as u64) < due || !self.watched.load(Relaxed) || self.asked.load(Relaxed) != 0 {
             return;
         }
         let next = now + BEAT.as_micros() as u64;
@@ -172,10 +185,21 @@ impl EventLoop {
         if asked != 0 {
             let lag = Duration::from_micros(self.now().saturating_sub(asked));
             self.lag.lock().sample(&[], lag.as_secs_f64());
+            self.tell(lag);
         }
         let mut collections = self.collections.lock();
         collections.running |= std::mem::take(&mut collections.wanted);
         collections.running
+    }
+
+    /// Has a long silence logged.
+    fn tell(&self, lag: Duration) {
+        let mut told = self.told.lock();
+        if lag >= SILENCE && told.is_none_or(|last| last.elapsed() >= QUIET) {
+            *told = Some(Instant::now());
+            let message = format!("Prosody's event loop has not answered for {:.1} s", lag.as_secs_f64());
+            self.notices.add(Level::Warn, message);
+        }
     }
 
     /// A collection has ended, whoever wanted it. For Prosody's thread.
@@ -232,6 +256,10 @@ mod tests {
         min_interval: Duration::from_secs(60),
     };
 
+    fn new(bell: &Arc<Bell>, store: &Store) -> EventLoop {
+        EventLoop::new(bell, &Arc::new(Notices::new(bell)), store)
+    }
+
     fn run<T>(future: impl std::future::Future<Output = T>) -> T {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         runtime.unwrap().block_on(future)
@@ -240,7 +268,7 @@ mod tests {
     #[test]
     fn scrapes_share_a_collection() {
         let bell = Arc::new(Bell::default());
-        let event_loop = EventLoop::new(&bell, &Store::new());
+        let event_loop = new(&bell, &Store::new());
         let _descriptor = bell.open().unwrap();
         assert_eq!(run(event_loop.refresh(COLLECTING)), Collected::NotAsked);
         event_loop.is_watched(false);
@@ -275,7 +303,7 @@ mod tests {
     #[test]
     fn failures_and_the_end_keep_nobody_waiting() {
         let bell = Arc::new(Bell::default());
-        let event_loop = EventLoop::new(&bell, &Store::new());
+        let event_loop = new(&bell, &Store::new());
         let patient = Collecting {
             timeout: Duration::from_secs(60),
             ..COLLECTING
@@ -292,7 +320,7 @@ mod tests {
     #[test]
     fn silence_is_measured() {
         let store = Store::new();
-        let event_loop = EventLoop::new(&Arc::new(Bell::default()), &store);
+        let event_loop = new(&Arc::new(Bell::default()), &store);
         event_loop.tick();
         assert_eq!(event_loop.blocked(), Duration::ZERO);
         event_loop.is_watched(false);

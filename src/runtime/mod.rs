@@ -78,7 +78,7 @@ impl Runtime {
         let of_threads = if has_threads { own } else { &nowhere };
         let bell = Arc::new(Bell::default());
         let notices = Arc::new(Notices::new(&bell));
-        let event_loop = Arc::new(EventLoop::new(&bell, of_threads));
+        let event_loop = Arc::new(EventLoop::new(&bell, &notices, of_threads));
         let process = options.process_metrics;
         let self_metrics = SelfMetrics::register(store, own, of_threads, process, &event_loop, lua);
         let self_metrics = Arc::new(self_metrics);

@@ -85,6 +85,13 @@ impl OwnFamily {
         }
     }
 
+    /// Says when a counter started, in seconds since the epoch.
+    pub(super) fn started(&mut self, labels: &[&str], time: f64) {
+        if let Some(at) = self.at(labels) {
+            cell::counter::started(self.writer.record(at), time);
+        }
+    }
+
     /// Takes a sample into a histogram or a summary.
     pub(super) fn sample(&mut self, labels: &[&str], value: f64) {
         let Some(at) = self.at(labels) else {

@@ -67,6 +67,7 @@ impl ProcessMetrics {
             }
             if let Some((_, time)) = self.started {
                 self.start_time.set(&[], time);
+                self.cpu.started(&[], time);
             }
         }
         if let Ok(open) = fs::read_dir("/proc/self/fd") {

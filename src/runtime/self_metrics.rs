@@ -59,8 +59,8 @@ impl SelfMetrics {
             )
         };
         let mut families = Families {
-            families: by_type("metre_families", "Metric families on the page"),
-            series: by_type("metre_series", "Series of these families"),
+            families: by_type("metre_families", "Metric families in the store"),
+            series: by_type("metre_series", "Series in the store"),
             refused: OwnFamily::register(
                 own,
                 Spec {

@@ -225,6 +225,12 @@ pub mod counter {
         super::value(record)
     }
 
+    /// Says when it started, if that is not when it was made, in seconds since the epoch.
+    pub fn started(record: &[AtomicU64], at: f64) {
+        let flags = record::flags(&record[HEAD]);
+        record::step(&record[HEAD], flags, || record[CREATED].store(at.to_bits(), Relaxed));
+    }
+
     /// Adds a step.
     ///
     /// # Errors

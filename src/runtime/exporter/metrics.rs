@@ -78,6 +78,13 @@ impl ExportMetrics {
                 &["reason"],
             ),
         };
+        // So that the first of each is seen as an increase.
+        for result in ["run", "shared", "late", "failed"] {
+            families.collections.add(&[result], 0);
+        }
+        for code in ["400", "401", "403", "404", "405", "413", "431", "500"] {
+            families.scrapes.add(&[code, "none"], 0);
+        }
         Cut::ALL.iter().for_each(|why| families.cut.add(&[why.name()], 0));
         families.connections.set(&[], 0_u64);
         ExportMetrics(Mutex::new(families))

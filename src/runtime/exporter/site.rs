@@ -10,7 +10,10 @@ use crate::store::Store;
 use crate::transport::http::header::{HeaderMap, HeaderName, HeaderValue};
 use crate::transport::http::header::{ACCEPT, ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_TYPE, VARY};
 use crate::transport::http::{plain, Address, Bytes, Denied, Event, Head, Method, Response, Site, StatusCode};
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::io::ErrorKind;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -37,12 +40,14 @@ pub(super) struct Exporter {
     pub(super) told: Told,
 }
 
+/// How many addresses that are refused are logged in that time.
+const MOST_ADDRESSES: usize = 20;
+
 /// When something was logged that isn't again for an hour.
 #[derive(Default)]
 pub(super) struct Told {
-    address: LastTold,
+    addresses: RefCell<HashMap<IpAddr, Instant>>,
     token: LastTold,
-    no_token: LastTold,
     full: LastTold,
     accept: LastTold,
     panicked: LastTold,
@@ -85,7 +90,22 @@ impl Site for Exporter {
                 self.notices.add(Level::Info, format!("Serving metrics at {at}"));
             }
             Event::CannotListen(address, why) => self.warn(format!(
-                "Cannot serve metrics at {address}: {why}; tried again until it works"
+                "Cannot serve metrics at {address}: {why}{}; tried again until it works",
+                remedy(address, why.kind())
+            )),
+            Event::Connections(count) => self.metrics.connections(count),
+            Event::NoToken(file, why) => self.warn(format!(
+                "Nobody gets metrics, since 'exporter.bearer_token_file' cannot be read: {}: {why}; Prosody's user has to be \
+                 able to read a token there",
+                file.display()
+            )),
+            Event::Token(file) => {
+                let message = format!("There is a token for metrics again: {}", file.display());
+                self.notices.add(Level::Info, message);
+            }
+            Event::FileGone(path) => self.warn(format!(
+                "The socket for metrics {} has been removed; it is made again",
+                path.display()
             )),
             Event::CannotAccept(why) => self.warn_hourly(
                 &self.told.accept,
@@ -105,8 +125,7 @@ impl Site for Exporter {
         }
     }
 
-    fn tick(&self, connections: usize) {
-        self.metrics.connections(connections);
+    fn tick(&self) {
         self.event_loop.tick();
     }
 }
@@ -150,19 +169,18 @@ impl Exporter {
 
     fn tell_denied(&self, denied: &Denied) {
         match denied {
-            Denied::Address(address) => self.warn_hourly(
-                &self.told.address,
-                format!("Refused metrics to {address}, which is not in 'exporter.allow'; others are only counted for an hour"),
-            ),
+            Denied::Address(address) => {
+                let mut told = self.told.addresses.borrow_mut();
+                told.retain(|_, last| last.elapsed() < AGAIN);
+                if told.len() < MOST_ADDRESSES && !told.contains_key(address) {
+                    told.insert(*address, Instant::now());
+                    let message = format!("Refused metrics to {address}, which is not in 'exporter.allow'");
+                    self.warn(message);
+                }
+            }
             Denied::Token => self.warn_hourly(
                 &self.told.token,
-                "Refused metrics to a request without the token of 'exporter.bearer_token_file'; others are only \
-                 counted for an hour"
-                    .to_owned(),
-            ),
-            Denied::NoToken(why) => self.warn_hourly(
-                &self.told.no_token,
-                format!("Nobody gets metrics while 'exporter.bearer_token_file' cannot be read: {why}"),
+                "Refused metrics to a request without the token in 'exporter.bearer_token_file'".to_owned(),
             ),
         }
     }
@@ -182,6 +200,18 @@ impl Exporter {
         if is_time(told) {
             self.warn(message);
         }
+    }
+}
+
+/// What the operator can do about an address that can't be listened on.
+fn remedy(address: &Address, why: ErrorKind) -> &'static str {
+    match (address, why) {
+        (Address::Tcp(_), ErrorKind::AddrInUse) => ": another program, or Prosody itself, listens there",
+        (Address::Tcp(_), ErrorKind::AddrNotAvailable) => ": this machine does not have that address",
+        (Address::Tcp(at), ErrorKind::PermissionDenied) if at.port() < 1024 => ": ports below 1024 are for root",
+        (Address::Unix(_), ErrorKind::NotFound) => ": its directory does not exist",
+        (Address::Unix(_), ErrorKind::PermissionDenied) => ": Prosody's user may not write to its directory",
+        _ => "",
     }
 }
 

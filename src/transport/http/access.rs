@@ -27,10 +27,8 @@ pub struct Access {
 pub enum Denied {
     /// Their address is not among those allowed.
     Address(IpAddr),
-    /// They brought no token, or a wrong one.
+    /// They brought no token, or a wrong one, or there is none to be brought.
     Token,
-    /// The file with the token can't be read, or has none.
-    NoToken(io::Error),
 }
 
 impl Access {
@@ -70,22 +68,32 @@ impl Token {
         }
     }
 
-    /// Whether this `Authorization` header is the one needed.
-    ///
-    /// # Errors
-    /// [`Denied::Token`], [`Denied::NoToken`].
-    pub(super) fn check(&self, authorization: Option<&[u8]>) -> Result<(), Denied> {
-        self.refresh().map_err(Denied::NoToken)?;
+    /// Where it comes from.
+    pub(super) fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// Whether this `Authorization` header brings it.
+    pub(super) fn is(&self, authorization: Option<&[u8]>) -> bool {
         let known = self.known.borrow();
         let token = known.as_ref().map(|known| known.token.as_slice());
-        match token.zip(authorization.and_then(bearer)) {
-            Some((token, given)) if bool::from(token.ct_eq(given)) => Ok(()),
-            _ => Err(Denied::Token),
-        }
+        let pair = token.zip(authorization.and_then(bearer));
+        pair.is_some_and(|(token, given)| token.ct_eq(given).into())
     }
 
     /// Reads the file, if it may have changed.
-    fn refresh(&self) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// When there is no token in it. Then there is none at all.
+    pub(super) fn refresh(&self) -> io::Result<()> {
+        let result = self.read();
+        if result.is_err() {
+            *self.known.borrow_mut() = None;
+        }
+        result
+    }
+
+    fn read(&self) -> io::Result<()> {
         let metadata = fs::metadata(&self.file)?;
         let state = (
             metadata.ino(),
@@ -108,10 +116,7 @@ impl Token {
             }
             // Without descriptors the old one has to do.
             Err(_) if is_same => Ok(()),
-            Err(why) => {
-                *known = None;
-                Err(why)
-            }
+            Err(why) => Err(why),
         }
     }
 }
@@ -175,11 +180,12 @@ mod tests {
     fn tokens_are_compared_as_they_are_by_now() {
         let path = std::env::temp_dir().join(format!("metre-token-{}", std::process::id()));
         let token = Token::new(&path);
-        let check = |header: &str| token.check(Some(header.as_bytes()));
-        assert!(matches!(check("Bearer a"), Err(Denied::NoToken(_))));
+        let check = |header: &str| token.refresh().is_ok() && token.is(Some(header.as_bytes()));
+        let message = || token.refresh().unwrap_err().to_string();
+        assert!(message().contains("No such file"));
         fs::write(&path, " secret\r\n").unwrap();
-        assert!(check("Bearer secret").is_ok());
-        assert!(check("bearer  secret ").is_ok());
+        assert!(check("Bearer secret"));
+        assert!(check("bearer  secret "));
         for wrong in [
             "",
             "Bearer",
@@ -190,26 +196,26 @@ mod tests {
             "secret",
             "Bearersecret",
         ] {
-            assert!(matches!(check(wrong), Err(Denied::Token)), "{wrong}");
+            assert!(!check(wrong), "{wrong}");
         }
-        assert!(matches!(token.check(None), Err(Denied::Token)));
+        assert!(!token.is(None));
         fs::write(&path, "other").unwrap();
-        assert!(matches!(check("Bearer secret"), Err(Denied::Token)));
-        assert!(check("Bearer other").is_ok());
+        assert!(!check("Bearer secret"));
+        assert!(check("Bearer other"));
         fs::write(&path, "\n").unwrap();
-        assert!(matches!(check("Bearer "), Err(Denied::NoToken(_))));
+        assert_eq!(message(), "it is empty");
         fs::write(&path, vec![b'x'; 5000]).unwrap();
-        assert!(matches!(check("Bearer x"), Err(Denied::NoToken(_))));
+        assert_eq!(message(), "it is longer than 4096 bytes");
         // A file that has rested is not read each time.
         fs::write(&path, "old").unwrap();
         let long_ago = SystemTime::now() - Duration::from_secs(60);
         fs::File::open(&path).unwrap().set_modified(long_ago).unwrap();
-        assert!(check("Bearer old").is_ok());
+        assert!(check("Bearer old"));
         assert!(token.known.borrow().as_ref().unwrap().settled);
         fs::write(&path, "new").unwrap();
-        assert!(matches!(check("Bearer old"), Err(Denied::Token)));
-        assert!(check("Bearer new").is_ok());
+        assert!(!check("Bearer old"));
+        assert!(check("Bearer new"));
         fs::remove_file(&path).unwrap();
-        assert!(matches!(check("Bearer new"), Err(Denied::NoToken(_))));
+        assert!(!check("Bearer new"));
     }
 }

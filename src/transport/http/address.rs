@@ -111,7 +111,7 @@ impl fmt::Display for Address {
 pub(super) enum Listener {
     Tcp(TcpListener),
     /// The file goes before the socket does.
-    Unix(#[allow(dead_code)] SocketFile, UnixListener),
+    Unix(SocketFile, UnixListener),
 }
 
 #[cfg(test)]

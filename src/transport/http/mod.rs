@@ -22,10 +22,12 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Version};
 use hyper_util::rt::TokioIo;
+use std::cell::Cell;
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::IpAddr;
+use std::path::Path;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -39,6 +41,9 @@ const RETRY: Duration = Duration::from_secs(2);
 
 /// Until another connection is accepted when the system couldn't.
 const PAUSE: Duration = Duration::from_millis(200);
+
+/// How often it is seen to that a socket's file is still there.
+const LOOK: Duration = Duration::from_secs(5);
 
 /// How often connections are looked at, and the site's [`Site::tick`] is called.
 const TICK: Duration = Duration::from_secs(1);
@@ -71,21 +76,29 @@ pub trait Site: 'static {
     /// Something has happened.
     fn note(&self, event: Event<'_>);
 
-    /// Called each second, with the number of connections.
-    fn tick(&self, connections: usize);
+    /// Called each second.
+    fn tick(&self);
 }
 
 /// What happens on the way.
 #[derive(Debug)]
 pub enum Event<'a> {
+    /// So many connections are open by now.
+    Connections(usize),
     /// Connections are accepted there.
     Listening(&'a Address),
     /// They can't be, which is tried again. Told once.
     CannotListen(&'a Address, io::Error),
+    /// Somebody has removed this socket's file. It is made again.
+    FileGone(&'a Path),
     /// The system couldn't hand over a connection.
     CannotAccept(io::Error),
     /// Somebody didn't get in.
     Denied(Denied, StatusCode),
+    /// The file with the token can't be read, so that nobody gets in. Told once.
+    NoToken(&'a Path, &'a io::Error),
+    /// Now it can be.
+    Token(&'a Path),
     /// A request was refused for its form.
     Refused(StatusCode),
     /// A connection was ended.
@@ -102,9 +115,14 @@ pub async fn serve<S: Site>(options: Options, site: Rc<S>, mut stop: watch::Rece
         connections: Connections::new(options.limits),
         site,
         token: options.access.token_file.as_deref().map(Token::new),
+        token_missing: Cell::new(false),
         options,
         stop: stop.clone(),
     });
+    if let Some(token) = &server.token {
+        // So that the operator hears of it before a scraper does.
+        server.knows(token);
+    }
     let mut tasks = JoinSet::new();
     for number in 0..server.options.listen.len() {
         tasks.spawn_local(Rc::clone(&server).listen(number));
@@ -121,6 +139,7 @@ struct Server<S> {
     options: Options,
     site: Rc<S>,
     token: Option<Token>,
+    token_missing: Cell<bool>,
     connections: Connections,
     stop: watch::Receiver<bool>,
 }
@@ -134,43 +153,48 @@ impl<S: Site> Server<S> {
             for why in self.connections.end_overdue() {
                 self.site.note(Event::Cut(why));
             }
-            self.site.tick(self.connections.count());
+            self.site.tick();
         }
     }
 
     async fn listen(self: Rc<Self>, number: usize) {
         let address = &self.options.listen[number];
         let mut told = false;
-        let listener = loop {
+        loop {
             match address.listen(self.options.socket_mode) {
-                Ok(listener) => break listener,
-                Err(why) if !told => {
-                    told = true;
-                    self.site.note(Event::CannotListen(address, why));
+                Ok(listener) => {
+                    told = false;
+                    self.site.note(Event::Listening(address));
+                    self.accept(&listener).await;
                 }
+                Err(why) if !std::mem::replace(&mut told, true) => self.site.note(Event::CannotListen(address, why)),
                 Err(_) => {}
             }
             sleep(RETRY).await;
-        };
-        self.site.note(Event::Listening(address));
-        let mut failed = false;
+        }
+    }
+
+    /// Accepts connections, as long as there is a way to the socket.
+    async fn accept(self: &Rc<Self>, listener: &Listener) {
         loop {
-            let accepted = match &listener {
+            let accepted = match listener {
                 Listener::Tcp(listener) => listener.accept().await.map(|(socket, peer)| {
                     // Answers are written at once; if this fails, they may come a little later.
                     let _ = socket.set_nodelay(true);
                     self.admit(socket, Some(peer.ip()));
                 }),
-                Listener::Unix(_, listener) => listener.accept().await.map(|(socket, _)| self.admit(socket, None)),
+                Listener::Unix(file, listener) => match timeout(LOOK, listener.accept()).await {
+                    Ok(accepted) => accepted.map(|(socket, _)| self.admit(socket, None)),
+                    Err(_) if file.is_in_place() => continue,
+                    Err(_) => return self.site.note(Event::FileGone(&file.path)),
+                },
             };
             match accepted {
-                Ok(()) => failed = false,
+                Ok(()) => {}
                 // The client has gone again.
                 Err(why) if why.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(why) => {
-                    if !std::mem::replace(&mut failed, true) {
-                        self.site.note(Event::CannotAccept(why));
-                    }
+                    self.site.note(Event::CannotAccept(why));
                     // Most likely there are no descriptors left.
                     match self.connections.evict(Trust::Known) {
                         Some(evicted) => self.evicted(&evicted),
@@ -192,6 +216,7 @@ impl<S: Site> Server<S> {
         if let Some(evicted) = evicted {
             self.evicted(&evicted);
         }
+        self.site.note(Event::Connections(self.connections.count()));
         let ends = Ends {
             server: Rc::clone(self),
             connection,
@@ -259,7 +284,7 @@ impl<S: Site> Server<S> {
             Err(denied) => {
                 let status = match denied {
                     Denied::Address(_) => StatusCode::FORBIDDEN,
-                    Denied::Token | Denied::NoToken(_) => StatusCode::UNAUTHORIZED,
+                    Denied::Token => StatusCode::UNAUTHORIZED,
                 };
                 closes = true;
                 self.site.note(Event::Denied(denied, status));
@@ -293,8 +318,23 @@ impl<S: Site> Server<S> {
     fn check(&self, peer: Option<IpAddr>, head: &Head) -> Result<(), Denied> {
         self.options.access.check_address(peer)?;
         let authorization = head.headers.get(header::AUTHORIZATION);
-        let check = |token: &Token| token.check(authorization.map(HeaderValue::as_bytes));
-        self.token.as_ref().map_or(Ok(()), check)
+        match &self.token {
+            Some(token) if self.knows(token) && token.is(authorization.map(HeaderValue::as_bytes)) => Ok(()),
+            Some(_) => Err(Denied::Token),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether there is a token that could be brought.
+    fn knows(&self, token: &Token) -> bool {
+        let result = token.refresh();
+        let was_missing = self.token_missing.replace(result.is_err());
+        match &result {
+            Ok(()) if was_missing => self.site.note(Event::Token(token.file())),
+            Err(why) if !was_missing => self.site.note(Event::NoToken(token.file(), why)),
+            _ => {}
+        }
+        result.is_ok()
     }
 }
 
@@ -319,6 +359,9 @@ struct Ends<S: Site> {
 impl<S: Site> Drop for Ends<S> {
     fn drop(&mut self) {
         self.server.connections.remove(&self.connection);
+        self.server
+            .site
+            .note(Event::Connections(self.server.connections.count()));
         if std::thread::panicking() {
             self.server.site.note(Event::Panicked);
         }

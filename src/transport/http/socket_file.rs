@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 /// The file of a listening socket. It goes with this, unless something else lies in its place by then.
 pub(super) struct SocketFile {
-    path: PathBuf,
+    pub(super) path: PathBuf,
     identity: (u64, u64),
 }
 
@@ -43,6 +43,13 @@ impl SocketFile {
     }
 }
 
+impl SocketFile {
+    /// Whether the file is still there.
+    pub(super) fn is_in_place(&self) -> bool {
+        identity(&self.path).is_ok_and(|identity| identity == self.identity)
+    }
+}
+
 /// Waits for nobody: if another server is at it, this one tries again later.
 fn lock_directory(path: &Path) -> io::Result<Flock<File>> {
     let directory = File::open(path.parent().unwrap_or(Path::new("/")))?;
@@ -52,7 +59,7 @@ fn lock_directory(path: &Path) -> io::Result<Flock<File>> {
 impl Drop for SocketFile {
     /// While the socket is open, no other one can have its inode.
     fn drop(&mut self) {
-        if identity(&self.path).is_ok_and(|identity| identity == self.identity) {
+        if self.is_in_place() {
             // If it can't be removed, the next start takes care of it.
             let _ = fs::remove_file(&self.path);
         }
@@ -77,6 +84,9 @@ fn remove_stale(path: &Path) -> io::Result<()> {
             format!("there is {why}, which is left alone"),
         ))
     };
+    if found.is_dir() {
+        return in_the_way("a directory");
+    }
     if !found.file_type().is_socket() {
         return in_the_way("a file that is not a socket");
     }
