@@ -56,18 +56,15 @@ local function answer(provider)
 	-- What a module raises in there must not end Prosody, and the scrape goes on without it. Whatever a module returns
 	-- keeps the event from getting to us.
 	local ok, why = pcall(collect_function());
+	if not ok then
+		report(provider.uncork()); -- or gauges would stay as they are
+		if not provider.collections_fail then
+			log("error", "A module failed while statistics were collected for a scrape: %s; not logged again until it works",
+				tostring(why));
+		end
+	end
+	provider.collections_fail = not ok;
 	report(provider.collected(ok));
-	if ok then
-		provider.collections_fail = nil;
-		return;
-	end
-	-- Gauges would stay as they are.
-	report(provider.uncork());
-	if not provider.collections_fail then
-		provider.collections_fail = true;
-		log("error", "A module failed while statistics were collected for a scrape: %s; not logged again until it works",
-			tostring(why));
-	end
 end
 
 -- Has Prosody's event loop answer as soon as this descriptor is readable. Returns a function that ends it.
