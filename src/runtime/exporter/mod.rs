@@ -1,5 +1,6 @@
 //! The exporter: its threads, and how they end.
 
+mod log;
 mod metrics;
 mod renderer;
 mod site;
@@ -11,10 +12,11 @@ use super::thread::Thread;
 use crate::encode::exposition;
 use crate::store::Store;
 use crate::transport::http;
+use log::Log;
 use metrics::ExportMetrics;
 use parking_lot::Mutex;
 use renderer::{Renderer, Source};
-use site::Told;
+use site::Pages;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -93,14 +95,13 @@ impl Exporter {
         let (event_loop, notices, metrics) = (Arc::clone(event_loop), Arc::clone(notices), Arc::clone(&self.metrics));
         let store = Arc::clone(store);
         let serve = move || {
-            let site = site::Exporter {
+            let site = Pages {
                 renderer,
                 store,
                 event_loop,
                 collecting,
                 metrics,
-                notices,
-                told: Told::default(),
+                log: Log::new(notices),
             };
             // What is left of it ends here, too: sockets, tasks, and with the site the renderer.
             LocalSet::new().block_on(&reactor, http::serve(options, Rc::new(site), stopping));

@@ -1,15 +1,10 @@
 //! What each client is doing, since when, and what it holds meanwhile.
 
-use hyper::body::{Body, Bytes, Frame, SizeHint};
+use hyper::body::Bytes;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::convert::Infallible;
-use std::io;
-use std::pin::Pin;
 use std::rc::Rc;
-use std::task::{ready, Context, Poll};
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::Notify;
 
 /// What clients may take.
@@ -94,9 +89,31 @@ impl Connection {
         self.since.set(Instant::now());
     }
 
+    /// Something has been read.
+    pub(super) fn reading(&self) {
+        match self.phase.get() {
+            Phase::Idle => self.enter(Phase::Reading),
+            Phase::Reading => {}
+            Phase::Answering | Phase::Sending(..) => self.early.set(true),
+        }
+    }
+
     /// A request has arrived.
     pub(super) fn answering(&self) {
         self.enter(Phase::Answering);
+    }
+
+    /// An answer is on its way.
+    pub(super) fn sending(&self, answer: &Bytes) {
+        self.enter(Phase::Sending(answer.as_ptr() as usize, answer.len()));
+    }
+
+    /// The socket has taken all there was.
+    pub(super) fn flushed(&self) {
+        if matches!(self.phase.get(), Phase::Sending(..)) {
+            let early = self.early.take();
+            self.enter(if early { Phase::Reading } else { Phase::Idle });
+        }
     }
 
     /// A request has passed the access check.
@@ -242,103 +259,5 @@ impl Connections {
         while self.count() > 0 {
             self.gone.notified().await;
         }
-    }
-}
-
-/// A client's socket, which tells its connection what happens.
-pub(super) struct Watched<S> {
-    pub(super) socket: S,
-    pub(super) connection: Rc<Connection>,
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = out.filled().len();
-        ready!(Pin::new(&mut self.socket).poll_read(context, out))?;
-        if out.filled().len() > before {
-            match self.connection.phase.get() {
-                Phase::Idle => self.connection.enter(Phase::Reading),
-                Phase::Reading => {}
-                Phase::Answering | Phase::Sending(..) => self.connection.early.set(true),
-            }
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write(context, bytes)
-    }
-
-    /// hyper asks for this only when the socket has taken everything.
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        ready!(Pin::new(&mut self.socket).poll_flush(context))?;
-        if matches!(self.connection.phase.get(), Phase::Sending(..)) {
-            let early = self.connection.early.take();
-            self.connection.enter(if early { Phase::Reading } else { Phase::Idle });
-        }
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(context)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write_vectored(context, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.socket.is_write_vectored()
-    }
-}
-
-/// An answer's body.
-pub(super) struct Answer {
-    bytes: Bytes,
-    taken: bool,
-    connection: Rc<Connection>,
-}
-
-impl Answer {
-    pub(super) fn new(bytes: Bytes, connection: Rc<Connection>) -> Answer {
-        Answer {
-            taken: bytes.is_empty(),
-            bytes,
-            connection,
-        }
-    }
-}
-
-impl Body for Answer {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        match std::mem::replace(&mut self.taken, true) {
-            false => Poll::Ready(Some(Ok(Frame::data(self.bytes.clone())))),
-            true => Poll::Ready(None),
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.taken
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.bytes.len() as u64)
-    }
-}
-
-impl Drop for Answer {
-    /// hyper has it in its buffer by now, or doesn't need it (HEAD).
-    fn drop(&mut self) {
-        let (at, length) = (self.bytes.as_ptr() as usize, self.bytes.len());
-        self.connection.enter(Phase::Sending(at, length));
     }
 }

@@ -4,7 +4,9 @@
 mod access;
 mod address;
 mod connection;
+mod server;
 mod socket_file;
+mod watched;
 
 pub use access::{Access, Denied};
 pub use address::Address;
@@ -12,48 +14,12 @@ pub use connection::{Cut, Limits};
 pub use hyper::body::Bytes;
 pub use hyper::http::request::Parts as Head;
 pub use hyper::{header, Method, Response, StatusCode};
+pub use server::serve;
 
-use access::Token;
-use address::Listener;
-use connection::{Answer, Connection, Connections, Evicted, Trust, Watched};
-use hyper::body::{Body, Incoming};
-use hyper::header::{HeaderValue, CONNECTION, WWW_AUTHENTICATE};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper::{Request, Version};
-use hyper_util::rt::TokioIo;
-use std::cell::Cell;
-use std::convert::Infallible;
+use hyper::header::{HeaderValue, CONTENT_TYPE, WWW_AUTHENTICATE};
 use std::future::Future;
 use std::io;
-use std::net::IpAddr;
 use std::path::Path;
-use std::pin::pin;
-use std::rc::Rc;
-use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::watch;
-use tokio::task::{spawn_local, yield_now, JoinSet};
-use tokio::time::{interval, sleep, timeout, MissedTickBehavior};
-
-/// Until a port that is taken is tried again.
-const RETRY: Duration = Duration::from_secs(2);
-
-/// Until another connection is accepted when the system couldn't.
-const PAUSE: Duration = Duration::from_millis(200);
-
-/// How often it is seen to that a socket's file is still there.
-const LOOK: Duration = Duration::from_secs(5);
-
-/// How often connections are looked at, and the site's [`Site::tick`] is called.
-const TICK: Duration = Duration::from_secs(1);
-
-/// How long answers under way may take when the server stops.
-const LAST_ANSWERS: Duration = Duration::from_secs(1);
-
-/// The longest head of a request, in bytes, and its most fields.
-const LONGEST_HEAD: usize = 16 << 10;
-const MOST_FIELDS: usize = 64;
 
 /// What a server is made with.
 #[derive(Clone, Debug, PartialEq)]
@@ -109,265 +75,6 @@ pub enum Event<'a> {
     Panicked,
 }
 
-/// Serves until `stop` turns true, and a second at most beyond that. Runs in a `LocalSet`.
-pub async fn serve<S: Site>(options: Options, site: Rc<S>, mut stop: watch::Receiver<bool>) {
-    let server = Rc::new(Server {
-        connections: Connections::new(options.limits),
-        site,
-        token: options.access.token_file.as_deref().map(Token::new),
-        token_missing: Cell::new(false),
-        options,
-        stop: stop.clone(),
-    });
-    if let Some(token) = &server.token {
-        // So that the operator hears of it before a scraper does.
-        server.knows(token);
-    }
-    let mut tasks = JoinSet::new();
-    for number in 0..server.options.listen.len() {
-        tasks.spawn_local(Rc::clone(&server).listen(number));
-    }
-    tasks.spawn_local(Rc::clone(&server).tick());
-    // An error would mean that nobody can ask for the end any more, which is a reason to end.
-    let _ = stop.wait_for(|stop| *stop).await;
-    tasks.shutdown().await;
-    server.connections.end_waiting();
-    let _ = timeout(LAST_ANSWERS, server.connections.all_gone()).await;
-}
-
-struct Server<S> {
-    options: Options,
-    site: Rc<S>,
-    token: Option<Token>,
-    token_missing: Cell<bool>,
-    connections: Connections,
-    stop: watch::Receiver<bool>,
-}
-
-impl<S: Site> Server<S> {
-    async fn tick(self: Rc<Self>) {
-        let mut ticks = interval(TICK);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            ticks.tick().await;
-            for why in self.connections.end_overdue() {
-                self.site.note(Event::Cut(why));
-            }
-            self.site.tick();
-        }
-    }
-
-    async fn listen(self: Rc<Self>, number: usize) {
-        let address = &self.options.listen[number];
-        let mut told = false;
-        loop {
-            match address.listen(self.options.socket_mode) {
-                Ok(listener) => {
-                    told = false;
-                    self.site.note(Event::Listening(address));
-                    self.accept(&listener).await;
-                }
-                Err(why) if !std::mem::replace(&mut told, true) => self.site.note(Event::CannotListen(address, why)),
-                Err(_) => {}
-            }
-            sleep(RETRY).await;
-        }
-    }
-
-    /// Accepts connections, as long as there is a way to the socket.
-    async fn accept(self: &Rc<Self>, listener: &Listener) {
-        loop {
-            let accepted = match listener {
-                Listener::Tcp(listener) => listener.accept().await.map(|(socket, peer)| {
-                    // Answers are written at once; if this fails, they may come a little later.
-                    let _ = socket.set_nodelay(true);
-                    self.admit(socket, Some(peer.ip()));
-                }),
-                Listener::Unix(file, listener) => match timeout(LOOK, listener.accept()).await {
-                    Ok(accepted) => accepted.map(|(socket, _)| self.admit(socket, None)),
-                    Err(_) if file.is_in_place() => continue,
-                    Err(_) => return self.site.note(Event::FileGone(&file.path)),
-                },
-            };
-            match accepted {
-                Ok(()) => {}
-                // The client has gone again.
-                Err(why) if why.kind() == io::ErrorKind::ConnectionAborted => {}
-                Err(why) => {
-                    self.site.note(Event::CannotAccept(why));
-                    // Most likely there are no descriptors left.
-                    match self.connections.evict(Trust::Known) {
-                        Some(evicted) => self.evicted(&evicted),
-                        None => sleep(PAUSE).await,
-                    }
-                }
-            }
-            // So that the new one's request is read, and the old one is gone, before the next one comes.
-            yield_now().await;
-        }
-    }
-
-    fn admit<C: AsyncRead + AsyncWrite + Unpin + 'static>(self: &Rc<Self>, socket: C, peer: Option<IpAddr>) {
-        let wanted = self.options.access.check_address(peer).is_ok();
-        let trust = if wanted { Trust::Unknown } else { Trust::Unwanted };
-        let Some((connection, evicted)) = self.connections.admit(trust) else {
-            return self.site.note(Event::Cut(Cut::Room));
-        };
-        if let Some(evicted) = evicted {
-            self.evicted(&evicted);
-        }
-        self.site.note(Event::Connections(self.connections.count()));
-        let ends = Ends {
-            server: Rc::clone(self),
-            connection,
-        };
-        spawn_local(async move { ends.server.converse(&ends.connection, socket, peer).await });
-    }
-
-    fn evicted(&self, evicted: &Evicted) {
-        self.site.note(Event::Cut(Cut::Room));
-        if evicted.was_busy {
-            self.site.note(Event::Full);
-        }
-    }
-
-    /// Serves one connection to its end.
-    async fn converse<C>(&self, connection: &Rc<Connection>, socket: C, peer: Option<IpAddr>)
-    where
-        C: AsyncRead + AsyncWrite + Unpin,
-    {
-        let socket = Watched {
-            socket,
-            connection: Rc::clone(connection),
-        };
-        let answer = |request| async move { Ok::<_, Infallible>(self.answer(connection, peer, request).await) };
-        let mut http = http1::Builder::new();
-        // Times are looked after by `Connections`.
-        http.header_read_timeout(None)
-            .max_buf_size(LONGEST_HEAD)
-            .max_headers(MOST_FIELDS);
-        let mut serving = pin!(http.serve_connection(TokioIo::new(socket), service_fn(answer)));
-        let mut stop = self.stop.clone();
-        let mut stopping = pin!(stop.wait_for(|stop| *stop));
-        let mut is_stopping = false;
-        let result = loop {
-            tokio::select! {
-                result = &mut serving => break result,
-                () = connection.is_cut() => return,
-                _ = &mut stopping, if !is_stopping => {
-                    is_stopping = true;
-                    serving.as_mut().graceful_shutdown();
-                }
-            }
-        };
-        if let Err(why) = result {
-            if why.is_parse_too_large() {
-                self.site
-                    .note(Event::Refused(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE));
-            } else if why.is_parse() {
-                self.site.note(Event::Refused(StatusCode::BAD_REQUEST));
-            }
-        }
-    }
-
-    async fn answer(
-        &self,
-        connection: &Rc<Connection>,
-        peer: Option<IpAddr>,
-        request: Request<Incoming>,
-    ) -> Response<Answer> {
-        connection.answering();
-        let has_body = !request.body().is_end_stream();
-        let (head, _) = request.into_parts();
-        let mut closes = has_body;
-        let mut response = match self.check(peer, &head) {
-            Err(denied) => {
-                let status = match denied {
-                    Denied::Address(_) => StatusCode::FORBIDDEN,
-                    Denied::Token => StatusCode::UNAUTHORIZED,
-                };
-                closes = true;
-                self.site.note(Event::Denied(denied, status));
-                plain(status)
-            }
-            Ok(()) => {
-                connection.trust();
-                match misshapen(&head, has_body) {
-                    Some(status) => {
-                        self.site.note(Event::Refused(status));
-                        plain(status)
-                    }
-                    None => self.site.answer(&head).await,
-                }
-            }
-        };
-        // hyper leaves it out of an answer to HEAD if it is 0.
-        let length = HeaderValue::from(response.body().len());
-        response.headers_mut().insert(header::CONTENT_LENGTH, length);
-        if closes {
-            response
-                .headers_mut()
-                .insert(CONNECTION, HeaderValue::from_static("close"));
-        }
-        for _ in 0..self.connections.make_room_for(connection, response.body()) {
-            self.site.note(Event::Cut(Cut::Room));
-        }
-        response.map(|bytes| Answer::new(bytes, Rc::clone(connection)))
-    }
-
-    fn check(&self, peer: Option<IpAddr>, head: &Head) -> Result<(), Denied> {
-        self.options.access.check_address(peer)?;
-        let authorization = head.headers.get(header::AUTHORIZATION);
-        match &self.token {
-            Some(token) if self.knows(token) && token.is(authorization.map(HeaderValue::as_bytes)) => Ok(()),
-            Some(_) => Err(Denied::Token),
-            None => Ok(()),
-        }
-    }
-
-    /// Whether there is a token that could be brought.
-    fn knows(&self, token: &Token) -> bool {
-        let result = token.refresh();
-        let was_missing = self.token_missing.replace(result.is_err());
-        match &result {
-            Ok(()) if was_missing => self.site.note(Event::Token(token.file())),
-            Err(why) if !was_missing => self.site.note(Event::NoToken(token.file(), why)),
-            _ => {}
-        }
-        result.is_ok()
-    }
-}
-
-/// What is wrong with the form of a request, if something is.
-fn misshapen(head: &Head, has_body: bool) -> Option<StatusCode> {
-    // "A server MUST respond with a 400 status code to any HTTP/1.1 request message that lacks a Host header field" (RFC 9112,
-    // section 3.2).
-    if head.version == Version::HTTP_11 && head.headers.get_all(header::HOST).iter().count() != 1 {
-        return Some(StatusCode::BAD_REQUEST);
-    }
-    // Other methods aren't allowed anyway.
-    let takes_none = [Method::GET, Method::HEAD].contains(&head.method);
-    (has_body && takes_none).then_some(StatusCode::PAYLOAD_TOO_LARGE)
-}
-
-/// Forgets a connection when it has ended, however it did.
-struct Ends<S: Site> {
-    server: Rc<Server<S>>,
-    connection: Rc<Connection>,
-}
-
-impl<S: Site> Drop for Ends<S> {
-    fn drop(&mut self) {
-        self.server.connections.remove(&self.connection);
-        self.server
-            .site
-            .note(Event::Connections(self.server.connections.count()));
-        if std::thread::panicking() {
-            self.server.site.note(Event::Panicked);
-        }
-    }
-}
-
 /// A status with its name as the text.
 pub fn plain(status: StatusCode) -> Response<Bytes> {
     let text = format!(
@@ -378,7 +85,7 @@ pub fn plain(status: StatusCode) -> Response<Bytes> {
     let mut response = Response::new(Bytes::from(text));
     *response.status_mut() = status;
     let content_type = HeaderValue::from_static("text/plain; charset=utf-8");
-    response.headers_mut().insert(header::CONTENT_TYPE, content_type);
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
     if status == StatusCode::UNAUTHORIZED {
         response
             .headers_mut()

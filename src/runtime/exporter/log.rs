@@ -1,0 +1,131 @@
+//! What the operator hears of the exporter.
+
+use crate::runtime::notices::{Level, Notices};
+use crate::transport::http::{Address, Denied, Event};
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::io::ErrorKind;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Until the same is logged again, where clients could have it logged as often as they like.
+const AGAIN: Duration = Duration::from_secs(3600);
+
+/// How many addresses that are refused are logged in that time.
+const MOST_ADDRESSES: usize = 20;
+
+/// The log, as far as the exporter's thread writes to it.
+pub(super) struct Log {
+    notices: Arc<Notices>,
+    addresses: RefCell<HashMap<IpAddr, Instant>>,
+    token: LastTold,
+    full: LastTold,
+    accept: LastTold,
+    panicked: LastTold,
+}
+
+type LastTold = Cell<Option<Instant>>;
+
+impl Log {
+    pub(super) fn new(notices: Arc<Notices>) -> Log {
+        Log {
+            notices,
+            addresses: RefCell::default(),
+            token: Cell::default(),
+            full: Cell::default(),
+            accept: Cell::default(),
+            panicked: Cell::default(),
+        }
+    }
+
+    /// Logs an event, if it is one for the log.
+    pub(super) fn tell(&self, event: &Event<'_>) {
+        let (level, message) = match event {
+            Event::Connections(_) | Event::Refused(_) | Event::Cut(_) => return,
+            Event::Listening(Address::Tcp(address)) => {
+                (Level::Info, format!("Serving metrics at http://{address}/metrics"))
+            }
+            Event::Listening(address) => (Level::Info, format!("Serving metrics at {address}")),
+            Event::CannotListen(address, why) => {
+                let remedy = remedy(address, why.kind());
+                let message = format!("Cannot serve metrics at {address}: {why}{remedy}; tried again until it works");
+                (Level::Warn, message)
+            }
+            Event::FileGone(path) => {
+                let path = path.display();
+                let message = format!("The socket for metrics {path} has been removed; it is made again");
+                (Level::Warn, message)
+            }
+            Event::NoToken(file, why) => {
+                let message = format!(
+                    "Nobody gets metrics, since 'exporter.bearer_token_file' cannot be read: {}: {why}; Prosody's user has to be \
+                     able to read a token there",
+                    file.display()
+                );
+                (Level::Warn, message)
+            }
+            Event::Token(file) => {
+                let message = format!("There is a token for metrics again: {}", file.display());
+                (Level::Info, message)
+            }
+            Event::Denied(Denied::Address(address), _) => {
+                if !self.is_new(*address) {
+                    return;
+                }
+                let message = format!("Refused metrics to {address}, which is not in 'exporter.allow'");
+                (Level::Warn, message)
+            }
+            Event::Denied(Denied::Token, _) if is_time(&self.token) => {
+                let message = "Refused metrics to a request without the token in 'exporter.bearer_token_file'";
+                (Level::Warn, message.to_owned())
+            }
+            Event::CannotAccept(why) if is_time(&self.accept) => {
+                (Level::Warn, format!("Cannot accept connections for metrics: {why}"))
+            }
+            Event::Full if is_time(&self.full) => {
+                let message = "More clients want metrics at a time than 'exporter.max_connections' allows";
+                (Level::Warn, message.to_owned())
+            }
+            Event::Panicked if is_time(&self.panicked) => (
+                Level::Error,
+                "Please report: internal error while serving metrics".to_owned(),
+            ),
+            Event::Denied(Denied::Token, _) | Event::CannotAccept(_) | Event::Full | Event::Panicked => return,
+        };
+        self.notices.add(level, message);
+    }
+
+    /// Whether an address that is refused is to be logged.
+    fn is_new(&self, address: IpAddr) -> bool {
+        let mut told = self.addresses.borrow_mut();
+        told.retain(|_, last| last.elapsed() < AGAIN);
+        let is_new = told.len() < MOST_ADDRESSES && !told.contains_key(&address);
+        if is_new {
+            told.insert(address, Instant::now());
+        }
+        is_new
+    }
+}
+
+/// Whether it is time to log something again, which is noted.
+fn is_time(told: &LastTold) -> bool {
+    let now = Instant::now();
+    let is_time = told.get().is_none_or(|last| now.duration_since(last) >= AGAIN);
+    if is_time {
+        told.set(Some(now));
+    }
+    is_time
+}
+
+/// What the operator can do about an address that can't be listened on.
+fn remedy(address: &Address, why: ErrorKind) -> &'static str {
+    match (address, why) {
+        (Address::Tcp(_), ErrorKind::AddrInUse) => ": another program, or Prosody itself, listens there",
+        (Address::Tcp(_), ErrorKind::AddrNotAvailable) => ": this machine does not have that address",
+        (Address::Tcp(at), ErrorKind::PermissionDenied) if at.port() < 1024 => ": ports below 1024 are for root",
+        (Address::Unix(_), ErrorKind::NotFound) => ": its directory does not exist",
+        (Address::Unix(_), ErrorKind::PermissionDenied) => ": Prosody's user may not write to its directory",
+        _ => "",
+    }
+}
