@@ -189,6 +189,13 @@ fn the_rules_of_http_are_kept() {
         "{head}"
     );
 
+    // A client that has sent its request and says that it is done.
+    let mut socket = connect(at);
+    socket
+        .write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        .expect("taken");
+    socket.shutdown(std::net::Shutdown::Write).expect("closed");
+    assert!(rest(socket).contains("metre_build_info"));
     // An old client.
     assert!(ask(at, "GET /metrics HTTP/1.0\r\n\r\n").contains("metre_build_info"));
     // Without a body there is a length all the same.
@@ -276,9 +283,6 @@ fn slow_clients_keep_nobody_out_and_take_no_descriptors() {
     eventually("few descriptors", || {
         entries("/proc/self/fd") <= before + slow.len() + 8
     });
-    // Who has been served before stays.
-    trusted.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").expect("taken");
-    answer(&mut trusted);
     let page = get(at, "/metrics");
     assert!(value(&page, "metre_cut_connections_total{reason=\"room\"}") >= 280.0);
     runtime.stop();
@@ -348,6 +352,45 @@ fn clients_that_have_gone_keep_nobody_out() {
         "metre_render_seconds_count",
     );
     assert!(renders < 10.0, "{renders} pages were made for nobody");
+    runtime.stop();
+}
+
+#[test]
+fn a_newcomer_has_its_time_among_idle_clients() {
+    let at = free_port();
+    let runtime = runtime(&Arc::new(Store::new()), options(at));
+    runtime.start().expect("a start");
+    let healthy = b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n";
+    let mut idle: Vec<TcpStream> = (0..8).map(|_| connect(at)).collect();
+    for socket in &mut idle {
+        socket.write_all(healthy).expect("taken");
+        answer(socket);
+    }
+    let mut newcomer = connect(at);
+    // Others come before it says what it wants.
+    let others: Vec<TcpStream> = (0..6).map(|_| connect(at)).collect();
+    newcomer.write_all(healthy).expect("taken");
+    assert!(answer(&mut newcomer).0.starts_with("HTTP/1.1 200"));
+    drop(others);
+    runtime.stop();
+}
+
+#[test]
+fn small_answers_end_no_large_ones() {
+    let store = Arc::new(Store::new());
+    let _writer = fill(&store, "x", 100_000);
+    let at = free_port();
+    let runtime = runtime(&store, options(at));
+    runtime.start().expect("a start");
+    let mut socket = connect(at);
+    socket
+        .write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        .expect("taken");
+    let mut first = [0];
+    socket.read_exact(&mut first).expect("a first byte");
+    assert!(get(at, "/-/healthy").contains("200 OK"));
+    assert!(get(at, "/nowhere").contains("404"));
+    assert!(rest(socket).len() > 18_000_000);
     runtime.stop();
 }
 

@@ -337,3 +337,30 @@ fn a_label_set_larger_than_a_chunk_has_room() {
     }
     assert_eq!(rendered(&store).matches("c_total").count(), 14);
 }
+
+#[test]
+fn what_was_corked_can_be_discarded() {
+    let store = Store::new();
+    let mut gauge = register(&store, spec(Kind::Gauge, "g", "", "", &["a"]));
+    let family = gauge.family().clone();
+    let set = |gauge: &FamilyWriter, at, value| cell::gauge::set(gauge.record(at), value, &family.cork);
+    let old = create(&mut gauge, &[b"old"]);
+    set(&gauge, old, Number::Float(2.5));
+    store.cork();
+    set(&gauge, old, Number::Int(9));
+    let new = create(&mut gauge, &[b"new"]);
+    set(&gauge, new, Number::Int(1));
+    store.discard();
+    assert_eq!(rendered(&store), "# TYPE g gauge\ng{a=\"old\"} 2.5\n# EOF\n");
+    assert_eq!(cell::gauge::value(gauge.record(old)), Number::Float(2.5));
+    // Whichever way it goes on.
+    set(&gauge, old, Number::Int(3));
+    store.cork();
+    set(&gauge, new, Number::Int(4));
+    store.uncork();
+    store.discard();
+    assert_eq!(
+        rendered(&store),
+        "# TYPE g gauge\ng{a=\"old\"} 3\ng{a=\"new\"} 4\n# EOF\n"
+    );
+}

@@ -57,7 +57,8 @@ local function answer(provider)
 	-- keeps the event from getting to us.
 	local ok, why = pcall(collect_function());
 	if not ok then
-		report(provider.uncork()); -- or gauges would stay as they are
+		-- What it has corked is half counted, and would keep gauges from the page from now on.
+		report(provider.discard());
 		if not provider.collections_fail then
 			log("error", "A module failed while statistics were collected for a scrape: %s; not logged again until it works",
 				tostring(why));
@@ -69,7 +70,13 @@ end
 
 -- Has Prosody's event loop answer as soon as this descriptor is readable. Returns a function that ends it.
 local function watch(provider, descriptor)
-	local handle = require "net.server".watchfd(descriptor, protected(function ()
+	local server = require "net.server";
+	local socket = descriptor;
+	if server.get_backend and server.get_backend() == "select" then
+		-- It closes what it is told to forget, and finds nothing to close on a number.
+		socket = { getfd = function () return descriptor; end, close = function () end };
+	end
+	local handle = server.watchfd(socket, protected(function ()
 		answer(provider);
 	end));
 	provider.watched(collect_function() ~= nil);

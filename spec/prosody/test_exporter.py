@@ -206,8 +206,9 @@ class StuckLoop(unittest.TestCase):
     def test_a_module_that_fails_costs_only_its_own(self):
         with Exporting() as prosody:
             prosody.serves()
-            prosody.shell("""> prosody.events.add_handler("stats-update", function ()
-                require "core.statsmanager".cork(); error("this is broken") end)""".replace("\n", " "))
+            prosody.shell("""> local m = require "core.statsmanager"; local half = m.metric("gauge", "half", "", "", {}):with_labels();
+                half:set(10); prosody.events.add_handler("stats-update", function ()
+                m.cork(); half:set(3); error("this is broken") end)""".replace("\n", " "))
             prosody.shell("""> prosody.frozen = require "core.statsmanager".metric("gauge", "frozen", "", "", {}):with_labels()""")
             failed = ("metre_collections_total", (("result", "failed"),))
             start = time.monotonic()
@@ -223,7 +224,8 @@ class StuckLoop(unittest.TestCase):
             took = time.monotonic() - start
             self.assertLess(int(re.search(r"Result: (\d+)", prosody.shell("> return prosody.runs"))[1]), took + 3)
             prosody.shell("> prosody.frozen:set(7)")
-            self.assertEqual(prosody.samples()[("frozen", ())], 7, "what the module has corked is shown")
+            self.assertEqual(prosody.samples()[("frozen", ())], 7, "the cork is off")
+            self.assertEqual(prosody.samples()[("half", ())], 10, "what is half counted is not shown")
             self.assertTrue(is_alive(prosody.pid))
 
     def test_what_a_module_returns_makes_no_scrape_late(self):
@@ -236,6 +238,19 @@ class StuckLoop(unittest.TestCase):
             self.assertEqual(samples[("metre_collections_total", (("result", "late"),))], 0)
             self.assertGreaterEqual(samples[("metre_collections_total", (("result", "run"),))], 3)
             self.assertLess(time.time() - samples[("metre_last_collection_timestamp_seconds", ())], 10)
+
+
+class OtherLoops(unittest.TestCase):
+    def test_select_and_libevent(self):
+        for backend in ("select", "event"):
+            with Exporting(options=f'network_backend = "{backend}"') as prosody:
+                prosody.serves()
+                self.assertEqual(prosody.samples()[("prosody_stats_collection_seconds_count", ())], 1)
+                beats = ("metre_event_loop_lag_seconds_count", ())
+                wait_for("beats", lambda: prosody.samples()[beats] > 1)
+                prosody.stop()
+                self.assertNotIn("method 'close'", prosody.log())
+                self.assertEqual([line for line in prosody.complaints() if "metre" in line], [])
 
 
 class Load(unittest.TestCase):

@@ -105,7 +105,15 @@ impl<'de> Deserialize<'de> for Listen {
         const ALLOWED: &str =
             "\"127.0.0.1:9469\", \"[::1]:9469\", \"unix:/path\", with addresses and ports of your own";
         let text = text(from, ALLOWED)?;
-        let error = |why| D::Error::custom(format!("is {}: {why}; allowed: {ALLOWED}", Value::String(text.clone())));
+        let error = |why| {
+            // A URL may have a password in it.
+            let given = if text.contains('@') {
+                Value::Other("a string with an @".to_owned())
+            } else {
+                Value::String(text.clone())
+            };
+            D::Error::custom(format!("is {given}: {why}; allowed: {ALLOWED}"))
+        };
         Address::parse(&text).map(Listen).map_err(error)
     }
 }
@@ -175,10 +183,10 @@ fn bearer_token_file<'de, D: Deserializer<'de>>(from: D) -> Result<Option<PathBu
     match path.starts_with('/') {
         true => Ok(Some(path.into())),
         false => {
-            let given = Value::String(path);
-            Err(D::Error::custom(format!(
-                "is {given}; allowed: the path of a file, from '/' on"
-            )))
+            // Not shown, since it may be the token itself.
+            Err(D::Error::custom(
+                "is no path from '/' on; allowed: the path of a file with the token in it",
+            ))
         }
     }
 }

@@ -327,7 +327,7 @@ fn what_an_exporter_cannot_be_is_told() {
         ),
         ("socket_mode", text("0999"), "is the string \"0999\"; allowed: file permissions in octal digits, in quotes, as in \"0660\""),
         ("socket_mode", Value::Int(660), "is the number 660; allowed: file permissions in octal digits, in quotes, as in \"0660\""),
-        ("bearer_token_file", text("token"), "is the string \"token\"; allowed: the path of a file, from '/' on"),
+        ("bearer_token_file", text("token"), "is no path from '/' on; allowed: the path of a file with the token in it"),
         ("max_connections", Value::Int(0), "is the number 0; allowed: a whole number from 1 to 10000"),
         ("idle_timeout", Value::Float(0.1), "is the number 0.1; allowed: a number from 1 to 86400 seconds"),
     ] {

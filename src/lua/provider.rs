@@ -84,6 +84,10 @@ fn functions_of(lua: &Lua, provider: &Rc<Provider>) -> LuaResult<LuaTable> {
         provider.store.uncork();
         answer(lua, ())
     })?;
+    set("discard", |lua, provider, _| {
+        provider.store.discard();
+        answer(lua, ())
+    })?;
     set("start", |lua, provider, _| {
         answer(lua, (true, provider.runtime.start()?))
     })?;

@@ -140,8 +140,9 @@ impl Runtime {
     }
 
     fn start_threads(&self) -> Result<(), String> {
-        self.worker.as_ref().map_or(Ok(()), Worker::start)?;
-        self.exporter.as_ref().map_or(Ok(()), Exporter::start)
+        // The exporter needs more, and is quick to stop.
+        self.exporter.as_ref().map_or(Ok(()), Exporter::start)?;
+        self.worker.as_ref().map_or(Ok(()), Worker::start)
     }
 
     /// Stops the threads; both at the same time. Returns which have not ended in time.
@@ -201,7 +202,10 @@ impl Runtime {
 
     /// Brings metre's own metrics up to date, for a page.
     pub fn update_self_metrics(&self) {
-        self.self_metrics.update();
+        let owner = self.owner.load(Relaxed);
+        if owner == 0 || owner == os_process::id() {
+            self.self_metrics.update();
+        }
     }
 
     /// Hands everything pending to where it goes, in a second at most. Nothing is ever pending without a pusher.

@@ -213,6 +213,16 @@ pub mod gauge {
             });
         }
     }
+
+    /// Forgets what was written while corked. What was made meanwhile stays hidden until it is written again.
+    pub(crate) fn discard(record: &[AtomicU64]) {
+        let flags = record::flags(&record[HEAD]);
+        if flags & PENDING != 0 {
+            let float = flag(flags & SHOWN_FLOAT != 0, FLOAT | SHOWN_FLOAT);
+            record::set_flags(&record[HEAD], float | (flags & HIDDEN));
+            record[VALUE].store(record[SHOWN].load(Relaxed), Relaxed);
+        }
+    }
 }
 
 /// A counter's updates.

@@ -135,6 +135,13 @@ impl Family {
         }
         seqlock::write(&self.showing, || self.records().for_each(cell::gauge::show));
     }
+
+    /// Forgets the gauges that were written while corked.
+    pub(crate) fn discard_pending(&self) {
+        if self.cork.take_pending() {
+            self.records().for_each(cell::gauge::discard);
+        }
+    }
 }
 
 impl Drop for Family {

@@ -189,6 +189,13 @@ impl Store {
         self.corked.store(true, Relaxed);
     }
 
+    /// Forgets what was written to gauges since [`Store::cork`], which is only a part of what was to be. For the writer.
+    pub fn discard(&self) {
+        if self.corked.swap(false, Relaxed) {
+            self.families().values().for_each(|family| family.discard_pending());
+        }
+    }
+
     /// Shows readers all gauges as they are now. Harmless if nothing is corked. For the writer.
     pub fn uncork(&self) {
         if self.corked.swap(false, Relaxed) {

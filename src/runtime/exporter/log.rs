@@ -19,6 +19,9 @@ const MOST_ADDRESSES: usize = 20;
 pub(super) struct Log {
     notices: Arc<Notices>,
     addresses: RefCell<HashMap<IpAddr, Instant>>,
+    file: LastTold,
+    no_token: LastTold,
+    token_again: LastTold,
     token: LastTold,
     full: LastTold,
     accept: LastTold,
@@ -32,6 +35,9 @@ impl Log {
         Log {
             notices,
             addresses: RefCell::default(),
+            file: Cell::default(),
+            no_token: Cell::default(),
+            token_again: Cell::default(),
             token: Cell::default(),
             full: Cell::default(),
             accept: Cell::default(),
@@ -39,10 +45,9 @@ impl Log {
         }
     }
 
-    /// Logs an event, if it is one for the log.
+    /// Logs an event, if it is one for the log and wasn't just logged.
     pub(super) fn tell(&self, event: &Event<'_>) {
         let (level, message) = match event {
-            Event::Connections(_) | Event::Refused(_) | Event::Cut(_) => return,
             Event::Listening(Address::Tcp(address)) => {
                 (Level::Info, format!("Serving metrics at http://{address}/metrics"))
             }
@@ -52,12 +57,12 @@ impl Log {
                 let message = format!("Cannot serve metrics at {address}: {why}{remedy}; tried again until it works");
                 (Level::Warn, message)
             }
-            Event::FileGone(path) => {
+            Event::FileGone(path) if is_time(&self.file) => {
                 let path = path.display();
                 let message = format!("The socket for metrics {path} has been removed; it is made again");
                 (Level::Warn, message)
             }
-            Event::NoToken(file, why) => {
+            Event::NoToken(file, why) if is_time(&self.no_token) => {
                 let message = format!(
                     "Nobody gets metrics, since 'exporter.bearer_token_file' cannot be read: {}: {why}; Prosody's user has to be \
                      able to read a token there",
@@ -65,7 +70,7 @@ impl Log {
                 );
                 (Level::Warn, message)
             }
-            Event::Token(file) => {
+            Event::Token(file) if is_time(&self.token_again) => {
                 let message = format!("There is a token for metrics again: {}", file.display());
                 (Level::Info, message)
             }
@@ -91,7 +96,7 @@ impl Log {
                 Level::Error,
                 "Please report: internal error while serving metrics".to_owned(),
             ),
-            Event::Denied(Denied::Token, _) | Event::CannotAccept(_) | Event::Full | Event::Panicked => return,
+            _ => return,
         };
         self.notices.add(level, message);
     }

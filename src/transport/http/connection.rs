@@ -22,6 +22,9 @@ pub struct Limits {
     pub answers: usize,
 }
 
+/// Answers up to this, in bytes, don't count.
+const SMALL: usize = 64 << 10;
+
 /// Why a connection was ended by us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cut {
@@ -62,24 +65,12 @@ enum Phase {
     Sending(usize, usize),
 }
 
-/// What is known of a client; the least goes first when there is no room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Trust {
-    /// Its address is not allowed.
-    Unwanted,
-    /// It hasn't sent a request yet.
-    Unknown,
-    /// It has passed the access check.
-    Known,
-}
-
 /// One connection.
 pub(super) struct Connection {
     phase: Cell<Phase>,
     since: Cell<Instant>,
-    trust: Cell<Trust>,
-    /// Whether something of the next request has come already.
-    early: Cell<bool>,
+    /// Whether its address is allowed.
+    wanted: bool,
     cut: Notify,
 }
 
@@ -91,10 +82,8 @@ impl Connection {
 
     /// Something has been read.
     pub(super) fn reading(&self) {
-        match self.phase.get() {
-            Phase::Idle => self.enter(Phase::Reading),
-            Phase::Reading => {}
-            Phase::Answering | Phase::Sending(..) => self.early.set(true),
+        if self.phase.get() == Phase::Idle {
+            self.enter(Phase::Reading);
         }
     }
 
@@ -111,14 +100,8 @@ impl Connection {
     /// The socket has taken all there was.
     pub(super) fn flushed(&self) {
         if matches!(self.phase.get(), Phase::Sending(..)) {
-            let early = self.early.take();
-            self.enter(if early { Phase::Reading } else { Phase::Idle });
+            self.enter(Phase::Idle);
         }
-    }
-
-    /// A request has passed the access check.
-    pub(super) fn trust(&self) {
-        self.trust.set(Trust::Known);
     }
 
     /// Returns when the connection is to be ended.
@@ -149,38 +132,37 @@ impl Connections {
         }
     }
 
-    /// Takes in a new one. If there is no room, another one goes, which is told as the second. An unwanted one takes the place of its
-    /// like only, so there may be none for it.
-    pub(super) fn admit(&self, trust: Trust) -> Option<(Rc<Connection>, Option<Evicted>)> {
+    /// Takes in a new one. If there is no room, another one goes, which is told as the second: the one that has been waiting for its
+    /// client longest, so that a newcomer has its time, or else the one that waits for us longest. An unwanted one takes the place
+    /// of its like only, so there may be none for it.
+    pub(super) fn admit(&self, wanted: bool) -> Option<(Rc<Connection>, Option<Evicted>)> {
         let mut evicted = None;
         if self.all.borrow().len() >= self.limits.connections {
-            let most = if trust == Trust::Unwanted { trust } else { Trust::Known };
-            evicted = Some(self.evict(most)?);
+            evicted = Some(self.evict(|other| wanted || !other.wanted)?);
         }
         let connection = Rc::new(Connection {
             phase: Cell::new(Phase::Reading),
             since: Cell::new(Instant::now()),
-            trust: Cell::new(trust),
-            early: Cell::new(false),
+            wanted,
             cut: Notify::new(),
         });
         self.all.borrow_mut().push(Rc::clone(&connection));
         Some((connection, evicted))
     }
 
-    /// Ends the connection that has been waiting for its client longest, among those trusted least and no more than that; if there is
-    /// none, the one that waits for us longest.
-    pub(super) fn evict(&self, most: Trust) -> Option<Evicted> {
+    /// Ends the connection that has been waiting for its client longest, if one is.
+    pub(super) fn evict_waiting(&self) -> Option<Evicted> {
+        self.evict(|connection| connection.phase.get() != Phase::Answering)
+    }
+
+    fn evict(&self, may_go: impl Fn(&Connection) -> bool) -> Option<Evicted> {
         let is_busy = |connection: &Connection| connection.phase.get() == Phase::Answering;
-        let order =
-            |connection: &&Rc<Connection>| (is_busy(connection), connection.trust.get(), connection.since.get());
+        let order = |connection: &&Rc<Connection>| (connection.wanted, is_busy(connection), connection.since.get());
         let all = self.all.borrow();
-        let victim = all
-            .iter()
-            .filter(|connection| connection.trust.get() <= most)
-            .min_by_key(order)?;
-        let (victim, was_busy) = (Rc::clone(victim), is_busy(victim));
+        let candidates = all.iter().filter(|connection| may_go(connection));
+        let victim = Rc::clone(candidates.min_by_key(order)?);
         drop(all);
+        let was_busy = is_busy(&victim);
         self.end(&victim);
         Some(Evicted { was_busy })
     }
@@ -193,9 +175,12 @@ impl Connections {
     }
 
     /// Ends connections that fetch their answers longest until those on their way fit, but for the one of `latest`. Returns how
-    /// many.
+    /// many. A small answer needs no room made.
     pub(super) fn make_room_for(&self, latest: &Connection, answer: &Bytes) -> usize {
         let mut ended = 0;
+        if answer.len() <= SMALL {
+            return ended;
+        }
         loop {
             // Clients that asked together share an answer.
             let mut answers = HashMap::from([(answer.as_ptr() as usize, answer.len())]);
@@ -204,6 +189,9 @@ impl Connections {
                 if let (Phase::Sending(at, length), false) =
                     (connection.phase.get(), std::ptr::eq(&raw const **connection, latest))
                 {
+                    if length <= SMALL {
+                        continue;
+                    }
                     answers.insert(at, length);
                     if oldest
                         .as_ref()

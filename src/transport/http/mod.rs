@@ -53,7 +53,7 @@ pub enum Event<'a> {
     Connections(usize),
     /// Connections are accepted there.
     Listening(&'a Address),
-    /// They can't be, which is tried again. Told once.
+    /// They can't be, which is tried again. Told once for each kind of reason.
     CannotListen(&'a Address, io::Error),
     /// Somebody has removed this socket's file. It is made again.
     FileGone(&'a Path),

@@ -2,7 +2,7 @@
 
 use super::access::{Denied, Token};
 use super::address::Listener;
-use super::connection::{Connection, Connections, Cut, Evicted, Trust};
+use super::connection::{Connection, Connections, Cut, Evicted};
 use super::watched::{Answer, Watched};
 use super::{plain, Event, Head, Options, Site};
 use hyper::body::{Body, Incoming};
@@ -11,6 +11,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode, Version};
 use hyper_util::rt::TokioIo;
+use nix::errno::Errno;
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::io;
@@ -28,6 +29,10 @@ const RETRY: Duration = Duration::from_secs(2);
 
 /// Until another connection is accepted when the system couldn't.
 const PAUSE: Duration = Duration::from_millis(200);
+
+/// What the system says if there are no descriptors left for this process, or at all.
+const NO_DESCRIPTORS: i32 = Errno::EMFILE as i32;
+const NONE_IN_SYSTEM: i32 = Errno::ENFILE as i32;
 
 /// How often it is seen to that a socket's file is still there.
 const LOOK: Duration = Duration::from_secs(5);
@@ -92,16 +97,19 @@ impl<S: Site> Server<S> {
 
     async fn listen(self: Rc<Self>, number: usize) {
         let address = &self.options.listen[number];
-        let mut told = false;
+        let mut told = None;
         loop {
             match address.listen(self.options.socket_mode) {
                 Ok(listener) => {
-                    told = false;
+                    told = None;
                     self.site.note(Event::Listening(address));
                     self.accept(&listener).await;
                 }
-                Err(why) if !std::mem::replace(&mut told, true) => self.site.note(Event::CannotListen(address, why)),
-                Err(_) => {}
+                Err(why) if told == Some(why.kind()) => {}
+                Err(why) => {
+                    told = Some(why.kind());
+                    self.site.note(Event::CannotListen(address, why));
+                }
             }
             sleep(RETRY).await;
         }
@@ -127,9 +135,9 @@ impl<S: Site> Server<S> {
                 // The client has gone again.
                 Err(why) if why.kind() == io::ErrorKind::ConnectionAborted => {}
                 Err(why) => {
+                    let is_full = matches!(why.raw_os_error(), Some(NO_DESCRIPTORS | NONE_IN_SYSTEM));
                     self.site.note(Event::CannotAccept(why));
-                    // Most likely there are no descriptors left.
-                    match self.connections.evict(Trust::Known) {
+                    match is_full.then(|| self.connections.evict_waiting()).flatten() {
                         Some(evicted) => self.evicted(&evicted),
                         None => sleep(PAUSE).await,
                     }
@@ -142,8 +150,7 @@ impl<S: Site> Server<S> {
 
     fn admit<C: AsyncRead + AsyncWrite + Unpin + 'static>(self: &Rc<Self>, socket: C, peer: Option<IpAddr>) {
         let wanted = self.options.access.check_address(peer).is_ok();
-        let trust = if wanted { Trust::Unknown } else { Trust::Unwanted };
-        let Some((connection, evicted)) = self.connections.admit(trust) else {
+        let Some((connection, evicted)) = self.connections.admit(wanted) else {
             return self.site.note(Event::Cut(Cut::Room));
         };
         if let Some(evicted) = evicted {
@@ -178,7 +185,8 @@ impl<S: Site> Server<S> {
         // Times are looked after by `Connections`.
         http.header_read_timeout(None)
             .max_buf_size(LONGEST_HEAD)
-            .max_headers(MOST_FIELDS);
+            .max_headers(MOST_FIELDS)
+            .half_close(true);
         let mut serving = pin!(http.serve_connection(TokioIo::new(socket), service_fn(answer)));
         let mut stop = self.stop.clone();
         let mut stopping = pin!(stop.wait_for(|stop| *stop));
@@ -223,16 +231,13 @@ impl<S: Site> Server<S> {
                 self.site.note(Event::Denied(denied, status));
                 plain(status)
             }
-            Ok(()) => {
-                connection.trust();
-                match misshapen(&head, has_body) {
-                    Some(status) => {
-                        self.site.note(Event::Refused(status));
-                        plain(status)
-                    }
-                    None => self.site.answer(&head).await,
+            Ok(()) => match misshapen(&head, has_body) {
+                Some(status) => {
+                    self.site.note(Event::Refused(status));
+                    plain(status)
                 }
-            }
+                None => self.site.answer(&head).await,
+            },
         };
         // hyper leaves it out of an answer to HEAD if it is 0.
         let length = HeaderValue::from(response.body().len());

@@ -23,7 +23,7 @@ impl SocketFile {
     /// Those of the system; if another server listens there; if what lies there isn't a socket of ours.
     pub(super) fn bind(path: &Path, mode: u32) -> io::Result<(UnixListener, SocketFile)> {
         // Between these steps another server of ours must not take them for signs of a dead one.
-        let _turn = lock_directory(path)?;
+        let _turn = lock_directory(path);
         remove_stale(path)?;
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         // Linux gives the file the mode of the socket, less the umask: so there is no moment when anybody else could connect.
@@ -50,10 +50,10 @@ impl SocketFile {
     }
 }
 
-/// Waits for nobody: if another server is at it, this one tries again later.
-fn lock_directory(path: &Path) -> io::Result<Flock<File>> {
-    let directory = File::open(path.parent().unwrap_or(Path::new("/")))?;
-    Flock::lock(directory, FlockArg::LockExclusiveNonblock).map_err(|(_, why)| why.into())
+/// Waits for nobody, and does without if somebody else has a lock: anybody may who can read the directory.
+fn lock_directory(path: &Path) -> Option<Flock<File>> {
+    let directory = File::open(path.parent()?).ok()?;
+    Flock::lock(directory, FlockArg::LockExclusiveNonblock).ok()
 }
 
 impl Drop for SocketFile {
