@@ -1,9 +1,12 @@
 //! The exporter against real sockets on loopback: who is served what, and what clients can't take.
 
+mod common;
+
+use common::family;
 use metre::encode::exposition;
 use metre::model::{Kind, LabelSet, Number};
 use metre::runtime::{Collecting, ExportOptions, Options, Runtime};
-use metre::store::{cell, FamilySpec, FamilyWriter, Store};
+use metre::store::{cell, FamilyWriter, Store};
 use metre::transport::http::{Access, Address, Limits, Options as HttpOptions};
 use socket2::{Domain, Socket, Type};
 use std::io::{ErrorKind, Read, Write};
@@ -55,21 +58,9 @@ fn runtime(store: &Arc<Store>, export: ExportOptions) -> Runtime {
     Runtime::new(store, options, "none")
 }
 
-fn register(store: &Store, kind: Kind, name: &str, keys: &[&str]) -> FamilyWriter {
-    let spec = FamilySpec {
-        kind,
-        name: name.into(),
-        unit: Vec::new(),
-        help: Vec::new(),
-        label_keys: keys.iter().map(|key| (*key).into()).collect(),
-        thresholds: vec![Number::Int(1), Number::Int(10)],
-    };
-    store.register(spec).0
-}
-
 /// A family with so many series, each of some 200 bytes on a page.
 fn fill(store: &Store, name: &str, count: usize) -> FamilyWriter {
-    let mut writer = register(store, Kind::Counter, name, &["number"]);
+    let mut writer = family(store, Kind::Counter, name, &["number"]);
     for number in 0..count {
         let mut set = LabelSet::new();
         set.push(format!("{number:0180}").as_bytes());
@@ -114,6 +105,12 @@ fn get(at: SocketAddr, path: &str) -> String {
         at,
         &format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"),
     )
+}
+
+/// Asks on a connection that stays.
+fn send(socket: &mut TcpStream, path: &str) {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
+    socket.write_all(request.as_bytes()).expect("taken");
 }
 
 /// One answer of a connection that stays.
@@ -165,9 +162,7 @@ fn the_rules_of_http_are_kept() {
     // Several requests on a connection, one after the other and at once.
     let mut socket = connect(at);
     for _ in 0..2 {
-        socket
-            .write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
-            .expect("taken");
+        send(&mut socket, "/metrics");
         assert!(answer(&mut socket).0.starts_with("HTTP/1.1 200 OK\r\n"));
     }
     socket
@@ -262,7 +257,7 @@ fn slow_clients_keep_nobody_out_and_take_no_descriptors() {
     runtime.start().expect("a start");
     get(at, "/-/healthy");
     let mut trusted = connect(at);
-    trusted.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").expect("taken");
+    send(&mut trusted, "/");
     answer(&mut trusted);
 
     let before = entries("/proc/self/fd");
@@ -298,7 +293,7 @@ fn unwanted_clients_take_no_place_of_others() {
     runtime.start().expect("a start");
     let mut wanted: Vec<TcpStream> = (0..8).map(|_| connect(at)).collect();
     for socket in &mut wanted {
-        socket.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").expect("taken");
+        send(socket, "/");
         assert!(answer(socket).0.starts_with("HTTP/1.1 200"));
     }
     // Another address of this machine.
@@ -316,7 +311,7 @@ fn unwanted_clients_take_no_place_of_others() {
         assert_eq!(rest(socket), "");
     }
     for socket in &mut wanted {
-        socket.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").expect("taken");
+        send(socket, "/");
         assert!(answer(socket).0.starts_with("HTTP/1.1 200"));
     }
     // With room they are told why.
@@ -342,8 +337,10 @@ fn clients_that_have_gone_keep_nobody_out() {
     watched(true);
     for number in 0..30 {
         let mut socket = connect(at);
-        let request = format!("GET /metrics?name[]=x&name[]=metre_series&name[]=x{number} HTTP/1.1\r\nHost: x\r\n\r\n");
-        socket.write_all(request.as_bytes()).expect("taken");
+        send(
+            &mut socket,
+            &format!("/metrics?name[]=x&name[]=metre_series&name[]=x{number}"),
+        );
     }
     watched(false);
     assert!(get(at, "/metrics").len() >= page);
@@ -360,16 +357,15 @@ fn a_newcomer_has_its_time_among_idle_clients() {
     let at = free_port();
     let runtime = runtime(&Arc::new(Store::new()), options(at));
     runtime.start().expect("a start");
-    let healthy = b"GET /-/healthy HTTP/1.1\r\nHost: x\r\n\r\n";
     let mut idle: Vec<TcpStream> = (0..8).map(|_| connect(at)).collect();
     for socket in &mut idle {
-        socket.write_all(healthy).expect("taken");
+        send(socket, "/-/healthy");
         answer(socket);
     }
     let mut newcomer = connect(at);
     // Others come before it says what it wants.
     let others: Vec<TcpStream> = (0..6).map(|_| connect(at)).collect();
-    newcomer.write_all(healthy).expect("taken");
+    send(&mut newcomer, "/-/healthy");
     assert!(answer(&mut newcomer).0.starts_with("HTTP/1.1 200"));
     drop(others);
     runtime.stop();
@@ -425,9 +421,7 @@ fn slow_clients_have_their_time() {
     assert_eq!(rest(socket), "");
     // One that doesn't read on gets a part of its page.
     let mut socket = connect(at);
-    socket
-        .write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
-        .expect("taken");
+    send(&mut socket, "/metrics");
     let cut = "metre_cut_connections_total{reason=\"slow_answer\"}";
     eventually("a cut", || {
         value(&get(at, "/metrics?name[]=metre_cut_connections"), cut) > 0.0
@@ -450,9 +444,7 @@ fn pages_on_their_way_do_not_pile_up() {
     let mut slow = Vec::new();
     for number in 0..5 {
         let mut socket = connect(at);
-        socket
-            .write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
-            .expect("taken");
+        send(&mut socket, "/metrics");
         let mut first = [0];
         socket.read_exact(&mut first).expect("a first byte");
         slow.push(socket);
@@ -487,8 +479,8 @@ fn pages_stay_whole_while_everything_changes() {
     let writer = {
         let (store, stop) = (Arc::clone(&store), Arc::clone(&stop));
         std::thread::spawn(move || {
-            let mut gauges = ["a", "b"].map(|name| register(&store, Kind::Gauge, name, &[]));
-            let mut histogram = register(&store, Kind::Histogram, "h", &[]);
+            let mut gauges = ["a", "b"].map(|name| family(&store, Kind::Gauge, name, &[]));
+            let mut histogram = family(&store, Kind::Histogram, "h", &[]);
             let places = gauges
                 .each_mut()
                 .map(|gauge| gauge.find_or_create(&[]).expect("a series").0);
@@ -547,7 +539,7 @@ fn starts_and_stops_leave_nothing_behind() {
         runtime.start().expect("a start");
         eventually("a socket", || path.exists());
         let mut kept = connect(at);
-        kept.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").expect("taken");
+        send(&mut kept, "/");
         answer(&mut kept);
         let start = Instant::now();
         runtime.stop();

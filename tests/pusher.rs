@@ -1,10 +1,13 @@
 //! The pusher against real sockets on loopback: what arrives is what was counted, whatever the server does.
 
+mod common;
+
+use common::family;
 use metre::encode::exposition::{self, Format};
 use metre::encode::statsd;
 use metre::model::{Kind, LabelSet, Number};
 use metre::runtime::{Level, Options, PushOptions, Runtime};
-use metre::store::{cell, FamilySpec, FamilyWriter, Store};
+use metre::store::{cell, FamilyWriter, Store};
 use metre::transport::Endpoint;
 use proptest::prelude::*;
 use std::collections::HashMap;
@@ -40,18 +43,6 @@ fn provider(options: PushOptions) -> (Arc<Store>, Runtime) {
     };
     let runtime = Runtime::new(&store, options, "none");
     (store, runtime)
-}
-
-fn family(store: &Store, kind: Kind, name: &str, keys: &[&str]) -> FamilyWriter {
-    let spec = FamilySpec {
-        kind,
-        name: name.into(),
-        unit: Vec::new(),
-        help: Vec::new(),
-        label_keys: keys.iter().map(|key| (*key).into()).collect(),
-        thresholds: vec![Number::Int(1), Number::Int(10)],
-    };
-    store.register(spec).0
 }
 
 fn add(writer: &mut FamilyWriter, label: &str, step: i64) {
