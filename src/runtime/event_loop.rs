@@ -312,6 +312,13 @@ mod tests {
         let (outcome, ()) =
             run(async { tokio::join!(event_loop.refresh(patient), async { event_loop.collected(false) }) });
         assert_eq!(outcome, Collected::Failed);
+        // Nor does each scrape have the module fail again.
+        assert_eq!(run(event_loop.refresh(patient)), Collected::Failed);
+        assert!(!event_loop.answer());
+        let patient = Collecting {
+            min_interval: Duration::ZERO,
+            ..patient
+        };
         let (outcome, ()) =
             run(async { tokio::join!(event_loop.refresh(patient), async { event_loop.is_unwatched() }) });
         assert_eq!(outcome, Collected::Failed);

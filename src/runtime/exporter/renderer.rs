@@ -108,3 +108,67 @@ impl Source {
         exposition::page(out, &self.store, self.page, wanted.format, wanted.only.as_ref())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{Kind, LabelSet};
+    use crate::runtime::bell::Bell;
+    use crate::runtime::event_loop::EventLoop;
+    use crate::runtime::notices::Notices;
+    use crate::store::FamilySpec;
+    use std::time::Duration;
+    use tokio::time::timeout;
+
+    fn source(store: &Arc<Store>) -> Source {
+        let bell = Arc::new(Bell::default());
+        let event_loop = Arc::new(EventLoop::new(&bell, &Arc::new(Notices::new(&bell)), store));
+        Source {
+            store: Arc::clone(store),
+            page: exposition::Options::default(),
+            self_metrics: Arc::new(SelfMetrics::register(store, store, store, false, &event_loop, "none")),
+            metrics: Arc::new(ExportMetrics::register(store)),
+        }
+    }
+
+    #[test]
+    fn no_page_is_made_for_those_who_have_gone() {
+        let store = Arc::new(Store::new());
+        let (mut writer, _) = store.register(FamilySpec {
+            kind: Kind::Counter,
+            name: b"x".to_vec(),
+            unit: Vec::new(),
+            help: Vec::new(),
+            label_keys: vec![b"number".to_vec()],
+            thresholds: Vec::new(),
+        });
+        for number in 0..100_000 {
+            let mut set = LabelSet::new();
+            set.push(number.to_string().as_bytes());
+            writer.find_or_create(set.as_bytes()).unwrap();
+        }
+        let (renderer, thread) = Renderer::start(source(&store)).unwrap();
+        let wanted = |name: &str| Wanted {
+            format: Format::Text0,
+            gzip: false,
+            only: Some(Only::from([name.to_owned()])),
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+        let page = runtime.unwrap().block_on(async {
+            let mut large = Box::pin(renderer.render(wanted("x")));
+            assert!(timeout(Duration::ZERO, &mut large).await.is_err());
+            for number in 0..50 {
+                let _ = timeout(Duration::ZERO, renderer.render(wanted(&number.to_string()))).await;
+            }
+            assert!(large.await.unwrap().len() > 1_000_000);
+            renderer.render(wanted("metre_render_seconds")).await.unwrap()
+        });
+        let page = String::from_utf8(page.to_vec()).unwrap();
+        let count = page
+            .lines()
+            .find_map(|line| line.strip_prefix("metre_render_seconds_count "));
+        assert!(count.unwrap().parse::<u32>().unwrap() < 10, "{page}");
+        drop(renderer);
+        assert!(thread.join_by(Instant::now() + Duration::from_secs(20)));
+    }
+}
