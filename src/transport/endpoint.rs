@@ -39,10 +39,7 @@ impl Endpoint {
         match scheme.to_ascii_lowercase().as_str() {
             "udp" => host_and_port(rest).map(|(host, port)| Endpoint::Udp(host, port)),
             "tcp" => host_and_port(rest).map(|(host, port)| Endpoint::Tcp(host, port)),
-            "unixgram" if !rest.starts_with('/') => Err("its path does not begin with '/'".to_owned()),
-            "unixgram" if rest.len() > LONGEST_PATH => Err(format!("its path has more than {LONGEST_PATH} bytes")),
-            "unixgram" if rest.contains('\0') => Err("its path has a NUL in it".to_owned()),
-            "unixgram" => Ok(Endpoint::Unixgram(rest.into())),
+            "unixgram" => socket_path(rest).map(Endpoint::Unixgram),
             _ => Err(format!("there is no '{scheme}://'")),
         }
     }
@@ -55,6 +52,20 @@ impl Endpoint {
             Endpoint::Tcp(host, _) => Endpoint::Tcp(host, port),
             Endpoint::Unixgram(path) => Endpoint::Unixgram(path),
         }
+    }
+}
+
+/// The path of a Unix socket.
+///
+/// # Errors
+/// What no socket can be bound to; the message says why.
+pub(super) fn socket_path(path: &str) -> Result<PathBuf, String> {
+    match path {
+        path if !path.starts_with('/') => Err("its path does not begin with '/'".to_owned()),
+        path if path.len() > LONGEST_PATH => Err(format!("its path has more than {LONGEST_PATH} bytes")),
+        path if path.contains('\0') => Err("its path has a NUL in it".to_owned()),
+        path if path.ends_with('/') => Err("its path is that of a directory".to_owned()),
+        path => Ok(path.into()),
     }
 }
 

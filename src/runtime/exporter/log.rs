@@ -74,14 +74,14 @@ impl Log {
                 let message = format!("There is a token for metrics again: {}", file.display());
                 (Level::Info, message)
             }
-            Event::Denied(Denied::Address(address), _) => {
+            Event::Denied(Denied::Address(address)) => {
                 if !self.is_new(*address) {
                     return;
                 }
                 let message = format!("Refused metrics to {address}, which is not in 'exporter.allow'");
                 (Level::Warn, message)
             }
-            Event::Denied(Denied::Token, _) if is_time(&self.token) => {
+            Event::Denied(Denied::Token) if is_time(&self.token) => {
                 let message = "Refused metrics to a request without the token in 'exporter.bearer_token_file'";
                 (Level::Warn, message.to_owned())
             }

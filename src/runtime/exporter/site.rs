@@ -59,7 +59,8 @@ impl Site for Pages {
     fn note(&self, event: Event<'_>) {
         match &event {
             Event::Connections(count) => self.metrics.connections(*count),
-            Event::Denied(_, code) | Event::Refused(code) => self.metrics.scraped(*code, None),
+            Event::Denied(denied) => self.metrics.scraped(denied.status(), None),
+            Event::Refused(code) => self.metrics.scraped(*code, None),
             Event::Cut(why) => self.metrics.cut(*why),
             _ => {}
         }

@@ -1,6 +1,6 @@
 //! Who gets in.
 
-use crate::model::clock;
+use hyper::StatusCode;
 use ipnet::IpNet;
 use std::cell::RefCell;
 use std::fs;
@@ -8,6 +8,7 @@ use std::io::{self, ErrorKind, Read};
 use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 use subtle::ConstantTimeEq;
 
 /// More than this is no token.
@@ -29,6 +30,16 @@ pub enum Denied {
     Address(IpAddr),
     /// They brought no token, or a wrong one, or there is none to be brought.
     Token,
+}
+
+impl Denied {
+    /// What the client is told.
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Denied::Address(_) => StatusCode::FORBIDDEN,
+            Denied::Token => StatusCode::UNAUTHORIZED,
+        }
+    }
 }
 
 impl Access {
@@ -109,7 +120,7 @@ impl Token {
         match read_token(&self.file, &metadata) {
             Ok(token) => {
                 // Clocks of file systems tick in milliseconds, some in seconds.
-                let settled = is_settled(clock::now(), metadata.mtime(), metadata.ctime());
+                let settled = is_settled(SystemTime::now(), metadata.mtime(), metadata.ctime());
                 *known = Some(Known { token, state, settled });
                 Ok(())
             }
@@ -121,7 +132,8 @@ impl Token {
 }
 
 /// Whether a file that was last changed then can't be changed any more without its times telling.
-fn is_settled(now: f64, mtime: i64, ctime: i64) -> bool {
+fn is_settled(now: SystemTime, mtime: i64, ctime: i64) -> bool {
+    let now = now.duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64());
     now - mtime.max(ctime) as f64 > 3.0
 }
 
@@ -151,6 +163,7 @@ fn read_token(path: &Path, metadata: &fs::Metadata) -> io::Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     fn access(allow: &[&str]) -> Access {
         Access {
@@ -217,10 +230,11 @@ mod tests {
 
     #[test]
     fn only_a_file_that_has_rested_is_not_read_again() {
-        assert!(is_settled(100.5, 90, 96));
-        assert!(!is_settled(100.5, 99, 10));
-        assert!(!is_settled(100.5, 10, 99));
-        assert!(!is_settled(100.5, 200, 10));
+        let now = UNIX_EPOCH + Duration::from_millis(100_500);
+        assert!(is_settled(now, 90, 96));
+        assert!(!is_settled(now, 99, 10));
+        assert!(!is_settled(now, 10, 99));
+        assert!(!is_settled(now, 200, 10));
         let path = std::env::temp_dir().join(format!("metre-rested-{}", std::process::id()));
         fs::write(&path, "secret").unwrap();
         let token = Token::new(&path);

@@ -1,6 +1,7 @@
 //! Where to listen, as operators write it.
 
 use super::socket_file::SocketFile;
+use crate::transport::endpoint::socket_path;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::fmt;
 use std::io;
@@ -10,9 +11,6 @@ use tokio::net::{TcpListener, UnixListener};
 
 /// How many connections may wait to be accepted.
 pub(super) const BACKLOG: i32 = 128;
-
-/// What the system takes for a socket's path, in bytes (`unix(7)`).
-const LONGEST_PATH: usize = 107;
 
 /// An address to listen on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,13 +28,7 @@ impl Address {
     /// A text that is none of these; the message says why.
     pub fn parse(text: &str) -> Result<Address, String> {
         if let Some(path) = text.strip_prefix("unix:") {
-            return match path {
-                path if !path.starts_with('/') => Err("its path does not begin with '/'".to_owned()),
-                path if path.len() > LONGEST_PATH => Err(format!("its path has more than {LONGEST_PATH} bytes")),
-                path if path.contains('\0') => Err("its path has a NUL in it".to_owned()),
-                path if path.ends_with('/') => Err("its path is that of a directory".to_owned()),
-                path => Ok(Address::Unix(path.into())),
-            };
+            return socket_path(path).map(Address::Unix);
         }
         match text.parse::<SocketAddr>() {
             Ok(address) if address.port() == 0 => Err("it needs a port of its own".to_owned()),

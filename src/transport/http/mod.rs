@@ -60,7 +60,7 @@ pub enum Event<'a> {
     /// The system couldn't hand over a connection.
     CannotAccept(io::Error),
     /// Somebody didn't get in.
-    Denied(Denied, StatusCode),
+    Denied(Denied),
     /// The file with the token can't be read, so that nobody gets in. Told once.
     NoToken(&'a Path, &'a io::Error),
     /// Now it can be.

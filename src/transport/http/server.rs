@@ -223,12 +223,9 @@ impl<S: Site> Server<S> {
         let mut closes = has_body;
         let mut response = match self.check(peer, &head) {
             Err(denied) => {
-                let status = match denied {
-                    Denied::Address(_) => StatusCode::FORBIDDEN,
-                    Denied::Token => StatusCode::UNAUTHORIZED,
-                };
+                let status = denied.status();
                 closes = true;
-                self.site.note(Event::Denied(denied, status));
+                self.site.note(Event::Denied(denied));
                 plain(status)
             }
             Ok(()) => match misshapen(&head, has_body) {

@@ -52,7 +52,9 @@ impl SocketFile {
 
 /// Waits for nobody, and does without if somebody else has a lock: anybody may who can read the directory.
 fn lock_directory(path: &Path) -> Option<Flock<File>> {
-    let directory = File::open(path.parent()?).ok()?;
+    // Opening a pipe would wait for its other end.
+    let directory = path.parent().filter(|parent| parent.is_dir())?;
+    let directory = File::open(directory).ok()?;
     Flock::lock(directory, FlockArg::LockExclusiveNonblock).ok()
 }
 
