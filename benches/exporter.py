@@ -136,7 +136,8 @@ def idle_cost():
 
 def main():
     options = f"metre_many_series = {SERIES}"
-    ours = Exporting(interval=3600, modules=["metre_many"], options=options)
+    limits = f"limits = {{ max_series_per_family = {SERIES} }};"
+    ours = Exporting(interval=3600, modules=["metre_many"], options=options, config=limits)
     theirs = Prosody("internal", f"statistics_interval = 3600 {options}", modules=["metre_many"])
     results = {}
     with ours, theirs:

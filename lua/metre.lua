@@ -5,7 +5,7 @@
 local lifecycle = require "metre.lifecycle";
 local native = require "metre.native";
 local report = lifecycle.report;
-local new_registry = require "metre.registry".new;
+local registry = require "metre.registry";
 
 local stats_methods = {};
 local stats_mt = { __index = stats_methods };
@@ -18,6 +18,7 @@ end
 -- Harmless when nothing is corked: Prosody calls it at every collection.
 function stats_methods:uncork()
 	report(self._native.uncork());
+	registry.expire(self.metric_registry);
 	lifecycle.log_notices(self._native);
 end
 
@@ -42,10 +43,10 @@ local function make(config, statsd)
 		return nil, err;
 	end
 	local stats = setmetatable({
-		metric_registry = new_registry(provider);
+		metric_registry = registry.new(provider);
 		_native = provider;
 	}, stats_mt);
-	lifecycle.attach(provider);
+	lifecycle.attach(provider, function () return registry.expire(stats.metric_registry); end);
 	return stats;
 end
 

@@ -6,6 +6,7 @@
 pub mod config;
 pub mod encode;
 pub mod model;
+pub mod policy;
 pub mod runtime;
 pub mod snapshot;
 pub mod store;

@@ -45,7 +45,7 @@ fn while_writing(write: impl FnOnce(), read: impl Fn() + Sync) {
 }
 
 fn register(store: &Store, spec: FamilySpec) -> FamilyWriter {
-    store.register(spec).0
+    store.register(spec).unwrap().0
 }
 
 fn create(writer: &mut FamilyWriter, values: &[&str]) -> metre::store::Location {

@@ -5,6 +5,7 @@ mod common;
 use common::family;
 use metre::encode::exposition;
 use metre::model::{Kind, LabelSet, Number};
+use metre::policy::Policy;
 use metre::runtime::{Collecting, ExportOptions, Options, Runtime};
 use metre::store::{cell, FamilyWriter, Store};
 use metre::transport::http::{Access, Address, Limits, Options as HttpOptions};
@@ -153,7 +154,7 @@ fn entries(path: &str) -> usize {
 
 #[test]
 fn the_rules_of_http_are_kept() {
-    let store = Arc::new(Store::new());
+    let store = Arc::new(Store::with(Policy::unlimited(), None));
     let _writer = fill(&store, "x", 1);
     let at = free_port();
     let runtime = runtime(&store, options(at));
@@ -251,7 +252,7 @@ fn the_rules_of_http_are_kept() {
 
 #[test]
 fn slow_clients_keep_nobody_out_and_take_no_descriptors() {
-    let store = Arc::new(Store::new());
+    let store = Arc::new(Store::with(Policy::unlimited(), None));
     let at = free_port();
     let runtime = runtime(&store, options(at));
     runtime.start().expect("a start");
@@ -285,7 +286,7 @@ fn slow_clients_keep_nobody_out_and_take_no_descriptors() {
 
 #[test]
 fn unwanted_clients_take_no_place_of_others() {
-    let store = Arc::new(Store::new());
+    let store = Arc::new(Store::with(Policy::unlimited(), None));
     let at = free_port();
     let mut options = options(at);
     options.http.access.allow = vec!["127.0.0.1/32".parse().expect("a range")];
@@ -326,7 +327,7 @@ fn unwanted_clients_take_no_place_of_others() {
 
 #[test]
 fn clients_that_have_gone_keep_nobody_out() {
-    let store = Arc::new(Store::new());
+    let store = Arc::new(Store::with(Policy::unlimited(), None));
     let _writer = fill(&store, "x", 20_000);
     let at = free_port();
     let runtime = runtime(&store, options(at));
@@ -355,7 +356,7 @@ fn clients_that_have_gone_keep_nobody_out() {
 #[test]
 fn a_newcomer_has_its_time_among_idle_clients() {
     let at = free_port();
-    let runtime = runtime(&Arc::new(Store::new()), options(at));
+    let runtime = runtime(&Arc::new(Store::with(Policy::unlimited(), None)), options(at));
     runtime.start().expect("a start");
     let mut idle: Vec<TcpStream> = (0..8).map(|_| connect(at)).collect();
     for socket in &mut idle {
@@ -373,7 +374,7 @@ fn a_newcomer_has_its_time_among_idle_clients() {
 
 #[test]
 fn small_answers_end_no_large_ones() {
-    let store = Arc::new(Store::new());
+    let store = Arc::new(Store::with(Policy::unlimited(), None));
     let _writer = fill(&store, "x", 100_000);
     let at = free_port();
     let runtime = runtime(&store, options(at));
@@ -393,7 +394,7 @@ fn small_answers_end_no_large_ones() {
 #[test]
 fn half_a_request_does_not_hold_up_the_end() {
     let at = free_port();
-    let runtime = runtime(&Arc::new(Store::new()), options(at));
+    let runtime = runtime(&Arc::new(Store::with(Policy::unlimited(), None)), options(at));
     runtime.start().expect("a start");
     let mut socket = connect(at);
     socket.write_all(b"G").expect("taken");
@@ -406,7 +407,7 @@ fn half_a_request_does_not_hold_up_the_end() {
 
 #[test]
 fn slow_clients_have_their_time() {
-    let store = Arc::new(Store::new());
+    let store = Arc::new(Store::with(Policy::unlimited(), None));
     let _writer = fill(&store, "x", 50_000);
     let at = free_port();
     let mut options = options(at);
@@ -432,7 +433,7 @@ fn slow_clients_have_their_time() {
 
 #[test]
 fn pages_on_their_way_do_not_pile_up() {
-    let store = Arc::new(Store::new());
+    let store = Arc::new(Store::with(Policy::unlimited(), None));
     let _writer = fill(&store, "x", 50_000);
     let at = free_port();
     let runtime = runtime(&store, options(at));
@@ -471,7 +472,7 @@ fn rest_of_page(mut socket: TcpStream) -> usize {
 
 #[test]
 fn pages_stay_whole_while_everything_changes() {
-    let store = Arc::new(Store::new());
+    let store = Arc::new(Store::with(Policy::unlimited(), None));
     let at = free_port();
     let runtime = runtime(&store, options(at));
     runtime.start().expect("a start");
@@ -529,7 +530,7 @@ fn pages_stay_whole_while_everything_changes() {
 
 #[test]
 fn starts_and_stops_leave_nothing_behind() {
-    let store = Arc::new(Store::new());
+    let store = Arc::new(Store::with(Policy::unlimited(), None));
     let at = free_port();
     let path = std::env::temp_dir().join(format!("metre-exporter-{}", std::process::id()));
     let mut options = options(at);

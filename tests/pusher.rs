@@ -6,6 +6,7 @@ use common::family;
 use metre::encode::exposition::{self, Format};
 use metre::encode::statsd;
 use metre::model::{Kind, LabelSet, Number};
+use metre::policy::Policy;
 use metre::runtime::{Level, Options, PushOptions, Runtime};
 use metre::store::{cell, FamilyWriter, Store};
 use metre::transport::Endpoint;
@@ -33,7 +34,7 @@ fn options(server: &str) -> PushOptions {
 }
 
 fn provider(options: PushOptions) -> (Arc<Store>, Runtime) {
-    let store = Arc::new(Store::with_journal(options.samples()));
+    let store = Arc::new(Store::with(Policy::unlimited(), Some(options.samples())));
     let options = Options {
         push: Some(options),
         export: None,

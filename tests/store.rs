@@ -3,7 +3,8 @@
 use metre::encode::exposition::{self, page, Escaping, Format, Only, Options};
 use metre::model::labels::LabelSet;
 use metre::model::{Kind, Number};
-use metre::store::{cell, FamilySpec, FamilyWriter, Location, Refused, Repair, Store};
+use metre::policy::Policy;
+use metre::store::{cell, FamilySpec, FamilyWriter, Location, Placed, Refused, Repair, Store};
 
 fn spec(kind: Kind, name: &str, unit: &str, help: &str, keys: &[&str]) -> FamilySpec {
     FamilySpec {
@@ -20,7 +21,7 @@ fn spec(kind: Kind, name: &str, unit: &str, help: &str, keys: &[&str]) -> Family
 }
 
 fn register(store: &Store, spec: FamilySpec) -> FamilyWriter {
-    store.register(spec).0
+    store.register(spec).unwrap().0
 }
 
 fn create(writer: &mut FamilyWriter, values: &[&[u8]]) -> Location {
@@ -84,7 +85,7 @@ fn the_page_is_as_it_was() {
     let mut summary = register(&store, spec(Kind::Summary, "sizes", "", "Sizes", &["quantile"]));
     for (value, sample) in [(b"up", 5), (b"dn", -5)] {
         let location = create(&mut summary, &[value]);
-        cell::samples::summary(summary.record(location), Number::Int(sample)).expect("a sample");
+        cell::samples::summary(summary.record(location), Number::Int(sample), summary.family()).expect("a sample");
     }
     register(&store, spec(Kind::Gauge, "empty", "", "", &["x"]));
     assert_eq!(rendered(&store), include_str!("golden/page.txt"));
@@ -186,7 +187,7 @@ fn names_on_the_page_never_clash() {
 
 #[test]
 fn thousands_may_want_one_name() {
-    let store = Store::new();
+    let store = Store::with(Policy::unlimited(), None);
     let names: Vec<String> = (0..20_000)
         .map(|number| {
             let raw: String = format!("{number:05}")
@@ -223,19 +224,15 @@ fn a_unit_stands_only_at_the_end_of_a_name() {
 #[test]
 fn what_is_repaired_is_told() {
     let store = Store::new();
-    store.register(spec(Kind::Gauge, "a", "", "fine", &["host", "b.c"]));
-    assert_eq!(
-        store
-            .register(spec(Kind::Gauge, "x", "B/s", "fine", &["host", "b.c"]))
-            .1,
-        []
-    );
+    register(&store, spec(Kind::Gauge, "a", "", "fine", &["host", "b.c"]));
+    let fine = spec(Kind::Gauge, "x", "B/s", "fine", &["host", "b.c"]);
+    assert_eq!(store.register(fine).unwrap().1, []);
     let mut odd = spec(Kind::Histogram, "a", "", "", &["host", "host", "le"]);
     odd.name = b"a\0".to_vec();
     odd.help = b"\xff".to_vec();
     odd.thresholds = vec![Number::Int(1), Number::Float(f64::NAN)];
-    store.register(spec(Kind::Counter, "a_", "", "", &[]));
-    let told: Vec<String> = store.register(odd).1.iter().map(Repair::to_string).collect();
+    register(&store, spec(Kind::Counter, "a_", "", "", &[]));
+    let told: Vec<String> = store.register(odd).unwrap().1.iter().map(Repair::to_string).collect();
     assert_eq!(
         told,
         [
@@ -278,7 +275,7 @@ fn counters_refuse_what_would_spoil_them() {
 
 #[test]
 fn a_million_series_are_found_again() {
-    let store = Store::new();
+    let store = Store::with(Policy::unlimited(), None);
     let mut writer = register(&store, spec(Kind::Counter, "c", "", "", &["user"]));
     let created: Vec<Location> = (0..1_000_000)
         .map(|number: u32| create(&mut writer, &[number.to_string().as_bytes()]))
@@ -318,16 +315,16 @@ fn values_that_look_alike_once_repaired_are_one_series() {
         set.push(value);
         writer.find_or_create(set.as_bytes()).expect("room")
     };
-    let (first, repaired) = add(b"x\xff");
-    assert!(repaired);
-    assert_eq!(add(b"x\xfe"), (first, true));
-    assert_eq!(add("x\u{fffd}".as_bytes()), (first, false));
-    assert!(!add(b"plain").1);
+    let (first, placed) = add(b"x\xff");
+    assert_eq!(placed, Placed::Repaired);
+    assert_eq!(add(b"x\xfe"), (first, Placed::Repaired));
+    assert_eq!(add("x\u{fffd}".as_bytes()), (first, Placed::Plainly));
+    assert_eq!(add(b"plain").1, Placed::Plainly);
 }
 
 #[test]
 fn a_label_set_larger_than_a_chunk_has_room() {
-    let store = Store::new();
+    let store = Store::with(Policy::unlimited(), None);
     let mut writer = register(&store, spec(Kind::Counter, "c", "", "", &["a"]));
     for size in [0, 1, 127, 128, 300, 40_000, 1_000_000] {
         let value = vec![b'x'; size];

@@ -126,7 +126,25 @@ local function retry(provider)
 	return retry_interval;
 end
 
-local function attach(provider)
+-- Seconds until series that nobody updates are looked for again, and within one look.
+local expire_interval, expire_pause = 1, 0.05;
+
+-- Has series go that nobody has updated for as long as the operator says.
+local function expire_by_timer(provider, expire)
+	require "util.timer".add_task(expire_interval, function ()
+		if provider.stopped then
+			return nil; -- ends the timer
+		end
+		local ok, more = pcall(expire);
+		if not ok then
+			report(nil, more);
+		end
+		return ok and more and expire_pause or expire_interval;
+	end);
+end
+
+-- expire: looks at some series; whether there are more.
+local function attach(provider, expire)
 	local prosody = rawget(_G, "prosody");
 	if not prosody or prosody.process_type ~= "prosody" then
 		return;
@@ -134,6 +152,9 @@ local function attach(provider)
 	prosody.events.add_handler("server-started", protected(function ()
 		if not start(provider, true) then
 			require "util.timer".add_task(retry_interval, function () return retry(provider); end);
+		end
+		if provider.expires then
+			expire_by_timer(provider, expire);
 		end
 	end), after_fork);
 	-- The end of a collection, whoever began it.

@@ -36,9 +36,9 @@ if not found then
 	package.loaded[name] = native;
 end
 
-native.on_notice(function (family_name, what, value, why)
-	log("warn", "Metric %s: %s %s; ignored or repaired, and not logged again for this metric",
-		family_name, value ~= nil and what .. " " .. tostring(value) or what, why);
+native.on_notice(function (family_name, what, value, why, outcome)
+	log("warn", "Metric %s: %s %s; %snot logged again for this metric",
+		family_name, value ~= nil and what .. " " .. tostring(value) or what, why, outcome);
 end);
 
 return native;

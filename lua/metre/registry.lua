@@ -1,7 +1,9 @@
 -- The metric registry: what Prosody registers families with.
 
 local log = require "metre.log";
+local native = require "metre.native";
 local new_family = require "metre.family".new;
+local new_ignored = require "metre.ignored".new;
 local repair = require "metre.repair";
 
 local registry_methods = {};
@@ -18,6 +20,23 @@ local function is_same(family, kind, label_keys)
 		end
 	end
 	return true;
+end
+
+-- What clients send may make any number of families, so the log has a line each for some of them only.
+local most_logged = 100;
+
+local function log_ignored(self, full_name, why)
+	local logged = self._ignored;
+	if logged[full_name] or logged.count > most_logged then
+		return;
+	end
+	logged[full_name] = true;
+	logged.count = logged.count + 1;
+	if logged.count > most_logged then
+		log("warn", "More metric families are ignored, and not logged any more");
+	else
+		log("warn", "Metric family %s is ignored: %s", full_name:sub(1, 200), why);
+	end
 end
 
 local function register(self, kind, name, unit, description, label_keys, extra)
@@ -42,7 +61,7 @@ local function register(self, kind, name, unit, description, label_keys, extra)
 	if existing and is_same(existing, kind, label_keys) then
 		return existing;
 	end
-	local family, repairs = self._native.register {
+	local family, repairs, expires = self._native.register {
 		kind = kind;
 		name = full_name;
 		unit = unit or "";
@@ -50,7 +69,22 @@ local function register(self, kind, name, unit, description, label_keys, extra)
 		label_keys = label_keys;
 		buckets = buckets and problems:buckets(buckets);
 	};
-	if not family then
+	local fields = {
+		family_name = full_name;
+		type_ = kind;
+		unit = unit;
+		description = description;
+		label_keys = label_keys;
+		user_labels = #label_keys;
+		extra = extra;
+	};
+	if family == false then
+		local why, sentence = repairs, expires;
+		if why ~= "drop" then
+			log_ignored(self, full_name, sentence);
+		end
+		return new_ignored(fields);
+	elseif not family then
 		error("metre: cannot register metric family " .. full_name .. ": " .. tostring(repairs), 3);
 	end
 	if existing then
@@ -60,15 +94,13 @@ local function register(self, kind, name, unit, description, label_keys, extra)
 		problems:note("%s", done);
 	end
 	problems:log(full_name);
-	family = new_family({
-		family_name = full_name;
-		type_ = kind;
-		unit = unit;
-		description = description;
-		label_keys = label_keys;
-		user_labels = #label_keys;
-		extra = extra;
-	}, family);
+	if existing then
+		self._expiring[existing] = nil;
+	end
+	family = new_family(fields, family);
+	if expires then
+		self._expiring[family] = true;
+	end
 	self.families[full_name] = family;
 	return family;
 end
@@ -93,13 +125,41 @@ function registry_methods:render()
 	return page;
 end
 
+-- What is decided for a family, and where: by its type and labels if it is there, else as the arguments say.
+function registry_methods:explain(name, kind, host)
+	local family = self.families[name];
+	local told, err = self._native.explain(name, kind or family and family.type_, host);
+	return told or "metre: " .. tostring(err);
+end
+
+-- How many series are looked at before Prosody does something else.
+local most_looked_at = 10000;
+
+-- Lets go of series whose time is over. Returns whether there are more to look at.
+local function expire(self)
+	local looked_at = 0;
+	for family in pairs(self._expiring) do
+		local looked, more = native.expire(family._native);
+		looked_at = looked_at + looked;
+		if more or looked_at >= most_looked_at then
+			return true;
+		end
+	end
+	return false;
+end
+
 local function new(provider)
 	return setmetatable({
 		families = {};
+		-- Families whose series go.
+		_expiring = {};
+		-- Names of families that were logged as ignored.
+		_ignored = { count = 0 };
 		_native = provider;
 	}, registry_mt);
 end
 
 return {
+	expire = expire;
 	new = new;
 };

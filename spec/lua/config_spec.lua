@@ -80,7 +80,7 @@ describe("config_file", function ()
 
 	it("is named when something is wrong with it", function ()
 		with_file("[openmetrics]\ncanonical = true\n", function (name)
-			assert.equal(name .. ": unknown key 'openmetrics.canonical' (given: true); did you mean 'canonical_le'? "
+			assert.equal(name .. ", line 2: unknown key 'openmetrics.canonical' (given: true); did you mean 'canonical_le'? "
 				.. "allowed here: 'created', 'canonical_le'", why_not({ config_file = name }));
 		end);
 		with_file("[openmetrics\n", function (name)
@@ -89,7 +89,7 @@ describe("config_file", function ()
 			assert.truthy(message:find("line 1", 1, true));
 		end);
 		with_file("openmetrics = [false]\n", function (name)
-			assert.equal(name .. ": 'openmetrics' is a list; allowed: a table", why_not({ config_file = name }));
+			assert.equal(name .. ", line 1: 'openmetrics' is a list; allowed: a table", why_not({ config_file = name }));
 		end);
 		assert.truthy(why_not({ config_file = "/nonexistent" }):find("/nonexistent: cannot be read: ", 1, true));
 		assert.truthy(why_not({ config_file = "/" }):find("not a regular file", 1, true));

@@ -256,7 +256,8 @@ class OtherLoops(unittest.TestCase):
 class Load(unittest.TestCase):
     def test_many_series(self):
         count = 200_000
-        with Exporting(modules=["metre_many"], options=f"metre_many_series = {count}", interval=3600) as prosody:
+        with Exporting(modules=["metre_many"], options=f"metre_many_series = {count}", interval=3600,
+                       config=f"limits = {{ max_series_per_family = {count} }};") as prosody:
             prosody.serves()
             _, _, body = prosody.get(headers=dict(OPENMETRICS, **{"Accept-Encoding": "gzip"}))
             page = gzip.decompress(body).decode()

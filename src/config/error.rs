@@ -1,15 +1,24 @@
 //! What can be wrong with a configuration, told so that it can be mended.
 
+use super::file::Lines;
 use super::{Config, Value};
 use std::fmt;
 
 /// Where keys stand that no file holds.
 pub(super) const TABLE: &str = "statistics_config";
 
+/// Where keys come from: a file's path, with lines, or a table.
+#[derive(Clone, Copy)]
+pub(super) struct Origin<'a> {
+    pub(super) name: &'a str,
+    pub(super) lines: Option<&'a Lines>,
+}
+
 /// An error in the configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ConfigError {
     origin: String,
+    line: Option<usize>,
     path: Vec<String>,
     problem: Problem,
 }
@@ -53,6 +62,7 @@ impl ConfigError {
     pub fn new(origin: &str, problem: Problem) -> ConfigError {
         ConfigError {
             origin: origin.to_owned(),
+            line: None,
             path: Vec::new(),
             problem,
         }
@@ -77,9 +87,16 @@ impl ConfigError {
         self
     }
 
-    pub(super) fn in_origin(mut self, origin: &str) -> ConfigError {
-        self.origin = origin.to_owned();
+    /// The same error, in a file or a table.
+    pub(super) fn in_origin(mut self, origin: &Origin<'_>) -> ConfigError {
+        self.origin = origin.name.to_owned();
+        self.line = origin.lines.and_then(|lines| lines.of(&self.path));
         self
+    }
+
+    /// The keys that lead to what it is about.
+    pub(super) fn path(&self) -> &[String] {
+        &self.path
     }
 
     /// The same error, with what an unknown key was set to.
@@ -98,7 +115,10 @@ impl ConfigError {
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let path = &self.path;
-        let origin = printable(&self.origin);
+        let mut origin = printable(&self.origin);
+        if let Some(line) = self.line {
+            origin += &format!(", line {line}");
+        }
         let key = printable(&path.join("."));
         let at = match path.is_empty() {
             true => String::new(),

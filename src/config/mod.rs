@@ -3,22 +3,28 @@
 //! Nothing unknown is ignored: [`load`] names the key, what was given, what is allowed, and a near miss.
 //! `docs/configuration.md` is for operators.
 
+mod check;
 mod error;
 mod exporter;
 mod file;
+mod policy;
 mod read;
 mod read_values;
 mod statsd;
 mod value;
 
+pub use check::{check, explain};
 pub use error::{ConfigError, Problem};
 pub use exporter::{Exporter, Listen, Range};
+pub use policy::{Labels, Limits, Rule};
 pub use statsd::{Prefix, Server, Statsd};
 pub use value::Value;
 
 use crate::encode::exposition;
+use crate::policy::Policy;
 use crate::runtime::Options;
-use error::TABLE;
+use error::{Origin, TABLE};
+use file::Lines;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 
@@ -28,6 +34,13 @@ use std::collections::BTreeMap;
 pub struct Config {
     /// The OpenMetrics page.
     pub openmetrics: OpenMetrics,
+    /// How much modules may make.
+    pub limits: Limits,
+    /// Labels on every series.
+    pub labels: Labels,
+    /// The rules, in order.
+    #[serde(deserialize_with = "policy::rules")]
+    pub rule: Vec<Rule>,
     /// The HTTP server for metrics; there is one only if this is given.
     pub exporter: Option<Exporter>,
     /// Whether metre's own metrics are there.
@@ -49,6 +62,9 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             openmetrics: OpenMetrics::default(),
+            limits: Limits::default(),
+            labels: Labels::default(),
+            rule: Vec::new(),
             exporter: None,
             self_metrics: true,
             process_metrics: true,
@@ -88,8 +104,11 @@ impl From<OpenMetrics> for exposition::Options {
 
 impl Config {
     /// Its keys.
-    const KEYS: [&'static str; 8] = [
+    const KEYS: [&'static str; 11] = [
         "openmetrics",
+        "limits",
+        "labels",
+        "rule",
         "exporter",
         "self_metrics",
         "process_metrics",
@@ -100,44 +119,109 @@ impl Config {
     ];
 }
 
+/// What a configuration comes to.
+#[derive(Debug)]
+pub struct Settings {
+    /// What runs beside Prosody's thread, and what pages look like.
+    pub runtime: Options,
+    /// What there may be, and what becomes of it.
+    pub policy: Policy,
+}
+
 /// What the configuration in `table` comes to, laid over that of the file which its key `config_file` names, if it
 /// does. With `statsd` there is a pusher even if it names no server.
 ///
 /// # Errors
 /// A file that can't be read or isn't TOML, an unknown key, a value that can't stand where it stands.
-pub fn settings(table: Value, statsd: bool) -> Result<Options, ConfigError> {
-    let config = load(table)?;
-    Ok(Options {
-        push: config.push_options(statsd)?,
-        export: config.exporter.map(Into::into),
-        page: config.openmetrics.into(),
-        self_metrics: config.self_metrics,
-        process_metrics: config.process_metrics,
+pub fn settings(table: Value, statsd: bool) -> Result<Settings, ConfigError> {
+    let given = Given::new(table)?;
+    let config = given.config()?;
+    Ok(Settings {
+        policy: config.policy(given.rule_lines()),
+        runtime: Options {
+            push: config.push_options(statsd)?,
+            export: config.exporter.map(Into::into),
+            page: config.openmetrics.into(),
+            self_metrics: config.self_metrics,
+            process_metrics: config.process_metrics,
+        },
     })
 }
 
-/// The configuration that `table` stands for, as [`settings`] reads it.
-fn load(table: Value) -> Result<Config, ConfigError> {
-    let Value::Table(mut keys) = table else {
-        return Err(ConfigError::new(TABLE, Problem::wrong_type(&table, "a table")));
-    };
-    let file = keys.remove("config_file");
-    let table = with_tables(Value::Table(keys));
-    // Checked alone, so that an error names the place where the key stands.
-    let config = read::config(&without_false(&table), TABLE)?;
-    match file {
-        None => Ok(config),
-        Some(Value::String(path)) if !path.is_empty() => {
-            let from_file = with_tables(file::load(&path)?);
-            read::config(&without_false(&from_file), &path)?;
-            read::config(&without_false(&from_file.overlaid(table)), TABLE)
+/// What the operator has decided in it.
+///
+/// # Errors
+/// Those of [`settings`].
+fn policy_of(table: Value) -> Result<Policy, ConfigError> {
+    let given = Given::new(table)?;
+    Ok(given.config()?.policy(given.rule_lines()))
+}
+
+/// What was given, before it is compared with the schema.
+struct Given {
+    table: Value,
+    /// The file's path, what is in it, and on which lines.
+    file: Option<(String, Value, Lines)>,
+}
+
+impl Given {
+    fn new(table: Value) -> Result<Given, ConfigError> {
+        let Value::Table(mut keys) = table else {
+            return Err(ConfigError::new(TABLE, Problem::wrong_type(&table, "a table")));
+        };
+        let file = match keys.remove("config_file") {
+            None => None,
+            Some(Value::String(path)) if !path.is_empty() => {
+                let (value, lines) = file::load(&path)?;
+                Some((path, with_tables(value), lines))
+            }
+            Some(other) => {
+                let problem = Problem::wrong_type(&other, "the path of a TOML file, as a string");
+                return Err(ConfigError::new(TABLE, problem).inside("config_file"));
+            }
+        };
+        Ok(Given {
+            table: with_tables(Value::Table(keys)),
+            file,
+        })
+    }
+
+    /// All together as the schema has it. Each is checked alone first, so that an error names the place where the key stands.
+    fn config(&self) -> Result<Config, ConfigError> {
+        for (value, origin) in self.parts() {
+            read::config(&without_false(value), &origin)?;
         }
-        Some(other) => {
-            let problem = Problem::wrong_type(&other, "the path of a TOML file, as a string");
-            Err(ConfigError::new(TABLE, problem).inside("config_file"))
-        }
+        let table = self.table.clone();
+        let all = self
+            .file
+            .iter()
+            .fold(table, |table, (_, below, _)| below.clone().overlaid(table));
+        read::config(&without_false(&all), &TABLE_ORIGIN)
+    }
+
+    fn parts(&self) -> impl Iterator<Item = (&Value, Origin<'_>)> {
+        let file = self.file.iter().map(|(path, value, lines)| {
+            let origin = Origin {
+                name: path,
+                lines: Some(lines),
+            };
+            (value, origin)
+        });
+        std::iter::once((&self.table, TABLE_ORIGIN)).chain(file)
+    }
+
+    /// Where the rules stand, if they are those of the file.
+    fn rule_lines(&self) -> Option<(&str, &Lines)> {
+        let (path, _, lines) = self.file.as_ref()?;
+        let in_table = matches!(&self.table, Value::Table(keys) if keys.contains_key("rule"));
+        (!in_table).then_some((path, lines))
     }
 }
+
+const TABLE_ORIGIN: Origin<'_> = Origin {
+    name: TABLE,
+    lines: None,
+};
 
 /// `exporter = false` and `statsd = false` are as if they weren't there, but for what a file says.
 fn without_false(config: &Value) -> Value {

@@ -1,12 +1,13 @@
 //! From values to the schema, through serde, with errors that know their key.
 
+use super::error::Origin;
 use super::{Config, ConfigError, Value};
 use serde::de::{DeserializeSeed, IntoDeserializer, MapAccess, SeqAccess, Visitor};
 use serde::{forward_to_deserialize_any, Deserialize, Deserializer};
 use std::collections::btree_map;
 
 /// The configuration that `value`, found in `origin`, stands for.
-pub(super) fn config(value: &Value, origin: &str) -> Result<Config, ConfigError> {
+pub(super) fn config(value: &Value, origin: &Origin<'_>) -> Result<Config, ConfigError> {
     Config::deserialize(Reader(value)).map_err(|error| error.in_origin(origin))
 }
 

@@ -19,7 +19,18 @@ impl<'de> Visitor<'de> for Range<f64> {
     type Value = f64;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a number from {} to {}{}", self.least, self.most, self.unit)
+        write!(f, "a number from {} to {}{}", self.least, self.most, self.unit)?;
+        match self.unit {
+            SECONDS => f.write_str(", or a time such as \"90s\" or \"1h 30m\""),
+            _ => Ok(()),
+        }
+    }
+
+    fn visit_str<E: Error>(self, given: &str) -> Result<f64, E> {
+        match humantime::parse_duration(given) {
+            Ok(time) if self.unit == SECONDS => self.visit_f64(time.as_secs_f64()),
+            _ => Err(E::invalid_value(Unexpected::Str(given), &self)),
+        }
     }
 
     fn visit_f64<E: Error>(self, given: f64) -> Result<f64, E> {
@@ -64,11 +75,42 @@ impl<'de> Visitor<'de> for Range<i64> {
     }
 }
 
-/// A time in seconds.
+/// The unit that times are given in, unless they name their own.
+const SECONDS: &str = " seconds";
+
+/// A time.
 pub(super) fn seconds<'de, D: Deserializer<'de>>(from: D, least: f64, most: f64) -> Result<Duration, D::Error> {
-    let unit = " seconds";
-    from.deserialize_f64(Range { least, most, unit })
+    let unit = SECONDS;
+    from.deserialize_any(Range { least, most, unit })
         .map(Duration::from_secs_f64)
+}
+
+/// A number.
+pub(super) struct Finite(pub(super) f64);
+
+impl<'de> Deserialize<'de> for Finite {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Finite, D::Error> {
+        struct Any;
+        impl Visitor<'_> for Any {
+            type Value = Finite;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a finite number")
+            }
+
+            fn visit_f64<E: Error>(self, given: f64) -> Result<Finite, E> {
+                match given.is_finite() {
+                    true => Ok(Finite(given)),
+                    false => Err(E::invalid_value(Unexpected::Float(given), &self)),
+                }
+            }
+
+            fn visit_i64<E: Error>(self, given: i64) -> Result<Finite, E> {
+                self.visit_f64(given as f64)
+            }
+        }
+        from.deserialize_any(Any)
+    }
 }
 
 /// A whole number.

@@ -11,16 +11,20 @@ fn message(value: Value) -> String {
     settings(value, false).unwrap_err().to_string()
 }
 
+fn load(value: Value) -> Result<Config, ConfigError> {
+    Given::new(value)?.config()
+}
+
 fn text(text: &str) -> Value {
     Value::String(text.to_owned())
 }
 
 fn push(value: Value) -> PushOptions {
-    settings(value, false).unwrap().push.expect("a pusher")
+    settings(value, false).unwrap().runtime.push.expect("a pusher")
 }
 
 fn export(value: Value) -> ExportOptions {
-    settings(value, false).unwrap().export.expect("an exporter")
+    settings(value, false).unwrap().runtime.export.expect("an exporter")
 }
 
 /// A file that is gone when this is.
@@ -75,7 +79,7 @@ fn an_unknown_key_is_named_with_the_likely_one() {
     );
     assert_eq!(
         message(table([("zzz", Value::Int(3))])),
-        "statistics_config: unknown key 'zzz' (given: the number 3); allowed here: 'config_file', 'openmetrics', 'exporter', 'self_metrics', 'process_metrics', 'statsd', \
+        "statistics_config: unknown key 'zzz' (given: the number 3); allowed here: 'config_file', 'openmetrics', 'limits', 'labels', 'rule', 'exporter', 'self_metrics', 'process_metrics', 'statsd', \
          'statsd_server', 'statsd_port', 'prefix'"
     );
     assert!(
@@ -99,7 +103,7 @@ fn a_wrong_type_is_named_with_what_is_allowed() {
     );
     assert_eq!(
         message(table([("a\nb", Value::Bool(true))])),
-        "statistics_config: unknown key 'a\u{fffd}b' (given: true); allowed here: 'config_file', 'openmetrics', 'exporter', 'self_metrics', 'process_metrics', 'statsd', \
+        "statistics_config: unknown key 'a\u{fffd}b' (given: true); allowed here: 'config_file', 'openmetrics', 'limits', 'labels', 'rule', 'exporter', 'self_metrics', 'process_metrics', 'statsd', \
          'statsd_server', 'statsd_port', 'prefix'"
     );
     assert_eq!(
@@ -117,7 +121,7 @@ fn errors_in_the_file_name_the_file() {
     let unknown = File::with("unknown", "[openmetrics]\nbogus = 1\n");
     let text = message(table([("config_file", unknown.value())]));
     assert!(
-        text.starts_with(&format!("{}: unknown key 'openmetrics.bogus'", unknown.path())),
+        text.starts_with(&format!("{}, line 2: unknown key 'openmetrics.bogus'", unknown.path())),
         "{text}"
     );
 
@@ -155,8 +159,8 @@ fn a_long_value_is_not_repeated_whole() {
 
 #[test]
 fn there_is_a_pusher_only_if_asked_for() {
-    assert_eq!(settings(table([]), false).unwrap().push, None);
-    let default = settings(table([]), true).unwrap().push.unwrap();
+    assert_eq!(settings(table([]), false).unwrap().runtime.push, None);
+    let default = settings(table([]), true).unwrap().runtime.push.unwrap();
     assert_eq!(default.server.to_string(), "udp://localhost:8125");
     assert_eq!(default.lines.prefix, "prosody.");
     assert_eq!(push(table([("statsd", table([]))])), default);
@@ -209,7 +213,7 @@ fn what_is_wrong_with_statsd_is_named() {
         ),
         (
             statsd("flush_interval", Value::Int(0)),
-            "'statsd.flush_interval' is the number 0; allowed: a number from 0.1 to 3600 seconds",
+            "'statsd.flush_interval' is the number 0; allowed: a number from 0.1 to 3600 seconds, or a time such as \"90s\" or \"1h 30m\"",
         ),
         (
             statsd("max_datagram", text("big")),
@@ -255,7 +259,7 @@ fn list<const N: usize>(values: [Value; N]) -> Value {
 
 #[test]
 fn the_exporter_has_three_forms() {
-    assert_eq!(settings(table([]), false).unwrap().export, None);
+    assert_eq!(settings(table([]), false).unwrap().runtime.export, None);
     let listens = |value: Value| -> Vec<String> {
         let exporter = export(table([("exporter", value)]));
         exporter.http.listen.iter().map(ToString::to_string).collect()
@@ -294,7 +298,11 @@ fn the_exporter_has_three_forms() {
 #[test]
 fn false_switches_off_what_a_file_has_switched_on() {
     let file = File::with("off", "exporter = '127.0.0.1:1'\nstatsd = '127.0.0.1'\n");
-    let off = |key| settings(table([("config_file", file.value()), (key, Value::Bool(false))]), false).unwrap();
+    let off = |key| {
+        settings(table([("config_file", file.value()), (key, Value::Bool(false))]), false)
+            .unwrap()
+            .runtime
+    };
     assert_eq!((off("exporter").export, off("exporter").push.is_some()), (None, true));
     assert_eq!((off("statsd").export.is_some(), off("statsd").push), (true, None));
     assert!(message(table([("openmetrics", Value::Bool(false))])).contains("is false; allowed: a table"));
@@ -329,7 +337,7 @@ fn what_an_exporter_cannot_be_is_told() {
         ("socket_mode", Value::Int(660), "is the number 660; allowed: file permissions in octal digits, in quotes, as in \"0660\""),
         ("bearer_token_file", text("token"), "is no path from '/' on; allowed: the path of a file with the token in it"),
         ("max_connections", Value::Int(0), "is the number 0; allowed: a whole number from 1 to 10000"),
-        ("idle_timeout", Value::Float(0.1), "is the number 0.1; allowed: a number from 1 to 86400 seconds"),
+        ("idle_timeout", Value::Float(0.1), "is the number 0.1; allowed: a number from 1 to 86400 seconds, or a time such as \"90s\" or \"1h 30m\""),
     ] {
         let key = if key == "allow" { "allow.1" } else { key };
         assert_eq!(

@@ -1,4 +1,5 @@
-//! The userdata blocks that Lua holds: one a family, and one a metric that somebody writes to (a *handle*).
+//! The userdata blocks that Lua holds: one a family, and one a metric that somebody writes to (a *handle*; in families whose
+//! series go, a [`lease`](super::lease)).
 //!
 //! A handle points into its family's memory, and its metatable keeps the family's block from being collected. A
 //! family's block outlives its content in one case only: its finalizer has run, at the end of the Lua state or
@@ -7,7 +8,7 @@
 
 use super::call::pure;
 use crate::model::Kind;
-use crate::store::{cell, Family, FamilyWriter};
+use crate::store::{Family, FamilyWriter};
 use mlua::ffi::{self, lua_State};
 use std::cell::{Cell, RefCell};
 use std::ffi::{c_int, c_void, CStr};
@@ -16,12 +17,14 @@ use std::sync::Arc;
 
 /// Marks our blocks: the address of a byte in this module (one a kind, and one for families), which nobody else
 /// has a reason to keep. With the block's size it tells our userdata from anybody else's.
-static TAGS: [u8; 5] = [0; 5];
+static TAGS: [u8; 9] = [0; 9];
 
 const FAMILY_TAG: usize = 4;
+/// The first of four, one a kind.
+pub(super) const LEASE_TAGS: usize = 5;
 
 #[inline(always)]
-fn tag(index: usize) -> *const u8 {
+pub(super) fn tag(index: usize) -> *const u8 {
     &raw const TAGS[index]
 }
 
@@ -210,8 +213,8 @@ impl Handle {
         use_it: impl FnOnce(&FamilyState, &[AtomicU64]) -> T,
     ) -> Result<Option<T>, &'static CStr> {
         self.family().with(|family| {
-            let words = cell::record_words(&family.family);
-            // SAFETY: as many as the type's layout has; records neither move nor go while their family is there.
+            let words = family.family.record_words();
+            // SAFETY: as many as its family's records have; records neither move nor go while their family is there.
             let record = unsafe { std::slice::from_raw_parts(self.record, words) };
             use_it(family, record)
         })

@@ -3,8 +3,9 @@
 //! They are elements of the metric's view, made when first asked for, and stay the same objects. A bucket is a table with
 //! two hidden fields, the handle and its number; its count comes from `__index`.
 
-use super::block::{key, Handle};
+use super::block::key;
 use super::call::{bytes_at, push_bytes, run, set_function, Short};
+use super::lease::Metric;
 use super::view::{self, LINK, NO_VIEW};
 use super::{number, register};
 use crate::model::{Kind, Number};
@@ -38,7 +39,7 @@ pub(super) unsafe fn make_metatable(state: *mut lua_State) {
 ///
 /// # Safety
 /// There is a view at `view`, of this handle, which stays on the stack.
-pub(super) unsafe fn fill(state: *mut lua_State, view: c_int, handle: &Handle) -> Result<(), &'static CStr> {
+pub(super) unsafe fn fill(state: *mut lua_State, view: c_int, handle: Metric<'_>) -> Result<(), &'static CStr> {
     // SAFETY: by the contract above; the tables are new.
     unsafe {
         if ffi::lua_rawlen(state, view) as usize > 0 {
@@ -72,7 +73,7 @@ struct Bucket {
 }
 
 /// The bucket with this number, counted from 1.
-fn bucket(handle: &Handle, number: usize) -> Result<Option<Bucket>, &'static CStr> {
+fn bucket(handle: Metric<'_>, number: usize) -> Result<Option<Bucket>, &'static CStr> {
     let bucket = handle.with(|family, record| {
         let bucket = family.family.buckets.as_slice().get(number.checked_sub(1)?)?;
         Some(Bucket {

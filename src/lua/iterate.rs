@@ -41,6 +41,23 @@ pub(super) unsafe extern "C-unwind" fn iter_metrics(state: *mut lua_State) -> c_
     }
 }
 
+/// `expire(family)`: lets go of some of its series whose time is over. Returns how many it has looked at, and whether there
+/// are more.
+pub(super) unsafe extern "C-unwind" fn expire(state: *mut lua_State) -> c_int {
+    /// How many series are looked at, which takes well below a millisecond.
+    const BUDGET: usize = 10_000;
+    // SAFETY: the family is on the stack; two values are pushed.
+    unsafe {
+        run(state, || {
+            let done = FamilyBlock::at(state, 1)?.with(|family| family.writer.borrow_mut().expire(BUDGET))?;
+            let (looked, more) = done.unwrap_or((0, false));
+            number::push_count(state, looked as u64);
+            ffi::lua_pushboolean(state, c_int::from(more));
+            Ok(2)
+        })
+    }
+}
+
 unsafe extern "C-unwind" fn next(state: *mut lua_State) -> c_int {
     // SAFETY: the family is an upvalue, so it lives throughout.
     unsafe {

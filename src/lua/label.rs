@@ -2,11 +2,12 @@
 
 use super::block::{key, FamilyBlock, FamilyState, Handle};
 use super::call::{bytes_at, pure, push_bytes, run, Outcome};
+use super::lease::Lease;
 use super::notice::{self, About};
 use super::{number, view};
 use crate::model::labels::{self, LabelSet};
 use crate::model::{Kind, Number};
-use crate::store::Location;
+use crate::store::{Location, Placed};
 use mlua::ffi::{self, lua_State};
 use std::ffi::{c_int, CStr};
 use std::sync::atomic::AtomicU64;
@@ -50,17 +51,38 @@ unsafe extern "C-unwind" fn with_labels(state: *mut lua_State) -> c_int {
     unsafe {
         run(state, || {
             let found = find(state, |family, labels| {
-                let (location, repaired) = family.writer.borrow_mut().find_or_create(labels)?;
-                Some((place(family, location), repaired))
+                let (location, placed) = family.writer.borrow_mut().find_or_create(labels)?;
+                Some((place(family, location), placed))
             })?;
-            let (place, repaired) = found.ok_or(c"metre: no room for another series in this family")?;
-            if repaired {
-                let family = FamilyBlock::at(state, ffi::lua_upvalueindex(FAMILY))?;
-                notice::send(state, family, About::Label, "a label value", None, "is not valid UTF-8");
+            let (place, placed) = found.ok_or(c"metre: no room for another series in this family")?;
+            if placed != Placed::Plainly {
+                tell(state, FamilyBlock::at(state, ffi::lua_upvalueindex(FAMILY))?, placed);
             }
             push_own_handle(state, place)?;
             Ok(1)
         })
+    }
+}
+
+/// Logs what became of a label set.
+#[cold]
+unsafe fn tell(state: *mut lua_State, family: &FamilyBlock, placed: Placed) {
+    // SAFETY: no value on the stack is named.
+    unsafe {
+        match placed {
+            Placed::Plainly => {}
+            Placed::Repaired => notice::send(state, family, About::Label, "a label value", None, "is not valid UTF-8"),
+            Placed::Limited(limit) => {
+                notice::send(
+                    state,
+                    family,
+                    About::Limit(limit),
+                    "new label sets",
+                    None,
+                    limit.meaning(),
+                );
+            }
+        }
     }
 }
 
@@ -99,12 +121,18 @@ unsafe fn push_own_handle(state: *mut lua_State, place: Place) -> Result<(), &'s
 pub(super) struct Place {
     record: *const AtomicU64,
     kind: Kind,
+    /// In families whose series go: what a lease has to know.
+    lease: Option<(Location, u64, u32)>,
 }
 
 fn place(family: &FamilyState, location: Location) -> Place {
+    let writer = family.writer.borrow();
+    let lease = |serial| (location, serial, writer.label_bytes(location) as u32);
+    let serial = family.family.expires().then(|| writer.serial(location));
     Place {
-        record: family.writer.borrow().record(location).as_ptr(),
+        record: writer.record(location).as_ptr(),
         kind: family.family.kind,
+        lease: serial.flatten().map(lease),
     }
 }
 
@@ -156,11 +184,21 @@ unsafe fn push_handle(state: *mut lua_State, handles: c_int, family: c_int, plac
     unsafe {
         let block = FamilyBlock::at(state, family)?;
         ffi::lua_rawgetp(state, handles, place.record.cast());
-        if Handle::at(state, -1, place.kind).is_some_and(|handle| handle.is_of(block)) {
+        let known = match place.lease {
+            None => Handle::at(state, -1, place.kind).is_some_and(|handle| handle.is_of(block)),
+            Some((_, serial, _)) => Lease::at(state, -1, place.kind).is_some_and(|lease| lease.is_of(block, serial)),
+        };
+        if known {
             return Ok(());
         }
         ffi::lua_pop(state, 1);
-        Handle::push(state, place.record, place.kind, block);
+        match place.lease {
+            None => Handle::push(state, place.record, place.kind, block),
+            Some((location, serial, bytes)) => {
+                let labels = Lease::push(state, place.kind, block, (location, serial), bytes);
+                block.with(|family| family.writer.borrow().copy_labels(location, labels))?;
+            }
+        }
         ffi::lua_getuservalue(state, family);
         ffi::lua_setmetatable(state, -2);
         ffi::lua_pushvalue(state, -1);

@@ -16,6 +16,7 @@ mod config;
 mod guard;
 mod iterate;
 mod label;
+mod lease;
 mod notice;
 mod number;
 mod provider;
@@ -40,6 +41,7 @@ fn open(lua: &Lua) -> LuaResult<LuaTable> {
     anchor_thread(lua)?;
     let functions = register::functions(lua)?;
     provider::export(lua, &functions)?;
+    provider::export_checks(lua, &functions)?;
     Ok(functions)
 }
 

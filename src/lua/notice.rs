@@ -2,6 +2,7 @@
 
 use super::block::{key, FamilyBlock};
 use super::call::{self, Short};
+use crate::policy::Limit;
 use crate::store::Refused;
 use mlua::ffi::{self, lua_State};
 use std::ffi::c_int;
@@ -19,9 +20,25 @@ pub(super) enum About {
     Negative,
     /// A value that was assigned to a field.
     Field,
+    /// Label sets that ran into a limit.
+    Limit(Limit),
 }
 
-/// `on_notice(f)`: from now on `f(family_name, what, value or nil, why)` is called for each notice.
+impl About {
+    /// The bit that stands for it, and what becomes of what it is about, if that isn't said.
+    fn bit(self) -> (u32, &'static str) {
+        let repaired = "ignored or repaired, and ";
+        match self {
+            About::Value => (1, repaired),
+            About::Label => (2, repaired),
+            About::Negative => (4, repaired),
+            About::Field => (8, repaired),
+            About::Limit(limit) => (16 << limit as u32, ""),
+        }
+    }
+}
+
+/// `on_notice(f)`: from now on `f(family_name, what, value or nil, why, outcome)` is called for each notice.
 pub(super) unsafe extern "C-unwind" fn on_notice(state: *mut lua_State) -> c_int {
     // SAFETY: one value is on the stack and is taken off.
     unsafe {
@@ -69,8 +86,8 @@ pub(super) unsafe fn send(
     index: Option<c_int>,
     why: &'static str,
 ) {
+    let (bit, outcome) = about.bit();
     let name = family.with(|family| {
-        let bit = 1 << about as u32;
         let known = family.noticed.replace(family.noticed.get() | bit) & bit != 0;
         (!known).then(|| Short::of(&family.family.raw_name))
     });
@@ -91,7 +108,8 @@ pub(super) unsafe fn send(
             None => ffi::lua_pushnil(state),
         }
         call::push_bytes(state, why.as_bytes());
-        ffi::lua_pcall(state, 4, 0, 0);
+        call::push_bytes(state, outcome.as_bytes());
+        ffi::lua_pcall(state, 5, 0, 0);
         ffi::lua_settop(state, top);
     }
 }

@@ -4,14 +4,16 @@ use super::guard::guarded;
 use super::{config, register};
 use crate::config as configuration;
 use crate::encode::exposition::{self, Format};
-use crate::model::{Kind, Number};
-use crate::runtime::Runtime;
+use crate::model::{self, Kind, Number};
+use crate::policy;
+use crate::runtime::{PushOptions, Runtime};
 use crate::store::{FamilySpec, Repair, Store};
 use mlua::prelude::*;
 use std::cell::RefCell;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The version that this module is built for.
 const LUA_VERSION: &str = if cfg!(feature = "lua54") {
@@ -48,10 +50,9 @@ pub(super) fn export(lua: &Lua, functions: &LuaTable) -> LuaResult<()> {
         "provider",
         answering(lua, |lua, (given, statsd): (LuaValue, bool)| {
             let settings = configuration::settings(config::value(&given), statsd).map_err(text)?;
-            let store = Arc::new(match &settings.push {
-                Some(push) => Store::with_journal(push.samples()),
-                None => Store::new(),
-            });
+            let (settings, policy) = (settings.runtime, settings.policy);
+            let samples = settings.push.as_ref().map(PushOptions::samples);
+            let store = Arc::new(Store::with(policy, samples));
             let page = settings.page;
             let provider = Rc::new(Provider {
                 runtime: Runtime::new(&store, settings, LUA_VERSION),
@@ -64,6 +65,44 @@ pub(super) fn export(lua: &Lua, functions: &LuaTable) -> LuaResult<()> {
                 .into_lua_multi(lua)
                 .map_err(text)
         })?,
+    )
+}
+
+/// What `explain` is called with.
+type Explained = (LuaValue, LuaValue, LuaValue);
+
+fn explained((name, kind, host): &Explained) -> Result<(String, Option<Kind>, Option<String>), String> {
+    let text = |value: &LuaValue| value.as_string().map(|text| text.to_string_lossy());
+    let kind = match text(kind) {
+        None => None,
+        Some(name) => Some(Kind::from_name(&name).ok_or_else(|| format!("no type is called {name}"))?),
+    };
+    let name = text(name).ok_or("the name of a metric family expected")?;
+    // As a module has registered it, or as it stands on the page.
+    Ok((model::name::family(name.as_bytes()), kind, text(host)))
+}
+
+/// Sets `check(statistics_config, statsd)`: a list of all that is wrong with it; and `explain(statistics_config, name, type or
+/// nil, host or nil)`: what it decides for families of that name, or `nil` and what is wrong.
+pub(super) fn export_checks(lua: &Lua, functions: &LuaTable) -> LuaResult<()> {
+    functions.set(
+        "check",
+        answering(lua, |lua, (given, statsd): (LuaValue, bool)| {
+            let errors = configuration::check(config::value(&given), statsd);
+            let texts = errors.iter().map(ToString::to_string);
+            answer(lua, lua.create_sequence_from(texts).map_err(text)?)
+        })?,
+    )?;
+    functions.set(
+        "explain",
+        answering(
+            lua,
+            |lua, (given, name, kind, host): (LuaValue, LuaValue, LuaValue, LuaValue)| {
+                let (name, kind, host) = explained(&(name, kind, host))?;
+                let told = configuration::explain(config::value(&given), &name, kind, host.as_deref()).map_err(text)?;
+                answer(lua, told)
+            },
+        )?,
     )
 }
 
@@ -132,6 +171,40 @@ fn functions_of(lua: &Lua, provider: &Rc<Provider>) -> LuaResult<LuaTable> {
         }
         answer(lua, result.map_err(text)?)
     })?;
+    let expires = provider
+        .store
+        .policy()
+        .rules
+        .iter()
+        .any(|rule| rule.idle_ttl.unwrap_or(0) > 0);
+    table.set("expires", expires)?;
+    // For tests: time passes at once.
+    let of_skip = Rc::clone(provider);
+    table.set(
+        "skip",
+        answering(lua, move |lua, seconds: LuaValue| {
+            let seconds = match seconds {
+                LuaValue::Integer(seconds) => seconds as f64,
+                LuaValue::Number(seconds) => seconds,
+                _ => f64::NAN,
+            };
+            let time = Duration::try_from_secs_f64(seconds).ok();
+            of_skip.store.clock().skip(time.ok_or("a number of seconds expected")?);
+            answer(lua, ())
+        })?,
+    )?;
+    // `explain(name, type or nil, host or nil)`
+    let of_explain = Rc::clone(provider);
+    table.set(
+        "explain",
+        answering(lua, move |lua, given: Explained| {
+            let (name, kind, host) = explained(&given)?;
+            answer(
+                lua,
+                policy::explain(of_explain.store.policy(), &name, kind, host.as_deref()),
+            )
+        })?,
+    )?;
     let of_register = Rc::clone(provider);
     table.set(
         "register",
@@ -143,8 +216,8 @@ fn functions_of(lua: &Lua, provider: &Rc<Provider>) -> LuaResult<LuaTable> {
     Ok(table)
 }
 
-/// `register{kind=…, name=…, unit=…, help=…, label_keys={…}, buckets={…}}`: the family's userdata, and a list of
-/// what had to be repaired. All fields are strings but the lists.
+/// `register{kind=…, name=…, unit=…, help=…, label_keys={…}, buckets={…}}`: the family's userdata, a list of what had to be
+/// repaired, and whether its series go. `false` and why (as a word and as a sentence) if there is to be none. All fields are strings but the lists.
 fn register_family(lua: &Lua, store: &Store, spec: &LuaTable) -> LuaResult<LuaMultiValue> {
     let bytes = |key: &str| -> LuaResult<Vec<u8>> { Ok(spec.raw_get::<LuaString>(key)?.as_bytes().to_vec()) };
     let kind = spec.raw_get::<String>("kind")?;
@@ -164,7 +237,7 @@ fn register_family(lua: &Lua, store: &Store, spec: &LuaTable) -> LuaResult<LuaMu
             });
         }
     }
-    let (mut writer, repairs) = store.register(FamilySpec {
+    let registered = store.register(FamilySpec {
         kind,
         name: bytes("name")?,
         unit: bytes("unit")?,
@@ -172,12 +245,17 @@ fn register_family(lua: &Lua, store: &Store, spec: &LuaTable) -> LuaResult<LuaMu
         label_keys,
         thresholds,
     });
+    let (mut writer, repairs) = match registered {
+        Ok(registered) => registered,
+        Err(why) => return (false, why.name(), why.to_string()).into_lua_multi(lua),
+    };
+    let expires = writer.family().expires();
     if writer.family().label_names.is_empty() {
         // Prosody's own families without labels have their metric from the start.
         writer.find_or_create(&[]);
     }
     let repairs: Vec<String> = repairs.iter().map(Repair::to_string).collect();
-    (register::new_family(lua, writer)?, repairs).into_lua_multi(lua)
+    (register::new_family(lua, writer)?, repairs, expires).into_lua_multi(lua)
 }
 
 /// A Lua function that never raises: an error or a panic comes back as `nil` and a message. (mlua itself raises if `A`

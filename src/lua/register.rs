@@ -16,13 +16,14 @@ static FAMILIES: u8 = 0;
 
 /// The raw functions as a table. Also makes what they share in the registry.
 pub(super) fn functions(lua: &Lua) -> LuaResult<LuaTable> {
-    let raw: [(&CStr, ffi::lua_CFunction); 7] = [
+    let raw: [(&CStr, ffi::lua_CFunction); 8] = [
         (c"on_notice", notice::on_notice),
         (c"with_labels_of", label::with_labels_of),
         (c"get_of", label::get_of),
         (c"prefix", label::prefix),
         (c"iter_metrics", iterate::iter_metrics),
         (c"clear", iterate::clear),
+        (c"expire", iterate::expire),
         (c"metric", metric),
     ];
     // SAFETY: `exec_raw` runs this protected and with room for a few values; one table is left.

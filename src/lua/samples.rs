@@ -1,12 +1,12 @@
 //! `metric:iter_samples()`: what a metric would put on a page, in that order.
 
-use super::block::Handle;
 use super::call::{push_bytes, run, Short};
+use super::lease::Metric;
 use super::{number, view};
-use crate::model::{Kind, Number};
+use crate::model::{plain_text, Kind, Number};
 use crate::store::{cell, Family};
 use mlua::ffi::{self, lua_State};
-use std::ffi::c_int;
+use std::ffi::{c_int, CStr};
 use std::sync::atomic::AtomicU64;
 
 /// The function for metrics of a type.
@@ -26,7 +26,7 @@ unsafe extern "C-unwind" fn iter_samples<const KIND: usize>(state: *mut lua_Stat
     unsafe {
         run(state, || {
             ffi::lua_settop(state, 1);
-            match Handle::at(state, 1, kind) {
+            match Metric::at(state, 1, kind) {
                 Some(_) => ffi::lua_pushvalue(state, 1),
                 None => {
                     view::linked_handle(state, 1, kind)
@@ -47,12 +47,12 @@ unsafe extern "C-unwind" fn next<const KIND: usize>(state: *mut lua_State) -> c_
     // SAFETY: the handle is an upvalue, so it lives throughout.
     unsafe {
         run(state, || {
-            let handle = Handle::at(state, ffi::lua_upvalueindex(1), kind).ok_or(c"metre: a metric expected")?;
+            let metric = Metric::at(state, ffi::lua_upvalueindex(1), kind).ok_or(c"metre: a metric expected")?;
             let counter = ffi::lua_upvalueindex(2);
             let step = ffi::lua_tointegerx(state, counter, std::ptr::null_mut()) as usize;
             number::push_integer(state, step as i64 + 1);
             ffi::lua_replace(state, counter);
-            let sample = handle
+            let sample = metric
                 .with(|family, record| sample(&family.family, record, step))?
                 .flatten();
             let Some(sample) = sample else {
@@ -60,11 +60,11 @@ unsafe extern "C-unwind" fn next<const KIND: usize>(state: *mut lua_State) -> c_
                 return Ok(1);
             };
             push_bytes(state, sample.suffix.as_bytes());
-            match sample.le {
-                Some(le) => {
+            match sample.label {
+                Some((name, text)) => {
                     ffi::lua_createtable(state, 0, 1);
-                    push_bytes(state, le.as_bytes());
-                    ffi::lua_setfield(state, -2, c"le".as_ptr());
+                    push_bytes(state, text.as_bytes());
+                    ffi::lua_setfield(state, -2, name.as_ptr());
                 }
                 None => ffi::lua_pushnil(state),
             }
@@ -77,7 +77,8 @@ unsafe extern "C-unwind" fn next<const KIND: usize>(state: *mut lua_State) -> c_
 /// One sample of a metric.
 struct Sample {
     suffix: &'static str,
-    le: Option<Short>,
+    /// A label of its own, with its text.
+    label: Option<(&'static CStr, Short)>,
     value: Number,
 }
 
@@ -85,23 +86,36 @@ struct Sample {
 fn sample(family: &Family, record: &[AtomicU64], step: usize) -> Option<Sample> {
     let created = || Number::Float(cell::created(record));
     let count = |buckets| Number::Int(cell::samples::count(record, buckets) as i64);
+    let quantiles = family.quantiles().map_or(0, |quantiles| quantiles.asked().len());
     let buckets = family.buckets.as_slice();
-    let mut le = None;
+    let mut label = None;
     let (suffix, value) = match (family.kind, step) {
         (Kind::Gauge, 0) => ("", cell::gauge::value(record)),
         (Kind::Counter, 0) => ("_total", cell::counter::value(record)),
         (Kind::Counter, 1) => ("_created", created()),
         (Kind::Gauge | Kind::Counter, _) => return None,
-        (Kind::Histogram | Kind::Summary, step) if step < buckets.len() => {
-            le = Some(Short::of(buckets[step].le.as_bytes()));
-            ("_bucket", count(step + 1))
+        (Kind::Histogram | Kind::Summary, step) if step < quantiles => {
+            let (quantile, value) = cell::samples::quantiles(record, family).into_iter().nth(step)?;
+            label = Some((c"quantile", Short::of(plain_text(quantile).as_bytes())));
+            // As on the page, where a histogram's are a family of their own.
+            let suffix = if family.kind == Kind::Histogram {
+                "_quantiles"
+            } else {
+                ""
+            };
+            (suffix, Number::Float(value))
         }
-        (Kind::Histogram | Kind::Summary, step) => match step - buckets.len() {
+        (Kind::Histogram | Kind::Summary, step) if step - quantiles < buckets.len() => {
+            let bucket = step - quantiles;
+            label = Some((c"le", Short::of(buckets[bucket].le.as_bytes())));
+            ("_bucket", count(bucket + 1))
+        }
+        (Kind::Histogram | Kind::Summary, step) => match step - quantiles - buckets.len() {
             0 => ("_count", count(family.count_words())),
             1 => ("_sum", cell::samples::sum(record)),
             2 => ("_created", created()),
             _ => return None,
         },
     };
-    Some(Sample { suffix, le, value })
+    Some(Sample { suffix, label, value })
 }

@@ -2,6 +2,7 @@
 
 use super::block::{FamilyState, Handle};
 use super::call::run;
+use super::lease::Metric;
 use super::notice::{self, About};
 use super::number::number_at;
 use super::view;
@@ -25,22 +26,20 @@ pub(super) fn methods(kind: Kind) -> &'static [(&'static CStr, ffi::lua_CFunctio
     }
 }
 
-/// The metric that is the first argument: a handle, or the one behind a view.
+/// The metric that is the first argument, if it is none of the handles that most are: a lease, or the one behind a view.
 ///
 /// # Safety
-/// The handle is used no longer than the first argument stays where it is.
-#[inline(always)]
-unsafe fn metric<'a>(state: *mut lua_State, kind: Kind) -> Result<&'a Handle, &'static CStr> {
+/// The metric is used no longer than the first argument stays where it is.
+#[cold]
+unsafe fn other_metric<'a>(state: *mut lua_State, kind: Kind) -> Result<Metric<'a>, &'static CStr> {
     // SAFETY: by the contract above.
     unsafe {
-        match Handle::at(state, 1, kind) {
-            Some(handle) => Ok(handle),
-            None => {
-                // So that the handle doesn't come to stand for a missing argument.
-                ffi::lua_settop(state, 2);
-                view::linked_handle(state, 1, kind).ok_or_else(|| wrong_self(kind))
-            }
+        if let Some(metric) = Metric::at(state, 1, kind) {
+            return Ok(metric);
         }
+        // So that the handle doesn't come to stand for a missing argument.
+        ffi::lua_settop(state, 2);
+        view::linked_handle(state, 1, kind).ok_or_else(|| wrong_self(kind))
     }
 }
 
@@ -53,6 +52,9 @@ fn wrong_self(kind: Kind) -> &'static CStr {
         Kind::Summary => c"metre: a summary expected; call its methods with ':'",
     }
 }
+
+/// All words of a record but those of the labels.
+const WHOLE: usize = 0;
 
 /// Runs `update` with the number that is the second argument, on the first `words` words of the metric that is the
 /// first one. What isn't taken, or not like any other, is logged once.
@@ -70,13 +72,28 @@ unsafe fn with_number(
     // SAFETY: by the contract above; the metric stays the first argument.
     unsafe {
         run(state, || {
-            let handle = metric(state, kind)?;
-            let taken = match number_at(state, 2) {
-                Some(number) => handle.with_words(words, |family, record| update(record, number, family))?,
-                None => Some(Err(Refused::NotANumber)),
+            let number = number_at(state, 2);
+            let (metric, taken) = match (Handle::at(state, 1, kind), number) {
+                (Some(handle), Some(number)) => {
+                    let update = |family: &FamilyState, record: &[AtomicU64]| update(record, number, family);
+                    let taken = match words {
+                        WHOLE => handle.with(update)?,
+                        words => handle.with_words(words, update)?,
+                    };
+                    (Metric::Handle(handle), taken)
+                }
+                (Some(handle), None) => (Metric::Handle(handle), Some(Err(Refused::NotANumber))),
+                (None, number) => {
+                    let metric = other_metric(state, kind)?;
+                    let taken = match number {
+                        Some(number) => metric.update(|family, record| update(record, number, family))?,
+                        None => Some(Err(Refused::NotANumber)),
+                    };
+                    (metric, taken)
+                }
             };
             if !matches!(taken, Some(Ok(Taken::Plainly))) {
-                tell(state, handle, method, taken);
+                tell(state, metric, method, taken);
             }
             Ok(0)
         })
@@ -88,15 +105,15 @@ unsafe fn with_number(
 /// # Safety
 /// A raw function's state.
 #[cold]
-unsafe fn tell(state: *mut lua_State, handle: &Handle, method: &'static str, taken: Option<Result<Taken, Refused>>) {
+unsafe fn tell(state: *mut lua_State, metric: Metric<'_>, method: &'static str, taken: Option<Result<Taken, Refused>>) {
     // SAFETY: the first argument keeps the handle, whatever else goes; a missing second one is nil.
     unsafe {
         ffi::lua_settop(state, 2);
         match taken {
-            Some(Err(why)) => notice::refused(state, handle.family(), method, 2, why),
+            Some(Err(why)) => notice::refused(state, metric.family(), method, 2, why),
             Some(Ok(Taken::FirstNegative)) => {
                 let why = "is negative, so the page no longer has its sum and count";
-                notice::send(state, handle.family(), About::Negative, method, Some(2), why);
+                notice::send(state, metric.family(), About::Negative, method, Some(2), why);
             }
             Some(Ok(Taken::Plainly)) | None => {}
         }
@@ -158,33 +175,19 @@ unsafe extern "C-unwind" fn counter_set(state: *mut lua_State) -> c_int {
 }
 
 unsafe extern "C-unwind" fn summary_sample(state: *mut lua_State) -> c_int {
-    // SAFETY: a summary's record has `SUMMARY_WORDS` words.
+    // SAFETY: a raw function's state.
     unsafe {
-        with_number(
-            state,
-            Kind::Summary,
-            cell::SUMMARY_WORDS,
-            "sample",
-            |record, number, _| cell::samples::summary(record, number),
-        )
+        with_number(state, Kind::Summary, WHOLE, "sample", |record, number, family| {
+            cell::samples::summary(record, number, &family.family)
+        })
     }
 }
 
 unsafe extern "C-unwind" fn histogram_sample(state: *mut lua_State) -> c_int {
-    // SAFETY: the metric stays the first argument.
+    // SAFETY: a raw function's state.
     unsafe {
-        run(state, || {
-            let handle = metric(state, Kind::Histogram)?;
-            let taken = match number_at(state, 2) {
-                Some(number) => {
-                    handle.with(|family, record| cell::samples::histogram(record, number, &family.family))?
-                }
-                None => Some(Err(Refused::NotANumber)),
-            };
-            if !matches!(taken, Some(Ok(Taken::Plainly))) {
-                tell(state, handle, "sample", taken);
-            }
-            Ok(0)
+        with_number(state, Kind::Histogram, WHOLE, "sample", |record, number, family| {
+            cell::samples::histogram(record, number, &family.family)
         })
     }
 }
@@ -203,7 +206,11 @@ unsafe extern "C-unwind" fn reset_metric<const KIND: usize>(state: *mut lua_Stat
     // SAFETY: the metric stays the first argument.
     unsafe {
         run(state, || {
-            metric(state, Kind::ALL[KIND])?.with(reset)?;
+            let kind = Kind::ALL[KIND];
+            match Metric::at(state, 1, kind) {
+                Some(metric) => metric.update(reset)?,
+                None => other_metric(state, kind)?.update(reset)?,
+            };
             Ok(0)
         })
     }

@@ -4,8 +4,9 @@
 //! A view is a table with one hidden field, the handle. Its other fields come from `__index`; a histogram's buckets become
 //! elements when first asked for, and at once on Lua 5.1 and LuaJIT, which ask no metamethod for `#` and `ipairs`.
 
-use super::block::{key, FamilyState, Handle};
+use super::block::{key, FamilyState};
 use super::call::{bytes_at, push_bytes, run, set_function};
+use super::lease::Metric;
 use super::notice;
 use super::{bucket, number, register};
 use crate::model::{Kind, Number};
@@ -80,14 +81,14 @@ pub(super) const NO_VIEW: &CStr = c"metre: a metric expected";
 /// # Safety
 /// `index` is an absolute index or none; the handle is used no longer than it stays on the stack.
 #[cold]
-pub(super) unsafe fn linked_handle<'a>(state: *mut lua_State, index: c_int, kind: Kind) -> Option<&'a Handle> {
+pub(super) unsafe fn linked_handle<'a>(state: *mut lua_State, index: c_int, kind: Kind) -> Option<Metric<'a>> {
     // SAFETY: only tables are looked into.
     unsafe {
         if ffi::lua_type(state, index) != ffi::LUA_TTABLE {
             return None;
         }
         ffi::lua_rawgetp(state, index, key(&LINK));
-        Handle::at(state, -1, kind)
+        Metric::at(state, -1, kind)
     }
 }
 
@@ -132,13 +133,13 @@ unsafe extern "C-unwind" fn new_index<const KIND: usize>(state: *mut lua_State) 
 ///
 /// # Safety
 /// There is a third argument, and the handle stays on the stack.
-pub(super) unsafe fn refuse_assignment(state: *mut lua_State, handle: &Handle) {
+pub(super) unsafe fn refuse_assignment(state: *mut lua_State, handle: Metric<'_>) {
     // SAFETY: by the contract above.
     unsafe { notice::refused(state, handle.family(), "value", 3, Refused::ReadOnly) }
 }
 
 /// Pushes the field or bucket that the second argument names; false if there is none.
-unsafe fn push_known(state: *mut lua_State, handle: &Handle, kind: Kind) -> Result<bool, &'static CStr> {
+unsafe fn push_known(state: *mut lua_State, handle: Metric<'_>, kind: Kind) -> Result<bool, &'static CStr> {
     // SAFETY: the view and the key are the first two arguments.
     unsafe {
         match bytes_at(state, 2) {
@@ -174,7 +175,7 @@ fn field(family: &FamilyState, record: &[AtomicU64], name: &[u8]) -> Option<Numb
 }
 
 /// Pushes the field of this name; false if there is none.
-unsafe fn push_field(state: *mut lua_State, handle: &Handle, name: &[u8]) -> Result<bool, &'static CStr> {
+unsafe fn push_field(state: *mut lua_State, handle: Metric<'_>, name: &[u8]) -> Result<bool, &'static CStr> {
     let field = handle.with(|family, record| field(family, record, name))?.flatten();
     if let Some(number) = field {
         // SAFETY: there is room on the stack.
@@ -184,7 +185,7 @@ unsafe fn push_field(state: *mut lua_State, handle: &Handle, name: &[u8]) -> Res
 }
 
 /// Pushes the bucket of the view that is the first argument whose number is the second one; false if there is none.
-unsafe fn push_element(state: *mut lua_State, handle: &Handle, kind: Kind) -> Result<bool, &'static CStr> {
+unsafe fn push_element(state: *mut lua_State, handle: Metric<'_>, kind: Kind) -> Result<bool, &'static CStr> {
     // SAFETY: the view and the key are on the stack.
     unsafe {
         if kind != Kind::Histogram || ffi::lua_type(state, 2) != ffi::LUA_TNUMBER {

@@ -103,14 +103,14 @@ impl Bucket {
         let bound = threshold.as_f64();
         Bucket {
             threshold,
-            le: le_text(bound),
-            canonical_le: canonical_le_text(bound),
+            le: plain_text(bound),
+            canonical_le: canonical_text(bound),
         }
     }
 }
 
 /// C's `%.14g`, with `+Inf` for infinity.
-fn le_text(bound: f64) -> String {
+pub fn plain_text(bound: f64) -> String {
     if bound.is_infinite() {
         return "+Inf".to_owned();
     }
@@ -123,7 +123,7 @@ fn le_text(bound: f64) -> String {
 }
 
 /// Go's shortest `%g`, with `.0` where it would look like an integer.
-fn canonical_le_text(bound: f64) -> String {
+pub fn canonical_text(bound: f64) -> String {
     if bound.is_infinite() {
         return "+Inf".to_owned();
     }
@@ -183,7 +183,7 @@ mod tests {
             (9.999_999_999_999_999, "10"),
             (f64::INFINITY, "+Inf"),
         ] {
-            assert_eq!(le_text(bound), text);
+            assert_eq!(plain_text(bound), text);
         }
     }
 
@@ -200,7 +200,7 @@ mod tests {
             (0.00001, "1e-05"),
             (f64::INFINITY, "+Inf"),
         ] {
-            assert_eq!(canonical_le_text(bound), text);
+            assert_eq!(canonical_text(bound), text);
         }
     }
 

@@ -7,7 +7,7 @@ pub mod labels;
 pub mod name;
 mod number;
 
-pub use buckets::{Bucket, Buckets};
+pub use buckets::{canonical_text, plain_text, Bucket, Buckets};
 pub use kind::Kind;
 pub use labels::LabelSet;
 pub use number::Number;

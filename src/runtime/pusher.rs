@@ -219,6 +219,16 @@ impl Pusher {
     }
 
     fn push_all(&mut self, wait: Wait<'_>) -> ControlFlow<()> {
+        let pass = self.store.journal().map(Journal::begin_pass);
+        self.push_each(wait)?;
+        // What has gone by its beginning needn't be kept any longer.
+        if let (Some(journal), Some(pass)) = (self.store.journal(), pass) {
+            journal.end_pass(pass);
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn push_each(&mut self, wait: Wait<'_>) -> ControlFlow<()> {
         // Before anything new is made: so not more than this waits while the server is away.
         self.out.drive(wait)?;
         let connections = self.out.link.traffic().connections;

@@ -2,6 +2,7 @@
 
 use super::event_loop::EventLoop;
 use super::own_metrics::{OwnFamily, Spec};
+use super::policy_metrics::PolicyMetrics;
 use super::process::ProcessMetrics;
 use crate::model::Kind;
 use crate::store::{Refused, Store};
@@ -21,6 +22,7 @@ struct Families {
     refused: OwnFamily,
     last_collection: OwnFamily,
     blocked: OwnFamily,
+    policy: PolicyMetrics,
     process: Option<ProcessMetrics>,
 }
 
@@ -89,6 +91,7 @@ impl SelfMetrics {
                     "How long Prosody's event loop has not answered by now",
                 ),
             ),
+            policy: PolicyMetrics::register(own, store.policy().limits),
             process: process.then(|| ProcessMetrics::register(store)),
         };
         Refused::ALL
@@ -110,7 +113,9 @@ impl SelfMetrics {
         for family in self.store.families().values() {
             family_count[family.kind as usize] += 1;
             series_count[family.kind as usize] += family.series_count();
+            families.policy.update_family(family);
         }
+        families.policy.update(&self.store);
         for kind in Kind::ALL {
             families.families.set(&[kind.name()], family_count[kind as usize]);
             families.series.set(&[kind.name()], series_count[kind as usize]);

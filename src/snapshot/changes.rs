@@ -1,9 +1,9 @@
 //! What is new of a family since the last look, for pushers.
 
 use super::reservoir::Reservoirs;
-use super::{word_at, FamilySnapshot, Point, Series};
+use super::{FamilySnapshot, Point, Series};
 use crate::model::{Kind, Number};
-use crate::store::{cell, Ended, Family, Journal};
+use crate::store::{cell, records, Ended, Family, Journal};
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -20,6 +20,8 @@ pub struct Changes {
     stride: usize,
     /// What is new of the series at hand, bucket by bucket.
     steps: Vec<u64>,
+    /// Families whose series go: which series each number is, and whether its end has been told.
+    lives: Vec<(u64, bool)>,
     /// Histograms that tell samples: by how many the store's count is ahead of what was told; below zero, behind.
     balance: HashMap<usize, i64>,
 }
@@ -55,6 +57,8 @@ pub enum News<'a> {
     Histogram(Number, &'a [u64]),
     /// A histogram got this many samples, of which these are a random choice or all.
     Samples(&'a [Number], u64),
+    /// That was the last of it: its number may be another one's next.
+    Gone,
 }
 
 impl Changes {
@@ -70,6 +74,7 @@ impl Changes {
             told: Vec::new(),
             counts: Vec::new(),
             steps: Vec::new(),
+            lives: Vec::new(),
             balance: HashMap::new(),
         }
     }
@@ -89,13 +94,18 @@ impl Changes {
         mut tell: impl FnMut(usize, &Series<'_>, News<'_>) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
         let family = Arc::clone(&self.family);
-        for (number, (record, labels)) in snapshot.records().enumerate() {
-            let series = Series::new(&family, record, labels);
-            let sequence = (word_at(record, cell::HEAD) >> 32) as u32;
-            if let Point::Gauge(value) = series.point {
-                if self.is_news(number, sequence, again) {
-                    tell(number, &series, News::Gauge(value))?;
+        // Series that have gone first, since others may want their names.
+        for &gone in self.rounds() {
+            for series in snapshot.all(&family).filter(|series| series.is(cell::GONE) == gone) {
+                if !self.is_wanted(&series, u64::MAX) {
+                    continue;
                 }
+                if let Point::Gauge(value) = series.point {
+                    if self.is_news(series.number, series.sequence(), again) {
+                        tell(series.number, &series, News::Gauge(value))?;
+                    }
+                }
+                self.tell_end(&series, &mut tell)?;
             }
         }
         ControlFlow::Continue(())
@@ -111,47 +121,118 @@ impl Changes {
     ) -> ControlFlow<()> {
         let family = Arc::clone(&self.family);
         let mut copy = FamilySnapshot::new();
-        for (number, record) in family.records().enumerate() {
-            let address = cell::address(record);
-            copy.take_record(record);
-            let Some((record, labels)) = copy.records().next() else {
-                continue;
-            };
-            let series = Series::new(&family, record, labels);
-            match series.point {
-                Point::Gauge(_) => {}
-                Point::Counter(total, created) => {
-                    let restart = self.restart(number, created, address);
-                    if let Some(step) = self.total_step(number, total, &restart) {
-                        tell(number, &series, News::Counter(step))?;
-                    }
-                }
-                Point::Summary(of, count) => {
-                    let restart = self.restart(number, of.created, address);
-                    let sum = self.total_step(number, of.sum, &restart);
-                    let count = self.count_steps(number, std::iter::once(count), &restart);
-                    if sum.is_some() || count > 0 {
-                        tell(number, &series, News::Summary(sum, count))?;
-                    }
-                }
-                Point::Histogram(of, counts) => {
-                    let restart = self.restart(number, of.created, address);
-                    let count = self.count_steps(number, counts.each(), &restart);
-                    let moved = self.sum_moved(number, of.sum, &restart);
-                    if let (Some(samples), false) = (samples.as_deref_mut(), family.own) {
-                        // After the copy: what it has counted is in the ring by now.
-                        samples.fill(family.journal().and_then(Journal::ring));
-                        let (kept, of_all) = self.balance_samples(number, address, count, samples);
-                        if !kept.is_empty() {
-                            tell(number, &series, News::Samples(&kept, of_all))?;
-                        }
-                    } else if count > 0 || moved || (again && counts.each().any(|count| count > 0)) {
-                        tell(number, &series, News::Histogram(of.sum, &self.steps))?;
-                    }
+        // Series made from now on wait for the next call: they may have the labels of one that goes meanwhile.
+        let end = family.next_serial();
+        for &gone in self.rounds() {
+            let chunks = family.chunks();
+            for (place, record) in records(&chunks).enumerate() {
+                let address = cell::address(record);
+                copy.take_record(record);
+                let Some((record, labels)) = copy.records().next() else {
+                    continue;
+                };
+                let series = Series::new(&family, place, record, labels);
+                if series.is(cell::GONE) == gone && !series.is(cell::FREE) && self.is_wanted(&series, end) {
+                    self.tell_total(&series, address, again, samples.as_deref_mut(), &mut tell)?;
+                    self.tell_end(&series, &mut tell)?;
                 }
             }
         }
         ControlFlow::Continue(())
+    }
+
+    /// What is new of one series, whose record is at `address`.
+    fn tell_total(
+        &mut self,
+        series: &Series<'_>,
+        address: usize,
+        again: bool,
+        samples: Option<&mut Reservoirs>,
+        tell: &mut impl FnMut(usize, &Series<'_>, News<'_>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let number = series.number;
+        match series.point {
+            Point::Gauge(_) => {}
+            Point::Counter(total, created) => {
+                let restart = self.restart(number, created, address);
+                if let Some(step) = self.total_step(number, total, &restart) {
+                    tell(number, series, News::Counter(step))?;
+                }
+            }
+            Point::Summary(of, count) => {
+                let restart = self.restart(number, of.created, address);
+                let sum = self.total_step(number, of.sum, &restart);
+                let count = self.count_steps(number, std::iter::once(count), &restart);
+                if sum.is_some() || count > 0 {
+                    tell(number, series, News::Summary(sum, count))?;
+                }
+            }
+            Point::Histogram(of, counts) => {
+                let restart = self.restart(number, of.created, address);
+                let count = self.count_steps(number, counts.each(), &restart);
+                let moved = self.sum_moved(number, of.sum, &restart);
+                if let (Some(samples), false) = (samples, self.family.own) {
+                    // After the copy: what it has counted is in the ring by now.
+                    samples.fill(self.family.journal().and_then(Journal::ring));
+                    let (kept, of_all) = self.balance_samples(number, address, count, samples);
+                    if !kept.is_empty() {
+                        tell(number, series, News::Samples(&kept, of_all))?;
+                    }
+                } else if count > 0 || moved || (again && counts.each().any(|count| count > 0)) {
+                    tell(number, series, News::Histogram(of.sum, &self.steps))?;
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Whether to look for series that have gone, in each round through the family.
+    fn rounds(&self) -> &'static [bool] {
+        match self.family.expires() {
+            true => &[true, false],
+            false => &[false],
+        }
+    }
+
+    /// Whether there may be news of a series. One that has its number from another begins at nothing.
+    fn is_wanted(&mut self, series: &Series<'_>, end: u64) -> bool {
+        if !self.family.expires() {
+            return true;
+        }
+        if series.serial >= end {
+            return false;
+        }
+        let number = series.number;
+        grow(&mut self.lives, number + 1, (0, false));
+        let (serial, ended) = self.lives[number];
+        if serial == series.serial {
+            return !ended;
+        }
+        self.lives[number] = (series.serial, false);
+        self.balance.remove(&number);
+        if let Some(told) = self.gauges.get_mut(number) {
+            *told = 0;
+        }
+        if let Some(told) = self.told.get_mut(number) {
+            *told = NEW;
+        }
+        if let Some(counts) = self.counts.get_mut(number * self.stride..(number + 1) * self.stride) {
+            counts.fill(0);
+        }
+        true
+    }
+
+    /// Tells the end of a series, if that has come.
+    fn tell_end(
+        &mut self,
+        series: &Series<'_>,
+        tell: &mut impl FnMut(usize, &Series<'_>, News<'_>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        if !series.is(cell::GONE) {
+            return ControlFlow::Continue(());
+        }
+        self.lives[series.number].1 = true;
+        tell(series.number, series, News::Gone)
     }
 
     /// Whether a gauge has been set since it was told, or is to be told again.

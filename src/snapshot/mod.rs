@@ -4,18 +4,27 @@ pub mod changes;
 pub mod reservoir;
 
 use crate::model::{labels, Kind, Number};
-use crate::store::{cell, copy_record, read_shape, Family};
+use crate::store::{cell, copy_record, read_shape, Family, SeriesId};
 use std::sync::atomic::AtomicU64;
 
 /// Copies of all series of one family. One is made a page and used for each family in turn.
 #[derive(Default)]
 pub struct FamilySnapshot {
     bytes: Vec<u8>,
+    /// The serial number of the first series that is too new: it may have the labels of one that went while the copy was made.
+    end: u64,
 }
 
 /// One series: its encoded label set and its values.
 pub struct Series<'a> {
     labels: &'a [u8],
+    /// Its place among those of its family, for as long as it is there.
+    pub number: usize,
+    /// Which of those that have had that place.
+    serial: u64,
+    has_quantiles: bool,
+    /// The record's flags and the number of its last step.
+    head: u64,
     /// What the series holds.
     pub point: Point<'a>,
 }
@@ -73,11 +82,41 @@ impl BucketCounts<'_> {
 }
 
 impl<'a> Series<'a> {
-    fn new(family: &Family, record: &'a [u8], labels: &'a [u8]) -> Series<'a> {
-        Series {
+    /// The series of the record that is the one of this number in the snapshot.
+    fn new(family: &Family, place: usize, record: &'a [u8], labels: &'a [u8]) -> Series<'a> {
+        let mut series = Series {
             labels,
+            number: place,
+            serial: 0,
+            has_quantiles: false,
+            head: word_at(record, cell::HEAD),
             point: point(family, record),
+        };
+        if let Some((id, has_quantiles)) = cell::life_of_copy(family, |word| word_at(record, word)) {
+            series.number = id.number as usize;
+            series.serial = id.serial;
+            series.has_quantiles = has_quantiles;
         }
+        series
+    }
+
+    /// Its quantiles over the window, each with its value; none if it has none. They are as of now, not as of the snapshot.
+    pub fn quantiles<'b>(&self, family: &'b Family) -> impl Iterator<Item = (f64, f64)> + 'b {
+        let id = SeriesId {
+            number: self.number as u32,
+            serial: self.serial,
+        };
+        let quantiles = family.quantiles().filter(|_| self.has_quantiles);
+        quantiles.into_iter().flat_map(move |quantiles| quantiles.read(id))
+    }
+
+    fn is(&self, flag: u32) -> bool {
+        self.head as u32 & flag != 0
+    }
+
+    /// How often the record has been changed.
+    fn sequence(&self) -> u32 {
+        (self.head >> 32) as u32
     }
 
     /// The encoded label set.
@@ -107,6 +146,7 @@ impl FamilySnapshot {
     /// Copies `family`; what was copied before goes. Waits for nothing but a writer that is in the middle of a few
     /// instructions.
     pub fn take(&mut self, family: &Family) {
+        self.end = family.next_serial();
         family.copy_records(&mut self.bytes);
     }
 
@@ -118,16 +158,16 @@ impl FamilySnapshot {
 
     /// The series of `family`, which the snapshot was taken of, in the order of their creation.
     pub fn series<'a>(&'a self, family: &'a Family) -> impl Iterator<Item = Series<'a>> {
-        let shown = |record: &[u8]| flags(record) & cell::HIDDEN == 0;
-        self.records()
-            .filter(move |(record, _)| shown(record))
-            .map(|(record, labels)| Series::new(family, record, labels))
+        self.all(family).filter(|series| !series.is(cell::HIDDEN | cell::GONE))
     }
 
-    /// The same, with the gauges that were made while corked.
+    /// The same, with the gauges that were made while corked, and with series that have gone while something may be left to be
+    /// told of them.
     pub fn all<'a>(&'a self, family: &'a Family) -> impl Iterator<Item = Series<'a>> {
         self.records()
-            .map(|(record, labels)| Series::new(family, record, labels))
+            .enumerate()
+            .map(|(place, (record, labels))| Series::new(family, place, record, labels))
+            .filter(|series| series.serial < self.end && !series.is(cell::FREE))
     }
 
     /// All records, with their label sets.

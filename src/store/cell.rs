@@ -5,6 +5,8 @@
 use super::cork::Cork;
 use super::family::Family;
 use super::journal::Ended;
+use super::life;
+use super::quantiles::SeriesId;
 pub(crate) use super::record::HEAD;
 use super::record::{self, BODY};
 use crate::model::{clock, Buckets, Kind, Number};
@@ -22,6 +24,10 @@ pub(crate) const HIDDEN: u32 = 8;
 pub(crate) const NEGATIVE: u32 = 16;
 /// Gauge: was written while corked, not only made.
 const WRITTEN: u32 = 32;
+/// The series has gone from the page. Whoever tells differences may still tell the last of it.
+pub(crate) const GONE: u32 = 64;
+/// And that is done: the record may be another series' next.
+pub(crate) const FREE: u32 = 128;
 
 /// Words: gauge, value and the value shown; counter, value and created.
 pub(crate) const VALUE: usize = BODY;
@@ -33,18 +39,13 @@ const SUM: usize = VALUE;
 /// Summary: how many samples. Histogram: the first bucket's own count (not the cumulative one).
 pub(crate) const COUNTS: usize = BODY + 2;
 
-/// The number of words a body takes.
-pub(crate) fn body_words(kind: Kind, buckets: &Buckets) -> usize {
+/// The number of words that values take.
+pub(crate) fn value_words(kind: Kind, buckets: &Buckets) -> usize {
     match kind {
         Kind::Gauge | Kind::Counter => 2,
         Kind::Summary => 3,
         Kind::Histogram => 2 + buckets.len(),
     }
-}
-
-/// How many words a record of this family has before its label set.
-pub fn record_words(family: &Family) -> usize {
-    BODY + body_words(family.kind, &family.buckets)
 }
 
 /// Words of a gauge's or a counter's record before the label set.
@@ -109,15 +110,55 @@ impl Refused {
     }
 }
 
-/// Fills the head and the body of a new record.
-pub(crate) fn init(kind: Kind, record: &[AtomicU64], cork: &Cork) {
-    if kind == Kind::Gauge {
-        if cork.is_corked() {
-            record::set_flags(&record[HEAD], HIDDEN | PENDING);
-            cork.note_pending();
-        }
-    } else {
+/// Fills the values of a new record, and returns its flags.
+pub(crate) fn init(kind: Kind, record: &[AtomicU64], cork: &Cork) -> u32 {
+    if kind != Kind::Gauge {
         record[CREATED].store(clock::now().to_bits(), Relaxed);
+    } else if cork.is_corked() {
+        cork.note_pending();
+        return HIDDEN | PENDING;
+    }
+    0
+}
+
+/// The series goes from the page.
+pub(crate) fn retire(record: &[AtomicU64]) {
+    let flags = record::flags(&record[HEAD]);
+    record::step(&record[HEAD], flags | GONE, || {});
+}
+
+/// Nobody has anything to tell of it any more.
+pub(crate) fn release(record: &[AtomicU64]) {
+    record::step(&record[HEAD], GONE | FREE, || {});
+}
+
+/// Whether the series has gone.
+pub(crate) fn is_gone(record: &[AtomicU64]) -> bool {
+    record::flags(&record[HEAD]) & GONE != 0
+}
+
+/// What is known of a series' life, if its family's series have one.
+#[inline(always)]
+pub(super) fn life<'a>(record: &'a [AtomicU64], family: &Family) -> Option<life::Words<'a>> {
+    let words = record.get(family.life_at()?..)?;
+    words.get(..life::WORDS).map(life::Words)
+}
+
+/// The same of a copy, whose words `word` gives: what it is known by, and whether it has quantiles.
+pub(crate) fn life_of_copy(family: &Family, word: impl Fn(usize) -> u64) -> Option<(SeriesId, bool)> {
+    let at = family.life_at()?;
+    let words = [word(at), word(at + 1), word(at + 2)].map(AtomicU64::new);
+    let life = life::Words(&words);
+    Some((life.id(), life.has_quantiles()))
+}
+
+/// A sample for the series' quantiles, if it has any.
+#[inline(always)]
+fn sample_quantiles(record: &[AtomicU64], sample: Number, family: &Family) {
+    if let Some(quantiles) = family.quantiles() {
+        if let Some(life) = life(record, family).filter(|life| life.has_quantiles()) {
+            quantiles.sample(life.id(), sample.as_f64());
+        }
     }
 }
 
@@ -219,7 +260,7 @@ pub mod gauge {
         let flags = record::flags(&record[HEAD]);
         if flags & PENDING != 0 {
             let float = flag(flags & SHOWN_FLOAT != 0, FLOAT | SHOWN_FLOAT);
-            record::set_flags(&record[HEAD], float | (flags & HIDDEN));
+            record::set_flags(&record[HEAD], float | (flags & (HIDDEN | GONE | FREE)));
             record[VALUE].store(record[SHOWN].load(Relaxed), Relaxed);
         }
     }
@@ -325,10 +366,11 @@ pub mod samples {
     /// # Errors
     /// NaN is refused.
     #[inline(always)]
-    pub fn summary(record: &[AtomicU64], sample: Number) -> Result<Taken, Refused> {
+    pub fn summary(record: &[AtomicU64], sample: Number, family: &Family) -> Result<Taken, Refused> {
         if sample.is_nan() {
             return Err(Refused::Nan);
         }
+        sample_quantiles(record, sample, family);
         Ok(take(record, sample, COUNTS))
     }
 
@@ -345,6 +387,7 @@ pub mod samples {
         if let Some(ring) = family.ring() {
             ring.push(address(record), sample);
         }
+        sample_quantiles(record, sample, family);
         Ok(take(record, sample, COUNTS + family.buckets.position(sample)))
     }
 
@@ -358,6 +401,16 @@ pub mod samples {
             }
             record[CREATED].store(created.to_bits(), Relaxed);
         });
+        if let Some((quantiles, life)) = family.quantiles().zip(life(record, family)) {
+            quantiles.end(life.id());
+        }
+    }
+
+    /// The quantiles over the window, each with its value; none if the series has none.
+    pub fn quantiles(record: &[AtomicU64], family: &Family) -> Vec<(f64, f64)> {
+        let life = life(record, family).filter(|life| life.has_quantiles());
+        let quantiles = family.quantiles().zip(life);
+        quantiles.map_or(Vec::new(), |(quantiles, life)| quantiles.read(life.id()).collect())
     }
 
     /// The sum of the samples.

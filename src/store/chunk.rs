@@ -1,18 +1,16 @@
-//! Append-only memory for the records of a family.
+//! Memory for the records of a family.
 
 use super::record;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::*};
-use std::sync::{Arc, OnceLock};
 
 /// The size chunks grow to, in words.
 pub(crate) const FULL: usize = 4096;
 
-/// A run of words that records are appended to. The next chunk hangs on it, so readers walk them all without a
-/// lock while the writer goes on appending.
+/// A run of words that records are appended to. A record stays where it is; once its series has gone, another one of the
+/// family may have it.
 pub(crate) struct Chunk {
     words: Box<[AtomicU64]>,
     used: AtomicUsize,
-    next: OnceLock<Arc<Chunk>>,
 }
 
 impl Chunk {
@@ -20,7 +18,6 @@ impl Chunk {
         Chunk {
             words: (0..words).map(|_| AtomicU64::new(0)).collect(),
             used: AtomicUsize::new(0),
-            next: OnceLock::new(),
         }
     }
 
@@ -29,31 +26,26 @@ impl Chunk {
         self.words.len()
     }
 
-    /// The next chunk.
-    pub(crate) fn next(&self) -> Option<&Arc<Chunk>> {
-        self.next.get()
-    }
-
-    /// Hangs `next` on this chunk. It is the writer's to do this once.
-    pub(crate) fn link(&self, next: Arc<Chunk>) {
-        // A second time would be ignored, which the one writer doesn't try.
-        let _ = self.next.set(next);
-    }
-
-    /// Appends a record of `body` zero words and the label set, lets `init` fill the body, and shows it to
-    /// readers. `None` if there is no room; else its offset.
-    pub(crate) fn append(&self, body: usize, labels: &[u8], init: impl FnOnce(&[AtomicU64])) -> Option<usize> {
+    /// Appends a record of `body` zero words and the label set, lets `init` fill the body and tell the flags, and shows it
+    /// to readers. `None` if there is no room; else its offset.
+    pub(crate) fn append(&self, body: usize, labels: &[u8], init: impl FnOnce(&[AtomicU64]) -> u32) -> Option<usize> {
         let offset = self.used.load(Relaxed);
         let length = record::words_needed(body, labels.len());
         let record = self.words.get(offset..offset + length)?;
-        record[record::SHAPE].store(record::shape(length, labels.len()), Relaxed);
-        let after_body = &record[record::BODY + body..];
-        for (word, bytes) in after_body.iter().zip(labels.chunks(8)) {
-            word.store(word_of(bytes), Relaxed);
-        }
-        init(record);
+        record::fill(record, labels);
+        record::set_flags(&record[record::HEAD], init(record));
         self.used.store(offset + length, Release);
         Some(offset)
+    }
+
+    /// Makes the record at `offset`, whose series has gone, that of another label set, which has room there.
+    pub(crate) fn reuse(&self, offset: usize, labels: &[u8], init: impl FnOnce(&[AtomicU64]) -> u32) {
+        let record = self.record(offset);
+        record::rewrite(&record[record::HEAD], || {
+            record[record::BODY..].iter().for_each(|word| word.store(0, Relaxed));
+            record::fill(record, labels);
+            init(record)
+        });
     }
 
     /// The record at `offset`.
@@ -69,26 +61,21 @@ impl Chunk {
 
     /// All records so far, in the order they were appended.
     pub(crate) fn records(&self) -> impl Iterator<Item = &[AtomicU64]> {
+        self.places().map(|offset| self.record(offset))
+    }
+
+    /// Their offsets.
+    pub(crate) fn places(&self) -> impl Iterator<Item = usize> + '_ {
         let used = self.used();
         let mut offset = 0;
         std::iter::from_fn(move || {
             if offset >= used {
                 return None;
             }
-            let record = self.record(offset);
-            offset += record.len();
-            Some(record)
+            let place = offset;
+            offset += self.record(place).len();
+            Some(place)
         })
-    }
-}
-
-impl Drop for Chunk {
-    fn drop(&mut self) {
-        // One after the other: a million series are a long chain, too long for the stack.
-        let mut next = self.next.take();
-        while let Some(mut chunk) = next.and_then(Arc::into_inner) {
-            next = chunk.next.take();
-        }
     }
 }
 

@@ -1,30 +1,57 @@
-//! A metric family: its metadata and its series, for readers ([`Family`]) and for the writer ([`FamilyWriter`]).
+//! A metric family as readers see it: its metadata and its series.
 
-use super::chunk::{self, Chunk};
+use super::chunk::Chunk;
 use super::cork::Cork;
-use super::index::{Index, Location};
 use super::journal::Journal;
+use super::quantiles::Quantiles;
 use super::refusals::Refusals;
 use super::ring::Ring;
-use super::{cell, record, seqlock, Refused};
-use crate::model::{labels, Buckets, Kind};
+use super::{cell, life, record, seqlock, Refused};
+use crate::model::clock::Clock;
+use crate::model::{Buckets, Kind};
+use crate::policy::{FamilyPolicy, Limit};
+use parking_lot::RwLock;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::*};
 use std::sync::Arc;
+
+/// The memory of a family's series.
+pub(crate) type Chunks = Arc<Vec<Arc<Chunk>>>;
 
 /// A family as readers see it, on any thread.
 pub struct Family {
     fields: FamilyFields,
     /// Corking, for gauges.
     pub cork: Cork,
-    journal: Option<Arc<Journal>>,
-    refusals: Arc<Refusals>,
+    shared: Shared,
+    policy: FamilyPolicy,
+    quantiles: Option<Quantiles>,
+    /// Whether its series may go.
+    expires: bool,
+    /// Where a record's life begins, if it has one.
+    life_at: Option<usize>,
+    /// Words of a record before its label set.
+    words: usize,
     /// How many series there are.
     series: AtomicUsize,
+    /// How many have gone.
+    expired: AtomicU64,
+    /// How many times a label set ran into each limit.
+    limited: [AtomicU64; Limit::ALL.len()],
+    /// The serial number of the next series.
+    serial: AtomicU64,
     replaced: AtomicBool,
-    first: Arc<Chunk>,
+    /// The lock is held for the copy of a pointer, and to add or remove a chunk.
+    chunks: RwLock<Chunks>,
     /// Odd while gauges written under the cork are being shown.
     showing: AtomicU64,
+}
+
+/// What a family has in common with others of its store.
+pub(super) struct Shared {
+    pub(super) journal: Option<Arc<Journal>>,
+    pub(super) refusals: Arc<Refusals>,
+    pub(super) clock: Clock,
 }
 
 /// What is known of a family, as it stands on a page.
@@ -44,6 +71,10 @@ pub struct FamilyFields {
     pub label_names: Vec<String>,
     /// A histogram's buckets; empty for the other types.
     pub buckets: Buckets,
+    /// The labels that all series of the store have.
+    pub constant_labels: Arc<[(String, String)]>,
+    /// The name that a histogram's quantiles have, which no other type has; if it has any.
+    pub quantiles_name: Option<String>,
     /// Whether it is one of metre's own, which no module registered.
     pub own: bool,
 }
@@ -57,29 +88,60 @@ impl Deref for Family {
 }
 
 impl Family {
-    /// A family without series, for [`FamilyWriter::new`].
-    pub(super) fn new(
-        fields: FamilyFields,
-        cork: Cork,
-        journal: Option<Arc<Journal>>,
-        refusals: Arc<Refusals>,
-    ) -> Family {
-        let body = cell::body_words(fields.kind, &fields.buckets);
-        // Without labels there is just one series; with labels there may be a few or a million.
-        let words = match fields.label_names.len() {
-            0 => record::words_needed(body, 0),
-            keys => (2 * record::words_needed(body, 16 * keys)).min(chunk::FULL),
-        };
+    /// A family without series, for [`FamilyWriter::new`](super::FamilyWriter).
+    pub(super) fn new(fields: FamilyFields, policy: FamilyPolicy, cork: Cork, shared: Shared) -> Family {
+        let of_samples = matches!(fields.kind, Kind::Summary | Kind::Histogram);
+        let quantiles = (of_samples && !policy.quantiles.is_empty())
+            .then(|| Quantiles::new(policy.quantiles.clone(), policy.quantile_window, shared.clock.clone()));
+        let values = record::BODY + cell::value_words(fields.kind, &fields.buckets);
+        let expires = policy.shortest_ttl() > 0;
+        let has_life = expires || quantiles.is_some();
         Family {
             fields,
             cork,
-            journal,
-            refusals,
+            shared,
+            policy,
+            quantiles,
+            expires,
+            life_at: has_life.then_some(values),
+            words: values + if has_life { life::WORDS } else { 0 },
             series: AtomicUsize::new(0),
+            expired: AtomicU64::new(0),
+            limited: Default::default(),
+            serial: AtomicU64::new(1),
             replaced: AtomicBool::new(false),
-            first: Arc::new(Chunk::new(words)),
+            chunks: RwLock::default(),
             showing: AtomicU64::new(0),
         }
+    }
+
+    /// What the operator has decided for it.
+    pub fn policy(&self) -> &FamilyPolicy {
+        &self.policy
+    }
+
+    /// Whether its series may go.
+    #[inline(always)]
+    pub fn expires(&self) -> bool {
+        self.expires
+    }
+
+    /// How many words a record has before its label set.
+    #[inline(always)]
+    pub fn record_words(&self) -> usize {
+        self.words
+    }
+
+    /// Where in a record its life begins, if it has one.
+    #[inline(always)]
+    pub(crate) fn life_at(&self) -> Option<usize> {
+        self.life_at
+    }
+
+    /// The quantiles of its series, if they have any.
+    #[inline(always)]
+    pub fn quantiles(&self) -> Option<&Quantiles> {
+        self.quantiles.as_ref()
     }
 
     /// How many words the count of samples takes: one a bucket, or one in all.
@@ -92,15 +154,52 @@ impl Family {
         self.series.load(Relaxed)
     }
 
+    /// How many series have gone.
+    pub fn expired(&self) -> u64 {
+        self.expired.load(Relaxed)
+    }
+
+    /// How many times a label set ran into this limit.
+    pub fn limited(&self, by: Limit) -> u64 {
+        self.limited[by as usize].load(Relaxed)
+    }
+
+    pub(super) fn note_limited(&self, by: Limit) {
+        self.limited[by as usize].fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn note_created(&self) {
+        self.series.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn note_expired(&self) {
+        self.series.fetch_sub(1, Relaxed);
+        self.expired.fetch_add(1, Relaxed);
+    }
+
+    /// The serial number for the next series, if series here have one. All below it are there already.
+    pub(crate) fn next_serial(&self) -> u64 {
+        self.serial.load(Acquire)
+    }
+
+    pub(super) fn set_next_serial(&self, serial: u64) {
+        self.serial.store(serial, Release);
+    }
+
     /// Counts a value that was refused.
     pub fn note_refused(&self, why: Refused) {
-        self.refusals.count(why);
+        self.shared.refusals.count(why);
+    }
+
+    /// The clock that its series' lives go by.
+    pub(super) fn clock(&self) -> &Clock {
+        &self.shared.clock
     }
 
     /// Where to note what the records don't tell, if somebody wants to know.
     #[inline(always)]
     pub fn journal(&self) -> Option<&Journal> {
-        self.journal.as_deref()
+        self.shared.journal.as_deref()
     }
 
     /// Where each sample goes, if somebody wants to have them all, and the family is still on the page.
@@ -115,16 +214,21 @@ impl Family {
         self.replaced.store(true, Relaxed);
     }
 
-    /// All records so far, in the order of their creation.
-    pub(crate) fn records(&self) -> impl Iterator<Item = &[AtomicU64]> {
-        std::iter::successors(Some(&self.first), |chunk| chunk.next()).flat_map(|chunk| chunk.records())
+    /// The memory of its series at this moment. A record in it stays what it is for as long as somebody has this.
+    pub(crate) fn chunks(&self) -> Chunks {
+        Arc::clone(&self.chunks.read())
+    }
+
+    /// Changes which memory there is. For the writer.
+    pub(super) fn change_chunks(&self, change: impl FnOnce(&mut Vec<Arc<Chunk>>)) {
+        change(Arc::make_mut(&mut self.chunks.write()));
     }
 
     /// Replaces `out` by consistent copies of all records, one after the other.
     pub(crate) fn copy_records(&self, out: &mut Vec<u8>) {
         seqlock::read(&self.showing, || {
             out.clear();
-            self.records().for_each(|record| record::copy(record, out));
+            records(&self.chunks()).for_each(|record| record::copy(record, out));
         });
     }
 
@@ -133,13 +237,13 @@ impl Family {
         if !self.cork.take_pending() {
             return;
         }
-        seqlock::write(&self.showing, || self.records().for_each(cell::gauge::show));
+        seqlock::write(&self.showing, || records(&self.chunks()).for_each(cell::gauge::show));
     }
 
     /// Forgets the gauges that were written while corked.
     pub(crate) fn discard_pending(&self) {
         if self.cork.take_pending() {
-            self.records().for_each(cell::gauge::discard);
+            records(&self.chunks()).for_each(cell::gauge::discard);
         }
     }
 }
@@ -147,137 +251,12 @@ impl Family {
 impl Drop for Family {
     fn drop(&mut self) {
         if let Some(journal) = self.journal() {
-            journal.forget(self.records().map(cell::address));
+            journal.forget(records(&self.chunks()).map(cell::address));
         }
     }
 }
 
-/// The writer's side of a family: it alone adds series.
-pub struct FamilyWriter {
-    family: Arc<Family>,
-    chunks: Vec<Arc<Chunk>>,
-    index: Index,
-}
-
-impl FamilyWriter {
-    pub(super) fn new(family: Family) -> FamilyWriter {
-        FamilyWriter {
-            chunks: vec![Arc::clone(&family.first)],
-            family: Arc::new(family),
-            index: Index::new(),
-        }
-    }
-
-    /// The family as readers see it.
-    pub fn family(&self) -> &Arc<Family> {
-        &self.family
-    }
-
-    /// The series with this encoded label set. A page can't show malformed values, so those that look alike once
-    /// repaired are one series.
-    #[inline]
-    pub fn find(&self, labels: &[u8]) -> Option<Location> {
-        self.find_exact(labels).or_else(|| {
-            let repaired = labels::repaired(labels)?;
-            self.find_exact(repaired.as_bytes())
-        })
-    }
-
-    /// The series with this encoded label set, new if there is none yet, and whether values of it were malformed and
-    /// have been repaired. `None` if there is no place for it: the family holds billions of words already, or the label
-    /// set has gigabytes.
-    #[inline]
-    pub fn find_or_create(&mut self, labels: &[u8]) -> Option<(Location, bool)> {
-        if let Some(found) = self.find_exact(labels) {
-            return Some((found, false));
-        }
-        let repaired = labels::repaired(labels);
-        let valid = repaired.as_ref().map_or(labels, |repaired| repaired.as_bytes());
-        let location = match &repaired {
-            Some(_) => self.find_exact(valid).or_else(|| self.create(valid)),
-            None => self.create(valid),
-        };
-        Some((location?, repaired.is_some()))
-    }
-
-    #[inline]
-    fn find_exact(&self, labels: &[u8]) -> Option<Location> {
-        self.index.find(labels, |location| self.has_labels(location, labels))
-    }
-
-    /// The record at `location`.
-    #[inline]
-    pub fn record(&self, location: Location) -> &[AtomicU64] {
-        self.chunks[location.chunk()].record(location.offset())
-    }
-
-    /// The length in bytes of the encoded label set of the series at `location`.
-    pub fn label_bytes(&self, location: Location) -> usize {
-        record::read_shape(self.record(location)[record::SHAPE].load(Relaxed)).1
-    }
-
-    /// Fills `out` with the encoded label set of the series at `location`, as far as it goes.
-    pub fn copy_labels(&self, location: Location, out: &mut [u8]) {
-        let words = self.label_words(location);
-        for (word, bytes) in words.iter().zip(out.chunks_mut(8)) {
-            bytes.copy_from_slice(&word.load(Relaxed).to_le_bytes()[..bytes.len()]);
-        }
-    }
-
-    /// The series that was created after the one at `location`, or the first one.
-    pub fn next(&self, location: Option<Location>) -> Option<Location> {
-        let (mut chunk, mut offset) = match location {
-            Some(at) => (at.chunk(), at.offset() + self.record(at).len()),
-            None => (0, 0),
-        };
-        while offset >= self.chunks.get(chunk)?.used() {
-            chunk += 1;
-            offset = 0;
-        }
-        Location::new(chunk, offset)
-    }
-
-    #[inline]
-    fn label_words(&self, location: Location) -> &[AtomicU64] {
-        let record = self.record(location);
-        let (_, label_bytes) = record::read_shape(record[record::SHAPE].load(Relaxed));
-        &record[record.len() - label_bytes.div_ceil(8)..]
-    }
-
-    #[inline]
-    fn has_labels(&self, location: Location, labels: &[u8]) -> bool {
-        self.label_bytes(location) == labels.len()
-            && self
-                .label_words(location)
-                .iter()
-                .zip(labels.chunks(8))
-                .all(|(word, bytes)| word.load(Relaxed) == chunk::word_of(bytes))
-    }
-
-    fn create(&mut self, labels: &[u8]) -> Option<Location> {
-        let family = &*self.family;
-        let init = |record: &[AtomicU64]| cell::init(family.kind, record, &family.cork);
-        let body = cell::body_words(family.kind, &family.buckets);
-        let length = record::words_needed(body, labels.len());
-        u32::try_from(labels.len()).ok()?;
-        let last = self.chunks.last()?;
-        // A place is settled before anything is shown there, so that what has no place stays unseen.
-        let here =
-            Location::new(self.chunks.len() - 1, last.used()).filter(|_| last.append(body, labels, init).is_some());
-        let location = match here {
-            Some(here) => here,
-            None => {
-                let next_chunk = Location::new(self.chunks.len(), 0)?;
-                let words = (2 * last.capacity()).clamp(length, chunk::FULL.max(length));
-                let next = Arc::new(Chunk::new(words));
-                next.append(body, labels, init)?;
-                last.link(Arc::clone(&next));
-                self.chunks.push(next);
-                next_chunk
-            }
-        };
-        self.index.insert(labels, location);
-        family.series.store(family.series.load(Relaxed) + 1, Relaxed);
-        Some(location)
-    }
+/// All records in this memory so far, in the order of their creation unless some have gone.
+pub(crate) fn records(chunks: &Chunks) -> impl Iterator<Item = &[AtomicU64]> {
+    chunks.iter().flat_map(|chunk| chunk.records())
 }

@@ -74,6 +74,18 @@ impl Index {
             .map(|entry| Location(*entry as u32))
     }
 
+    /// Forgets a label set that is at `location`.
+    pub(crate) fn remove(&mut self, labels: &[u8], location: Location) {
+        let half = self.half(labels);
+        let entry = half << 32 | u64::from(location.0);
+        if let Ok(found) = self.table.find_entry(spread(half), |other| *other == entry) {
+            found.remove();
+            if self.table.len() < self.table.capacity() / 4 {
+                self.table.shrink_to(2 * self.table.len(), |entry| spread(entry >> 32));
+            }
+        }
+    }
+
     /// Remembers a label set that isn't in the table yet.
     pub(crate) fn insert(&mut self, labels: &[u8], location: Location) {
         let half = self.half(labels);

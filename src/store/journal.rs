@@ -1,17 +1,21 @@
 //! What somebody who sends differences must know beyond what the records say now.
 //!
-//! There is one only if a pusher asked for it ([`Store::with_journal`](super::Store::with_journal)).
+//! There is one only if a pusher asked for it ([`Store::with`](super::Store::with)).
 
 use super::ring::Ring;
 use crate::model::Number;
 use parking_lot::Mutex;
 use std::collections::HashMap;
+use std::sync::atomic::{fence, AtomicU64, Ordering::*};
 
 /// What the records don't tell.
 pub struct Journal {
     /// By the address of the record.
     restarts: Mutex<HashMap<usize, Ended>>,
     ring: Option<Ring>,
+    /// How many passes through the whole store have begun, and the last one that has come to its end.
+    begun: AtomicU64,
+    told: AtomicU64,
 }
 
 /// What a counter, histogram or summary held when it started again. After several restarts: all of it together.
@@ -31,7 +35,33 @@ impl Journal {
         Journal {
             restarts: Mutex::default(),
             ring: samples.then(Ring::new),
+            begun: AtomicU64::new(0),
+            told: AtomicU64::new(0),
         }
+    }
+
+    /// A pass through all families begins, of this number. For the reader.
+    pub fn begin_pass(&self) -> u64 {
+        let pass = self.begun.fetch_add(1, Relaxed) + 1;
+        // With the one in `last_pass`: either that sees this pass, or this pass sees what had gone by then.
+        fence(SeqCst);
+        pass
+    }
+
+    /// That pass has told everything. For the reader.
+    pub fn end_pass(&self, pass: u64) {
+        self.told.store(pass, Release);
+    }
+
+    /// The last pass that has begun; later ones see all that is in the records by now. For the writer.
+    pub(crate) fn last_pass(&self) -> u64 {
+        fence(SeqCst);
+        self.begun.load(Relaxed)
+    }
+
+    /// Whether a later pass than that has told everything.
+    pub(crate) fn is_told(&self, pass: u64) -> bool {
+        self.told.load(Acquire) > pass
     }
 
     /// The samples of histograms, if they are kept one by one.

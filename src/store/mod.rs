@@ -1,28 +1,41 @@
 //! The store: all families and their series, written by Prosody's thread and read by any.
 
+mod budget;
 pub mod cell;
 mod chunk;
 mod cork;
+mod expiry;
 mod family;
 mod index;
 mod journal;
+mod life;
+mod memory;
 mod names;
+mod quantiles;
 mod record;
 mod refusals;
 mod registration;
 mod ring;
 mod seqlock;
+mod writer;
 
 pub use cell::{Refused, Taken};
 pub use cork::Cork;
-pub use family::{Family, FamilyFields, FamilyWriter};
+pub(crate) use family::records;
+pub use family::{Family, FamilyFields};
 pub use index::Location;
 pub use journal::{Ended, Journal};
+pub use quantiles::{Quantiles, SeriesId, RELATIVE_ERROR};
 pub(crate) use record::{copy as copy_record, read_shape};
 pub use registration::{FamilySpec, Repair};
 pub use ring::Ring;
+pub use writer::{FamilyWriter, Placed, OVERFLOW};
 
-use crate::model::name;
+use crate::model::clock::Clock;
+use crate::model::{name, Kind};
+use crate::policy::{FamilyPolicy, Ignored, Policy};
+use budget::Budget;
+use family::Shared;
 use names::Names;
 use parking_lot::RwLock;
 use refusals::Refusals;
@@ -37,8 +50,12 @@ pub type Families = BTreeMap<String, Arc<Family>>;
 ///
 /// Its lock guards the list of families alone. Updates never take it, and readers hold it only as long as it takes to
 /// copy one pointer.
-#[derive(Default)]
 pub struct Store {
+    policy: Policy,
+    constant_labels: Arc<[(String, String)]>,
+    budget: Arc<Budget>,
+    clock: Clock,
+    ignored: [AtomicU64; Ignored::ALL.len()],
     registered: RwLock<Registered>,
     corked: Arc<AtomicBool>,
     /// Odd while gauges written under the cork are being shown, family by family.
@@ -70,19 +87,48 @@ pub struct Replaced {
 /// How many replaced families are kept until somebody asks for them.
 const MOST_REPLACED: usize = 1000;
 
+impl Default for Store {
+    fn default() -> Self {
+        Store::with(Policy::default(), None)
+    }
+}
+
 impl Store {
-    /// An empty store.
+    /// An empty store with the default limits.
     pub fn new() -> Store {
         Store::default()
     }
 
-    /// An empty store that also notes what a sender of differences must know. With `samples` that is each sample of
-    /// a histogram, too.
-    pub fn with_journal(samples: bool) -> Store {
+    /// An empty store that does as the operator has decided. With `samples` it also notes what a sender of differences must
+    /// know; if that is `true`, each sample of a histogram, too.
+    pub fn with(policy: Policy, samples: Option<bool>) -> Store {
         Store {
-            journal: Some(Arc::new(Journal::new(samples))),
-            ..Store::default()
+            constant_labels: policy.labels.iter().cloned().collect(),
+            budget: Arc::new(Budget::new(policy.limits)),
+            policy,
+            clock: Clock::default(),
+            ignored: Default::default(),
+            registered: RwLock::default(),
+            corked: Arc::default(),
+            uncorking: AtomicU64::new(0),
+            journal: samples.map(|samples| Arc::new(Journal::new(samples))),
+            refusals: Arc::default(),
         }
+    }
+
+    /// What the operator has decided.
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// The clock that idle times and quantiles go by.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// How many registrations have been ignored for this reason.
+    pub fn ignored(&self, why: Ignored) -> u64 {
+        self.ignored[why as usize].load(Relaxed)
     }
 
     /// The journal, if this store has one.
@@ -97,8 +143,18 @@ impl Store {
 
     /// Adds a family, and tells what had to be repaired. One that was registered under the same raw name goes: handles
     /// to it go on working, but it is no longer on the page. So do metre's own whose names it takes.
-    pub fn register(&self, spec: FamilySpec) -> (FamilyWriter, Vec<Repair>) {
+    ///
+    /// # Errors
+    /// Why there is to be no such family, as the operator has decided.
+    pub fn register(&self, spec: FamilySpec) -> Result<(FamilyWriter, Vec<Repair>), Ignored> {
+        let policy = self
+            .policy
+            .family(&name::family(&spec.name), spec.kind, &spec.label_keys);
         let mut registered = self.registered.write();
+        if let Some(why) = self.reason_to_ignore(&spec, &policy, &registered) {
+            self.ignored[why as usize].fetch_add(1, Relaxed);
+            return Err(why);
+        }
         let Registered {
             families,
             exposed,
@@ -111,6 +167,9 @@ impl Store {
         if let Some(replaced) = replaced {
             replaced.note_replaced();
             names.give_back(&replaced.name, &name::family(&replaced.raw_name), replaced.kind);
+            if let Some(quantiles) = &replaced.quantiles_name {
+                names.give_back(quantiles, quantiles, Kind::Summary);
+            }
             match self.journal {
                 Some(_) if all_replaced.families.len() < MOST_REPLACED => all_replaced.families.push(replaced),
                 Some(_) => all_replaced.left_out += 1,
@@ -130,14 +189,36 @@ impl Store {
                 false
             });
         }
-        let (fields, repairs) = registration::fields(spec, false, names);
+        let (fields, repairs) = registration::fields(spec, &policy, &self.constant_labels, names);
         let cork = Cork::new(Arc::clone(&self.corked));
-        let family = Family::new(fields, cork, self.journal.clone(), Arc::clone(&self.refusals));
-        let writer = FamilyWriter::new(family);
+        let family = Family::new(fields, policy, cork, self.shared(self.journal.clone()));
+        let writer = FamilyWriter::new(family, Some(Arc::clone(&self.budget)));
         let family = writer.family();
         exposed.insert(family.raw_name.clone(), family.name.clone());
         families.insert(family.name.clone(), Arc::clone(family));
-        (writer, repairs)
+        Ok((writer, repairs))
+    }
+
+    fn reason_to_ignore(&self, spec: &FamilySpec, policy: &FamilyPolicy, registered: &Registered) -> Option<Ignored> {
+        let limits = &self.policy.limits;
+        let long = |text: &Vec<u8>| text.len() > limits.max_label_bytes;
+        if policy.drops_all() {
+            Some(Ignored::Dropped)
+        } else if long(&spec.name) || spec.label_keys.iter().any(long) {
+            Some(Ignored::NameBytes)
+        } else if registered.exposed.len() >= limits.max_families && !registered.exposed.contains_key(&spec.name) {
+            Some(Ignored::Families)
+        } else {
+            None
+        }
+    }
+
+    fn shared(&self, journal: Option<Arc<Journal>>) -> Shared {
+        Shared {
+            journal,
+            refusals: Arc::clone(&self.refusals),
+            clock: self.clock.clone(),
+        }
     }
 
     /// Adds a family of metre's own, which has a writer of its own, whom neither cork nor journal are for. It isn't on the
@@ -152,9 +233,11 @@ impl Store {
         } else {
             &mut of_no_page
         };
-        let (fields, _) = registration::fields(spec, true, names);
-        let family = Family::new(fields, Cork::default(), None, Arc::clone(&self.refusals));
-        let writer = FamilyWriter::new(family);
+        let policy = FamilyPolicy::unlimited();
+        let (mut fields, _) = registration::fields(spec, &policy, &self.constant_labels, names);
+        fields.own = true;
+        let family = Family::new(fields, policy, Cork::default(), self.shared(None));
+        let writer = FamilyWriter::new(family, None);
         if is_free {
             let family = Arc::clone(writer.family());
             registered.own.push(wanted.clone());

@@ -6,13 +6,14 @@
 //! | --- | --- |
 //! | 0 | shape: length of the record in words (high half), of its label set in bytes (low half) |
 //! | 1 | head: sequence number (high half), flags (low half) |
-//! | 2… | body: values, by type (see [`cell`](super::cell)) |
-//! | then | the encoded label set, zero-padded to whole words |
+//! | 2… | body: values, by type (see [`cell`](super::cell)), then what is known of its [`life`](super::life), if anything is |
+//! | last | the encoded label set, zero-padded to whole words |
 //!
 //! There is one writer, Prosody's thread. It makes the sequence number odd, writes, and makes it even again; a
 //! reader copies the words and starts over if the number was odd or has changed. So the writer never waits.
 //! The number also tells whether a series has been touched since somebody last looked.
 
+use super::chunk::word_of;
 use std::sync::atomic::{fence, AtomicU64, Ordering::*};
 
 pub(crate) const SHAPE: usize = 0;
@@ -55,6 +56,30 @@ pub(crate) fn step(head: &AtomicU64, flags: u32, write: impl FnOnce()) {
     fence(Release);
     write();
     head.store((sequence + 2) << 32 | u64::from(flags), Release);
+}
+
+/// The same with flags that are known only afterwards.
+pub(crate) fn rewrite(head: &AtomicU64, write: impl FnOnce() -> u32) {
+    let sequence = head.load(Relaxed) >> 32;
+    head.store((sequence + 1) << 32, Relaxed);
+    fence(Release);
+    let flags = write();
+    head.store((sequence + 2) << 32 | u64::from(flags), Release);
+}
+
+/// Writes the shape of a record and its label set, at its end.
+pub(crate) fn fill(record: &[AtomicU64], labels: &[u8]) {
+    record[SHAPE].store(shape(record.len(), labels.len()), Relaxed);
+    let words = &record[record.len() - labels.len().div_ceil(8)..];
+    for (word, bytes) in words.iter().zip(labels.chunks(8)) {
+        word.store(word_of(bytes), Relaxed);
+    }
+}
+
+/// The words of a record that hold its label set, and how many bytes that has.
+pub(crate) fn labels(record: &[AtomicU64]) -> (&[AtomicU64], usize) {
+    let (_, bytes) = read_shape(record[SHAPE].load(Relaxed));
+    (&record[record.len() - bytes.div_ceil(8)..], bytes)
 }
 
 /// Appends a consistent copy of `record` to `out`, little-endian. For any thread.

@@ -3,7 +3,9 @@
 use super::family::FamilyFields;
 use super::names::Names;
 use crate::model::{name, Buckets, Kind, Number};
+use crate::policy::FamilyPolicy;
 use std::fmt;
+use std::sync::Arc;
 
 /// What a family is registered with, as the module gave it.
 #[derive(Clone, Debug)]
@@ -47,7 +49,13 @@ impl fmt::Display for Repair {
 }
 
 /// The fields of the family to be, with a name taken from `names`, and what had to be repaired.
-pub(super) fn fields(spec: FamilySpec, own: bool, names: &mut Names) -> (FamilyFields, Vec<Repair>) {
+/// `constant` are the labels of all series, whose names the family's own can't have.
+pub(super) fn fields(
+    spec: FamilySpec,
+    policy: &FamilyPolicy,
+    constant: &Arc<[(String, String)]>,
+    names: &mut Names,
+) -> (FamilyFields, Vec<Repair>) {
     let mut repairs = Vec::new();
     let wanted = name::family(&spec.name);
     let name = names.take(&wanted, spec.kind);
@@ -56,11 +64,14 @@ pub(super) fn fields(spec: FamilySpec, own: bool, names: &mut Names) -> (FamilyF
     }
     let unit = Some(name::unit(&spec.unit)).filter(|unit| !unit.is_empty() && name.ends_with(&format!("_{unit}")));
 
-    let reserved: &[&str] = match spec.kind {
-        Kind::Histogram => &["le"],
-        _ => &[],
-    };
-    let label_names = name::label_keys(spec.label_keys.iter().map(Vec::as_slice), reserved);
+    let mut reserved: Vec<&str> = constant.iter().map(|(name, _)| name.as_str()).collect();
+    if spec.kind == Kind::Histogram {
+        reserved.push("le");
+    }
+    if !policy.quantiles.is_empty() {
+        reserved.push("quantile");
+    }
+    let label_names = name::label_keys(spec.label_keys.iter().map(Vec::as_slice), &reserved);
     for (number, (name, key)) in (1..).zip(label_names.iter().zip(&spec.label_keys)) {
         if *name != name::escape(key) {
             repairs.push(Repair::LabelKey(number, name.clone()));
@@ -70,13 +81,16 @@ pub(super) fn fields(spec: FamilySpec, own: bool, names: &mut Names) -> (FamilyF
     if help.as_bytes() != spec.help {
         repairs.push(Repair::Help);
     }
+    let thresholds = policy.buckets.as_ref().unwrap_or(&spec.thresholds);
     let buckets = match spec.kind {
-        Kind::Histogram => Buckets::new(spec.thresholds.iter().copied()),
+        Kind::Histogram => Buckets::new(thresholds.iter().copied()),
         _ => Buckets::default(),
     };
-    if spec.kind == Kind::Histogram && !buckets.are_from(&spec.thresholds) {
+    if spec.kind == Kind::Histogram && !buckets.are_from(thresholds) {
         repairs.push(Repair::Thresholds);
     }
+    let has_quantiles = spec.kind == Kind::Histogram && !policy.quantiles.is_empty();
+    let quantiles_name = has_quantiles.then(|| names.take(&format!("{name}_quantiles"), Kind::Summary));
     let fields = FamilyFields {
         kind: spec.kind,
         name,
@@ -85,7 +99,9 @@ pub(super) fn fields(spec: FamilySpec, own: bool, names: &mut Names) -> (FamilyF
         label_names,
         buckets,
         raw_name: spec.name,
-        own,
+        constant_labels: Arc::clone(constant),
+        quantiles_name,
+        own: false,
     };
     (fields, repairs)
 }

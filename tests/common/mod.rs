@@ -13,5 +13,5 @@ pub fn family(store: &Store, kind: Kind, name: &str, keys: &[&str]) -> FamilyWri
         label_keys: keys.iter().map(|key| (*key).into()).collect(),
         thresholds: vec![Number::Int(1), Number::Int(10)],
     };
-    store.register(spec).0
+    store.register(spec).unwrap().0
 }

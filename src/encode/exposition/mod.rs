@@ -5,7 +5,7 @@ pub mod format;
 pub use format::{Escaping, Format};
 
 use super::{escape, number};
-use crate::model::{Kind, Number};
+use crate::model::{canonical_text, plain_text, Kind, Number};
 use crate::snapshot::{FamilySnapshot, Point, Samples, Series};
 use crate::store::{Family, Store};
 use std::borrow::Cow;
@@ -46,7 +46,13 @@ pub fn only<'a>(store: &Store, names: impl IntoIterator<Item = &'a str>) -> Only
                 .get(name.strip_suffix(suffix)?)
                 .filter(|family| family.kind == kind)
         });
-        found.map(|family| family.name.clone()).collect::<Vec<_>>()
+        let of_quantiles = families
+            .values()
+            .filter(|family| family.quantiles_name.as_deref() == Some(name));
+        found
+            .chain(of_quantiles)
+            .map(|family| family.name.clone())
+            .collect::<Vec<_>>()
     };
     names.into_iter().flat_map(named).collect()
 }
@@ -98,22 +104,18 @@ fn write_family(
     options: Options,
     format: Format,
 ) -> io::Result<()> {
-    let name = &*format.family_name(&family.name, family.kind);
-    match format.is_openmetrics() {
-        true => openmetrics_metadata(out, family, name, format)?,
-        false => text_metadata(out, family, name)?,
+    if family.expires() && family.series_count() == 0 {
+        // All that it had has left the page.
+        return Ok(());
     }
+    let name = &*format.family_name(&family.name, family.kind);
+    write_metadata(out, family, name, family.kind, format)?;
     // Only OpenMetrics has them; in the older formats they would be series of no type.
     let created = options.created && format.is_openmetrics();
-    let label_names: Vec<Cow<'_, str>> = family.label_names.iter().map(|name| format.name_of(name)).collect();
-    let mut lines = Lines {
-        out,
-        name,
-        labels: Vec::new(),
-    };
+    let label_names = LabelNames::of(family, format)?;
+    let mut lines = Lines::new(out, name);
     for series in snapshot.series(family) {
-        lines.labels.clear();
-        write_labels(&mut lines.labels, &label_names, &series)?;
+        label_names.write(&mut lines.labels, &series)?;
         match series.point {
             Point::Gauge(value) => lines.sample("", value)?,
             Point::Counter(total, since) => {
@@ -121,6 +123,7 @@ fn write_family(
                 lines.created(since, created)?;
             }
             Point::Summary(samples, count) => {
+                lines.quantiles(series.quantiles(family), options, format)?;
                 if let Some(sum) = summary_sum(samples, format) {
                     lines.count_and_sum(count, sum)?;
                 }
@@ -143,6 +146,29 @@ fn write_family(
             }
         }
     }
+    match &family.quantiles_name {
+        Some(name) => write_quantiles(out, family, name, snapshot, options, format),
+        None => Ok(()),
+    }
+}
+
+/// Writes the quantiles of a histogram: a summary of its own, since "Histogram … MetricPoints" have none (OpenMetrics 1.0).
+fn write_quantiles(
+    out: &mut impl Write,
+    family: &Family,
+    name: &str,
+    snapshot: &FamilySnapshot,
+    options: Options,
+    format: Format,
+) -> io::Result<()> {
+    let name = &*format.family_name(name, Kind::Summary);
+    write_metadata(out, family, name, Kind::Summary, format)?;
+    let label_names = LabelNames::of(family, format)?;
+    let mut lines = Lines::new(out, name);
+    for series in snapshot.series(family) {
+        label_names.write(&mut lines.labels, &series)?;
+        lines.quantiles(series.quantiles(family), options, format)?;
+    }
     Ok(())
 }
 
@@ -159,9 +185,23 @@ fn histogram_sum(family: &Family, samples: Samples, format: Format) -> Option<Nu
     summary_sum(samples, format).filter(|_| !format.is_openmetrics() || !family.buckets.has_negative())
 }
 
+/// The metadata of a family that is called `name` on this page.
+fn write_metadata(out: &mut impl Write, family: &Family, name: &str, kind: Kind, format: Format) -> io::Result<()> {
+    match format.is_openmetrics() {
+        true => openmetrics_metadata(out, family, name, kind, format),
+        false => text_metadata(out, family, name, kind),
+    }
+}
+
 /// TYPE, UNIT and HELP, in this order; empty ones not at all (OpenMetrics 1.0, "MetricFamily metadata").
-fn openmetrics_metadata(out: &mut impl Write, family: &Family, name: &str, format: Format) -> io::Result<()> {
-    writeln!(out, "# TYPE {name} {}", family.kind.name())?;
+fn openmetrics_metadata(
+    out: &mut impl Write,
+    family: &Family,
+    name: &str,
+    kind: Kind,
+    format: Format,
+) -> io::Result<()> {
+    writeln!(out, "# TYPE {name} {}", kind.name())?;
     if let Some(unit) = &family.unit {
         let unit = format.name_of(unit);
         // Not so for counters with doubled underscores.
@@ -178,27 +218,57 @@ fn openmetrics_metadata(out: &mut impl Write, family: &Family, name: &str, forma
 }
 
 /// HELP and TYPE, which carry the samples' name (Prometheus, "Text-based format").
-fn text_metadata(out: &mut impl Write, family: &Family, name: &str) -> io::Result<()> {
-    let suffix = if family.kind == Kind::Counter { "_total" } else { "" };
+fn text_metadata(out: &mut impl Write, family: &Family, name: &str, kind: Kind) -> io::Result<()> {
+    let suffix = if kind == Kind::Counter { "_total" } else { "" };
     if !family.help.is_empty() {
         write!(out, "# HELP {name}{suffix} ")?;
         escape::write_help(out, family.help.as_bytes())?;
         out.write_all(b"\n")?;
     }
-    writeln!(out, "# TYPE {name}{suffix} {}", family.kind.name())
+    writeln!(out, "# TYPE {name}{suffix} {}", kind.name())
 }
 
-/// `a="1",b="2"`, without the braces.
-fn write_labels(out: &mut Vec<u8>, names: &[Cow<'_, str>], series: &Series<'_>) -> io::Result<()> {
-    for (name, value) in names.iter().zip(series.label_values()) {
-        if !out.is_empty() {
+/// The label names of a family, as they stand on a page, and the labels that all series have.
+struct LabelNames<'a> {
+    names: Vec<Cow<'a, str>>,
+    /// Written out, as they follow on others.
+    constant: Vec<u8>,
+}
+
+impl<'a> LabelNames<'a> {
+    fn of(family: &'a Family, format: Format) -> io::Result<LabelNames<'a>> {
+        let mut constant = Vec::new();
+        for (name, value) in family.constant_labels.iter() {
+            write_label(&mut constant, &format.name_of(name), value.as_bytes())?;
+        }
+        Ok(LabelNames {
+            names: family.label_names.iter().map(|name| format.name_of(name)).collect(),
+            constant,
+        })
+    }
+
+    /// Replaces `out` by the labels of a series: `a="1",b="2"`, without the braces.
+    fn write(&self, out: &mut Vec<u8>, series: &Series<'_>) -> io::Result<()> {
+        out.clear();
+        for (name, value) in self.names.iter().zip(series.label_values()) {
+            write_label(out, name, value)?;
+        }
+        if !out.is_empty() && !self.constant.is_empty() {
             out.push(b',');
         }
-        out.extend_from_slice(name.as_bytes());
-        out.extend_from_slice(b"=\"");
-        escape::write(out, value)?;
-        out.push(b'"');
+        out.extend_from_slice(&self.constant);
+        Ok(())
     }
+}
+
+fn write_label(out: &mut Vec<u8>, name: &str, value: &[u8]) -> io::Result<()> {
+    if !out.is_empty() {
+        out.push(b',');
+    }
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"=\"");
+    escape::write(out, value)?;
+    out.push(b'"');
     Ok(())
 }
 
@@ -210,20 +280,29 @@ struct Lines<'a, W> {
     labels: Vec<u8>,
 }
 
-impl<W: Write> Lines<'_, W> {
-    /// Everything before the value.
-    fn start(&mut self, suffix: &str, le: Option<&str>) -> io::Result<()> {
+impl<'a, W: Write> Lines<'a, W> {
+    fn new(out: &'a mut W, name: &'a str) -> Self {
+        Lines {
+            out,
+            name,
+            labels: Vec::new(),
+        }
+    }
+
+    /// Everything before the value; `own` is a label of this sample alone, with its text.
+    fn start(&mut self, suffix: &str, own: Option<(&str, &str)>) -> io::Result<()> {
         self.out.write_all(self.name.as_bytes())?;
         self.out.write_all(suffix.as_bytes())?;
-        if !self.labels.is_empty() || le.is_some() {
+        if !self.labels.is_empty() || own.is_some() {
             self.out.write_all(b"{")?;
             self.out.write_all(&self.labels)?;
-            if let Some(le) = le {
-                self.out.write_all(match self.labels.is_empty() {
-                    true => b"le=\"".as_slice(),
-                    false => b",le=\"",
-                })?;
-                self.out.write_all(le.as_bytes())?;
+            if let Some((name, text)) = own {
+                if !self.labels.is_empty() {
+                    self.out.write_all(b",")?;
+                }
+                self.out.write_all(name.as_bytes())?;
+                self.out.write_all(b"=\"")?;
+                self.out.write_all(text.as_bytes())?;
                 self.out.write_all(b"\"")?;
             }
             self.out.write_all(b"}")?;
@@ -238,9 +317,31 @@ impl<W: Write> Lines<'_, W> {
     }
 
     fn bucket(&mut self, le: &str, cumulative: u64) -> io::Result<()> {
-        self.start("_bucket", Some(le))?;
+        self.start("_bucket", Some(("le", le)))?;
         number::write_count(self.out, cumulative)?;
         self.out.write_all(b"\n")
+    }
+
+    /// "Quantile values … MUST NOT be negative" (OpenMetrics 1.0, "Summary"): so those are left out there.
+    fn quantiles(
+        &mut self,
+        quantiles: impl Iterator<Item = (f64, f64)>,
+        options: Options,
+        format: Format,
+    ) -> io::Result<()> {
+        for (quantile, value) in quantiles {
+            if value < 0.0 && format.is_openmetrics() {
+                continue;
+            }
+            let text = match options.canonical_le {
+                true => canonical_text(quantile),
+                false => plain_text(quantile),
+            };
+            self.start("", Some(("quantile", &text)))?;
+            number::write(self.out, Number::Float(value))?;
+            self.out.write_all(b"\n")?;
+        }
+        Ok(())
     }
 
     fn count_and_sum(&mut self, count: u64, sum: Number) -> io::Result<()> {

@@ -50,10 +50,9 @@ impl Encoder {
 
     /// Gives back the names of a family whose series are all in `snapshot`.
     pub fn forget(&mut self, family: &Family, state: &FamilyState, snapshot: &FamilySnapshot) {
-        for (number, series) in snapshot.all(family).enumerate() {
-            state
-                .names
-                .give_back_series(family, number, &series, &self.options, &mut self.names);
+        for series in snapshot.all(family) {
+            let names = &state.names;
+            names.give_back_series(family, series.number, &series, &self.options, &mut self.names);
         }
         state.names.give_back(&self.options, &mut self.names);
     }
@@ -74,6 +73,9 @@ impl Encoder {
             name,
             lines,
         } = self;
+        if *news == News::Gone {
+            return state.names.forget_series(family, number, series, options, names);
+        }
         if !state.names.name(family, number, series, options, names, name) {
             return sink.dropped(Dropped::NameTaken, &name.path);
         }
@@ -100,6 +102,7 @@ impl Encoder {
                 out.gauge(steps.len(), sum);
                 out.count(steps.len() + 1, None, steps.last().copied().unwrap_or(0));
             }
+            News::Gone => {}
             News::Samples(samples, of_all) => {
                 let seconds = family.raw_name == b"seconds" || family.raw_name.ends_with(b"_seconds");
                 out.samples(samples, of_all, seconds);

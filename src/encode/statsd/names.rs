@@ -143,6 +143,21 @@ impl FamilyNames {
         self.series[number] != Naming::Nameless
     }
 
+    /// Gives back the names of the series of this number, which another one will have.
+    pub(super) fn forget_series(
+        &mut self,
+        family: &Family,
+        number: usize,
+        series: &Series<'_>,
+        options: &Options,
+        names: &mut Names,
+    ) {
+        self.give_back_series(family, number, series, options, names);
+        if let Some(naming) = self.series.get_mut(number) {
+            *naming = Naming::Unknown;
+        }
+    }
+
     /// Gives back the names of the series of this number, if it has any.
     pub(super) fn give_back_series(
         &self,
@@ -173,10 +188,13 @@ impl FamilyNames {
         out.path.extend_from_slice(&self.base);
         out.tags.clear();
         match options.tags {
-            Tags::None => series.label_values().for_each(|value| {
-                out.path.push(b'.');
-                escape::path(&mut out.path, value);
-            }),
+            Tags::None => {
+                let constant = family.constant_labels.iter().map(|(_, value)| value.as_bytes());
+                series.label_values().chain(constant).for_each(|value| {
+                    out.path.push(b'.');
+                    escape::path(&mut out.path, value);
+                });
+            }
             Tags::DogStatsd => write_tags(&mut out.tags, b':', family, series, options),
             Tags::Influx => write_tags(&mut out.tags, b'=', family, series, options),
         }
@@ -250,15 +268,19 @@ fn write_tags(out: &mut Vec<u8>, separator: u8, family: &Family, series: &Series
         out.extend_from_slice(name.as_bytes());
         out.push(separator);
     };
-    for (name, value) in family.label_names.iter().zip(series.label_values()) {
+    let constant = family
+        .constant_labels
+        .iter()
+        .map(|(name, value)| (name, value.as_bytes()));
+    let labels = family.label_names.iter().zip(series.label_values()).chain(constant);
+    for (name, value) in labels.clone() {
         if !value.is_empty() {
             begin(out, name);
             escape::tag(out, value);
         }
     }
     for (name, value) in &options.constant_tags {
-        let mut labels = family.label_names.iter().zip(series.label_values());
-        if !labels.any(|(label, value)| label == name && !value.is_empty()) {
+        if !labels.clone().any(|(label, value)| label == name && !value.is_empty()) {
             begin(out, name);
             out.extend_from_slice(value.as_bytes());
         }

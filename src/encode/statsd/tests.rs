@@ -34,7 +34,7 @@ impl Wire {
     fn new(options: Options) -> Wire {
         let samples = options.histograms != Histograms::Buckets;
         Wire {
-            store: Store::with_journal(samples),
+            store: Store::with(crate::policy::Policy::default(), Some(samples)),
             encoder: Encoder::new(options),
             tracked: Vec::new(),
             reservoirs: samples.then(|| Reservoirs::new(10)),
@@ -42,14 +42,17 @@ impl Wire {
     }
 
     fn family(&mut self, kind: Kind, name: &str, keys: &[&str]) -> FamilyWriter {
-        let (writer, _) = self.store.register(FamilySpec {
-            kind,
-            name: name.into(),
-            unit: Vec::new(),
-            help: Vec::new(),
-            label_keys: keys.iter().map(|key| (*key).into()).collect(),
-            thresholds: vec![Number::Float(0.1), Number::Int(1)],
-        });
+        let (writer, _) = self
+            .store
+            .register(FamilySpec {
+                kind,
+                name: name.into(),
+                unit: Vec::new(),
+                help: Vec::new(),
+                label_keys: keys.iter().map(|key| (*key).into()).collect(),
+                thresholds: vec![Number::Float(0.1), Number::Int(1)],
+            })
+            .unwrap();
         let family = std::sync::Arc::clone(writer.family());
         let state = self.encoder.family(&family);
         self.tracked.push((Changes::new(family), state));
@@ -96,7 +99,7 @@ fn sample(writer: &mut FamilyWriter, labels: &[&str], sample: f64) {
     let sample = Number::Float(sample);
     with(writer, labels, |record| match family.kind {
         Kind::Histogram => cell::samples::histogram(record, sample, &family),
-        _ => cell::samples::summary(record, sample),
+        _ => cell::samples::summary(record, sample, &family),
     })
     .unwrap();
 }

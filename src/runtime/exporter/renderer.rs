@@ -113,6 +113,7 @@ impl Source {
 mod tests {
     use super::*;
     use crate::model::{Kind, LabelSet};
+    use crate::policy::Policy;
     use crate::runtime::bell::Bell;
     use crate::runtime::event_loop::EventLoop;
     use crate::runtime::notices::Notices;
@@ -133,15 +134,17 @@ mod tests {
 
     #[test]
     fn no_page_is_made_for_those_who_have_gone() {
-        let store = Arc::new(Store::new());
-        let (mut writer, _) = store.register(FamilySpec {
-            kind: Kind::Counter,
-            name: b"x".to_vec(),
-            unit: Vec::new(),
-            help: Vec::new(),
-            label_keys: vec![b"number".to_vec()],
-            thresholds: Vec::new(),
-        });
+        let store = Arc::new(Store::with(Policy::unlimited(), None));
+        let (mut writer, _) = store
+            .register(FamilySpec {
+                kind: Kind::Counter,
+                name: b"x".to_vec(),
+                unit: Vec::new(),
+                help: Vec::new(),
+                label_keys: vec![b"number".to_vec()],
+                thresholds: Vec::new(),
+            })
+            .unwrap();
         for number in 0..100_000 {
             let mut set = LabelSet::new();
             set.push(number.to_string().as_bytes());

@@ -1,0 +1,69 @@
+//! Looking at a configuration without running it.
+
+use super::{policy_of, read, without_false, ConfigError, Given, Value};
+use crate::model::Kind;
+use crate::policy;
+use std::collections::BTreeMap;
+
+/// How many errors are told at most.
+const MOST: usize = 50;
+
+/// Everything that is wrong with a configuration, in the order of its keys; one error a rule at most.
+pub fn check(table: Value, statsd: bool) -> Vec<ConfigError> {
+    let given = match Given::new(table.clone()) {
+        Ok(given) => given,
+        Err(error) => return vec![error],
+    };
+    let mut errors = Vec::new();
+    for (value, origin) in given.parts() {
+        let mut value = value.clone();
+        while let Err(error) = read::config(&without_false(&value), &origin) {
+            let mended = mend(&mut value, error.path());
+            errors.push(error);
+            if !mended || errors.len() == MOST {
+                break;
+            }
+        }
+    }
+    if errors.is_empty() {
+        errors.extend(super::settings(table, statsd).err());
+    }
+    errors
+}
+
+/// Takes out what is wrong, so that the rest can be looked at. False if there is nothing there.
+fn mend(value: &mut Value, path: &[String]) -> bool {
+    let Some((key, rest)) = path.split_first() else {
+        return false;
+    };
+    match value {
+        Value::Table(keys) if key == "rule" && rest.is_empty() => keys.remove(key).is_some(),
+        Value::Table(keys) => match keys.get_mut(key) {
+            Some(Value::List(rules)) if key == "rule" => {
+                let place = rest[0]
+                    .parse::<usize>()
+                    .ok()
+                    .and_then(|number| rules.get_mut(number.wrapping_sub(1)));
+                // The others keep their numbers.
+                place.is_some_and(|rule| {
+                    let harmless = [("match", Value::String("-".to_owned())), ("drop", Value::Bool(false))];
+                    *rule = Value::Table(BTreeMap::from(harmless.map(|(key, value)| (key.to_owned(), value))));
+                    true
+                })
+            }
+            Some(table @ Value::Table(_)) if !rest.is_empty() => mend(table, rest),
+            Some(_) => keys.remove(key).is_some(),
+            None => false,
+        },
+        _ => false,
+    }
+}
+
+/// What a configuration decides for families of this name on the page, and where it says so; for one type and one host, if
+/// they are given.
+///
+/// # Errors
+/// A configuration that is wrong.
+pub fn explain(table: Value, name: &str, kind: Option<Kind>, host: Option<&str>) -> Result<String, ConfigError> {
+    Ok(policy::explain(&policy_of(table)?, name, kind, host))
+}

@@ -1,0 +1,335 @@
+//! `limits`, `labels` and `rule`: what the operator decides about what modules make.
+
+use super::file::Lines;
+use super::read_values::{one_or_more, seconds, text, whole, Finite};
+use super::{Config, Value};
+use crate::model::{Kind, Number};
+use crate::policy;
+use crate::policy::{Pattern, Policy};
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// `limits`: how much modules may make.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
+pub struct Limits {
+    /// The most families.
+    #[serde(deserialize_with = "count")]
+    pub max_families: usize,
+    /// The most series of all families together.
+    #[serde(deserialize_with = "count")]
+    pub max_series: usize,
+    /// The most series of one family.
+    #[serde(deserialize_with = "count")]
+    pub max_series_per_family: usize,
+    /// The longest label value and the longest name, in bytes.
+    #[serde(deserialize_with = "label_bytes")]
+    pub max_label_bytes: usize,
+    /// The most series with quantiles.
+    #[serde(deserialize_with = "count")]
+    pub max_quantile_series: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let policy::Limits {
+            max_families,
+            max_series,
+            max_series_per_family,
+            max_label_bytes,
+            max_quantile_series,
+        } = policy::Limits::default();
+        Limits {
+            max_families,
+            max_series,
+            max_series_per_family,
+            max_label_bytes,
+            max_quantile_series,
+        }
+    }
+}
+
+/// `labels`: labels on every series.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Labels(BTreeMap<String, String>);
+
+impl<'de> Deserialize<'de> for Labels {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Labels, D::Error> {
+        let labels = BTreeMap::<String, String>::deserialize(from)?;
+        for (name, value) in &labels {
+            let given = Value::String(name.clone());
+            let first = |byte: &u8| byte.is_ascii_alphabetic() || *byte == b'_';
+            let legal = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+                && name.as_bytes().first().is_some_and(first);
+            if !legal || name.starts_with("__") {
+                return Err(D::Error::custom(format!(
+                    "has {given} for a name; allowed: letters, digits and '_', no digit first, and no two '_' at the beginning"
+                )));
+            }
+            if name == "le" || name == "quantile" {
+                return Err(D::Error::custom(format!(
+                    "has {given} for a name, which histograms and summaries use; choose another one"
+                )));
+            }
+            if value.is_empty() || value.len() > 1024 {
+                return Err(D::Error::custom(format!(
+                    "has a value for {given} that is empty or longer than 1024 bytes; leave the label out, or shorten it"
+                )));
+            }
+        }
+        Ok(Labels(labels))
+    }
+}
+
+/// `rule`: what is decided for some families.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(try_from = "Keys")]
+pub struct Rule(policy::Rule);
+
+/// A rule's keys as they stand there.
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields, expecting = "a table")]
+struct Keys {
+    #[serde(rename = "match", deserialize_with = "pattern")]
+    name: Option<String>,
+    #[serde(deserialize_with = "pattern")]
+    host: Option<String>,
+    #[serde(rename = "type", deserialize_with = "kinds")]
+    kinds: Option<Vec<Kind>>,
+    drop: Option<bool>,
+    #[serde(deserialize_with = "buckets")]
+    buckets: Option<Vec<f64>>,
+    #[serde(deserialize_with = "max_series")]
+    max_series: Option<usize>,
+    #[serde(deserialize_with = "idle_ttl")]
+    idle_ttl: Option<u32>,
+    #[serde(deserialize_with = "quantiles")]
+    quantiles: Option<Vec<f64>>,
+    #[serde(deserialize_with = "quantile_window")]
+    quantile_window: Option<Duration>,
+}
+
+impl TryFrom<Keys> for Rule {
+    type Error = String;
+
+    fn try_from(keys: Keys) -> Result<Rule, String> {
+        let Some(name) = &keys.name else {
+            return Err(
+                "has no 'match'; add the name of a family, or a pattern, as in match = \"prosody_mod_c2s_*\"".into(),
+            );
+        };
+        let of_buckets = keys.buckets.is_some();
+        let of_quantiles = keys.quantiles.is_some() || keys.quantile_window.is_some();
+        let of_series = keys.drop.is_some() || keys.max_series.is_some() || keys.idle_ttl.is_some();
+        if !of_buckets && !of_quantiles && !of_series {
+            return Err(
+                "decides nothing; add 'drop', 'buckets', 'max_series', 'idle_ttl', 'quantiles' or 'quantile_window'"
+                    .into(),
+            );
+        }
+        if keys.host.is_some() && (of_buckets || of_quantiles) {
+            return Err(
+                "has 'host' with 'buckets', 'quantiles' or 'quantile_window', which all hosts of a family share; \
+                        put these into a rule without 'host'"
+                    .into(),
+            );
+        }
+        let lacks = |kinds: &[Kind]| {
+            let found = |listed: &Vec<Kind>| listed.iter().any(|kind| kinds.contains(kind));
+            keys.kinds.as_ref().is_some_and(|listed| !found(listed))
+        };
+        if of_buckets && lacks(&[Kind::Histogram]) {
+            return Err("has 'buckets' for types that have none; they are for type = \"histogram\"".into());
+        }
+        if of_quantiles && lacks(&[Kind::Histogram, Kind::Summary]) {
+            return Err("has quantiles for types that have none; they are for \"summary\" and \"histogram\"".into());
+        }
+        Ok(Rule(policy::Rule {
+            name: Pattern::new(name),
+            host: keys.host.as_deref().map(Pattern::new),
+            kinds: keys.kinds,
+            drop: keys.drop,
+            buckets: keys.buckets.map(|list| list.into_iter().map(Number::Float).collect()),
+            max_series: keys.max_series,
+            idle_ttl: keys.idle_ttl,
+            quantiles: keys.quantiles,
+            quantile_window: keys.quantile_window,
+            origin: policy::Origin::default(),
+        }))
+    }
+}
+
+impl Config {
+    /// What the operator has decided; `lines` has the file with the rules and their lines, if they are in one.
+    pub(super) fn policy(&self, lines: Option<(&str, &Lines)>) -> Policy {
+        let rules = (1..).zip(&self.rule).map(|(number, Rule(rule))| {
+            let line = |(file, lines): (&str, &Lines)| {
+                let line = lines.of(&["rule".to_owned(), number.to_string()])?;
+                Some((file.to_owned(), line))
+            };
+            let origin = policy::Origin {
+                number,
+                line: lines.and_then(line),
+            };
+            policy::Rule { origin, ..rule.clone() }
+        });
+        let limits = &self.limits;
+        Policy {
+            limits: policy::Limits {
+                max_families: limits.max_families,
+                max_series: limits.max_series,
+                max_series_per_family: limits.max_series_per_family,
+                max_label_bytes: limits.max_label_bytes,
+                max_quantile_series: limits.max_quantile_series,
+            },
+            labels: self.labels.0.clone().into_iter().collect(),
+            rules: rules.collect(),
+        }
+    }
+}
+
+/// Each family looks at all of them, once.
+const MOST_RULES: usize = 1000;
+
+/// `rule`.
+pub(super) fn rules<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Rule>, D::Error> {
+    let rules = list(from, "a list of tables, each as [[rule]] begins one")?;
+    match rules.len() <= MOST_RULES {
+        true => Ok(rules),
+        false => Err(D::Error::custom(format!(
+            "has {} rules; allowed: {MOST_RULES}",
+            rules.len()
+        ))),
+    }
+}
+
+fn count<'de, D: Deserializer<'de>>(from: D) -> Result<usize, D::Error> {
+    whole(from, 0, 100_000_000, "").map(|count| count as usize)
+}
+
+fn label_bytes<'de, D: Deserializer<'de>>(from: D) -> Result<usize, D::Error> {
+    whole(from, 16, 1 << 20, " bytes").map(|bytes| bytes as usize)
+}
+
+fn max_series<'de, D: Deserializer<'de>>(from: D) -> Result<Option<usize>, D::Error> {
+    count(from).map(Some)
+}
+
+fn idle_ttl<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u32>, D::Error> {
+    // A year.
+    let ttl = seconds(from, 0.0, 31_536_000.0)?;
+    match ttl.is_zero() || ttl >= Duration::from_secs(1) {
+        true => Ok(Some(ttl.as_secs() as u32)),
+        false => Err(D::Error::custom(
+            "is shorter than a second; allowed: \"1s\" or more, or 0 for never",
+        )),
+    }
+}
+
+fn quantile_window<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
+    seconds(from, 1.0, 86400.0).map(Some)
+}
+
+fn pattern<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    const ALLOWED: &str = "a name, or a pattern in which * stands for any characters and ? for one";
+    let text = text(from, ALLOWED)?;
+    match text.is_empty() || text.len() > 1024 {
+        false => Ok(Some(text)),
+        true => Err(D::Error::custom(format!(
+            "is {}; allowed: {ALLOWED}",
+            Value::String(text)
+        ))),
+    }
+}
+
+fn kinds<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<Kind>>, D::Error> {
+    let names: Vec<String> = one_or_more(from, "a type")?;
+    let kind = |name: &String| {
+        Kind::from_name(name).ok_or_else(|| {
+            D::Error::custom(format!(
+                "is {}; allowed: \"gauge\", \"counter\", \"histogram\", \"summary\"",
+                Value::String(name.clone())
+            ))
+        })
+    };
+    match names.is_empty() {
+        false => names.iter().map(kind).collect::<Result<_, _>>().map(Some),
+        true => Err(D::Error::custom("is an empty list; leave it out for all types")),
+    }
+}
+
+/// A list of what can be read; Lua's empty list is an empty table.
+fn list<'de, D: Deserializer<'de>, T: serde::de::DeserializeOwned>(
+    from: D,
+    what: &'static str,
+) -> Result<Vec<T>, D::Error> {
+    struct List<T>(&'static str, std::marker::PhantomData<T>);
+    impl<'de, T: serde::de::DeserializeOwned> serde::de::Visitor<'de> for List<T> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str(self.0)
+        }
+
+        fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut given: A) -> Result<Vec<T>, A::Error> {
+            let mut all = Vec::new();
+            while let Some(value) = given.next_element()? {
+                all.push(value);
+            }
+            Ok(all)
+        }
+
+        fn visit_map<A: serde::de::MapAccess<'de>>(self, mut given: A) -> Result<Vec<T>, A::Error> {
+            match given.next_key::<String>()? {
+                None => Ok(Vec::new()),
+                Some(_) => Err(A::Error::invalid_type(serde::de::Unexpected::Map, &self)),
+            }
+        }
+    }
+    from.deserialize_any(List(what, std::marker::PhantomData))
+}
+
+fn ascending<'de, D: Deserializer<'de>>(from: D, what: &'static str) -> Result<Vec<f64>, D::Error> {
+    let all: Vec<f64> = list::<D, Finite>(from, what)?
+        .into_iter()
+        .map(|Finite(number)| number)
+        .collect();
+    match all.windows(2).find(|pair| pair[0] >= pair[1]) {
+        None => Ok(all),
+        Some(pair) => Err(D::Error::custom(format!(
+            "has {} before {}; put them in ascending order, each once",
+            pair[0], pair[1]
+        ))),
+    }
+}
+
+fn buckets<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<f64>>, D::Error> {
+    const MOST: usize = 500;
+    let all = ascending(from, "a list of ascending numbers, as in [0.1, 1, 10]; +Inf is added")?;
+    match all.is_empty() || all.len() > MOST {
+        false => Ok(Some(all)),
+        true => Err(D::Error::custom(format!(
+            "has {} thresholds; allowed: 1 to {MOST}",
+            all.len()
+        ))),
+    }
+}
+
+fn quantiles<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<f64>>, D::Error> {
+    const MOST: usize = 100;
+    let all = ascending(from, "a list of ascending numbers from 0 to 1, as in [0.5, 0.9, 0.99]")?;
+    if let Some(outside) = all.iter().find(|quantile| !(0.0..=1.0).contains(*quantile)) {
+        return Err(D::Error::custom(format!(
+            "has {outside}; allowed: numbers from 0 to 1, such as 0.99 for 99 %"
+        )));
+    }
+    match all.len() <= MOST {
+        true => Ok(Some(all)),
+        false => Err(D::Error::custom(format!(
+            "has {} quantiles; allowed: {MOST}",
+            all.len()
+        ))),
+    }
+}

@@ -1,0 +1,156 @@
+//! What a family gets, and from where, for operators.
+
+use super::{Policy, Rule, DEFAULT_WINDOW};
+use crate::model::{Kind, Number};
+use std::fmt::Write;
+use std::time::Duration;
+
+/// What is decided for families of this name on the page, one line a key. If that depends on the type, and none is given, it
+/// is told for each; so it is for hosts.
+pub fn explain(policy: &Policy, name: &str, kind: Option<Kind>, host: Option<&str>) -> String {
+    let mut told: Vec<(Vec<&str>, String)> = Vec::new();
+    for kind in Kind::ALL.into_iter().filter(|any| kind.is_none_or(|kind| kind == *any)) {
+        let text = Explained::new(policy, name, kind, host).text(policy);
+        match told.iter_mut().find(|(_, other)| *other == text) {
+            Some((kinds, _)) => kinds.push(kind.name()),
+            None => told.push((vec![kind.name()], text)),
+        }
+    }
+    let text = |(kinds, text): (Vec<&str>, String)| format!("{name} as a {}:\n{text}", kinds.join(" or "));
+    told.into_iter().map(text).collect()
+}
+
+/// The rules for one name, type and host.
+struct Explained<'a> {
+    kind: Kind,
+    /// Those that hold, in order, each with what it says of this type and with what it says at all.
+    rules: Vec<(Rule, &'a Rule)>,
+    /// Those for some hosts, if none is given.
+    for_hosts: Vec<Rule>,
+}
+
+impl<'a> Explained<'a> {
+    fn new(policy: &'a Policy, name: &str, kind: Kind, host: Option<&str>) -> Explained<'a> {
+        let applying = policy.rules.iter().filter(|rule| rule.applies(name, kind));
+        let (rules, for_hosts): (Vec<&Rule>, Vec<&Rule>) = applying.partition(|rule| {
+            let pattern = rule.host.as_ref();
+            pattern.is_none_or(|pattern| host.is_some_and(|host| pattern.matches(host)))
+        });
+        Explained {
+            kind,
+            rules: rules.into_iter().map(|rule| (rule.for_kind(kind), rule)).collect(),
+            for_hosts: match host {
+                Some(_) => Vec::new(),
+                None => for_hosts.into_iter().map(|rule| rule.for_kind(kind)).collect(),
+            },
+        }
+    }
+
+    fn text(&self, policy: &Policy) -> String {
+        let mut out = String::new();
+        self.line(
+            &mut out,
+            "drop",
+            |rule| rule.drop.map(|drop| drop.to_string()),
+            "false    (default)",
+        );
+        let limit = format!(
+            "{}    (limits.max_series_per_family)",
+            policy.limits.max_series_per_family
+        );
+        self.line(
+            &mut out,
+            "max_series",
+            |rule| rule.max_series.map(|most| most.to_string()),
+            &limit,
+        );
+        self.line(
+            &mut out,
+            "idle_ttl",
+            |rule| rule.idle_ttl.map(seconds),
+            "0s    (default: never)",
+        );
+        if self.kind == Kind::Histogram {
+            self.line(
+                &mut out,
+                "buckets",
+                |rule| rule.buckets.as_deref().map(list),
+                "those of the module",
+            );
+        }
+        if matches!(self.kind, Kind::Histogram | Kind::Summary) {
+            self.line(
+                &mut out,
+                "quantiles",
+                |rule| rule.quantiles.as_ref().map(|all| format!("{all:?}")),
+                "[]    (default)",
+            );
+        }
+        if self
+            .rules
+            .iter()
+            .any(|(rule, _)| rule.quantiles.as_ref().is_some_and(|all| !all.is_empty()))
+        {
+            let default = format!("{}    (default)", time(DEFAULT_WINDOW));
+            self.line(
+                &mut out,
+                "quantile_window",
+                |rule| rule.quantile_window.map(time),
+                &default,
+            );
+        }
+        for rule in &self.for_hosts {
+            self.host_line(&mut out, rule);
+        }
+        out
+    }
+
+    /// The last that is said of a key, and where; or the default, with where something is said that doesn't hold for the type.
+    fn line(&self, out: &mut String, key: &str, say: impl Fn(&Rule) -> Option<String>, default: &str) {
+        let said = self
+            .rules
+            .iter()
+            .rev()
+            .find_map(|(rule, _)| Some((say(rule)?, &rule.origin)));
+        let ignored = self.rules.iter().rev().find(|(_, rule)| say(rule).is_some());
+        let _ = match (said, ignored) {
+            (Some((value, origin)), _) => writeln!(out, "  {key} = {value}    ({origin})"),
+            (None, Some((rule, _))) if default.ends_with(')') => {
+                let (kind, kinds) = (self.kind.name(), format!("{}s", self.kind.name()));
+                let default = default.trim_end_matches(')');
+                let origin = &rule.origin;
+                writeln!(
+                    out,
+                    "  {key} = {default}; what {origin} says is not for {kinds}, unless it has type = \"{kind}\")"
+                )
+            }
+            (None, _) => writeln!(out, "  {key} = {default}"),
+        };
+    }
+
+    fn host_line(&self, out: &mut String, rule: &Rule) {
+        let said = [
+            ("drop", rule.drop.map(|drop| drop.to_string())),
+            ("max_series", rule.max_series.map(|most| most.to_string())),
+            ("idle_ttl", rule.idle_ttl.map(seconds)),
+        ];
+        for (key, value) in said {
+            if let (Some(value), Some(host)) = (value, &rule.host) {
+                let _ = writeln!(out, "  where host is {host}: {key} = {value}    ({})", rule.origin);
+            }
+        }
+    }
+}
+
+fn seconds(seconds: u32) -> String {
+    time(Duration::from_secs(seconds.into()))
+}
+
+fn time(time: Duration) -> String {
+    humantime::format_duration(time).to_string()
+}
+
+fn list(numbers: &[Number]) -> String {
+    let texts: Vec<String> = numbers.iter().map(|number| number.as_f64().to_string()).collect();
+    format!("[{}]", texts.join(", "))
+}

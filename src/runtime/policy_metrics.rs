@@ -1,0 +1,83 @@
+//! What metre tells of limits and rules: how often they took effect, and where.
+
+use super::own_metrics::{OwnFamily, Spec};
+use crate::model::Kind;
+use crate::policy::{Ignored, Limit, Limits};
+use crate::store::{Family, Store};
+
+/// Metrics of limits and rules.
+pub(super) struct PolicyMetrics {
+    limited: OwnFamily,
+    expired: OwnFamily,
+    ignored: OwnFamily,
+}
+
+impl PolicyMetrics {
+    /// Registers them in `own`.
+    pub(super) fn register(own: &Store, limits: Limits) -> PolicyMetrics {
+        let family = |kind, name, help, labels| {
+            let spec = Spec::new(kind, name, "", help);
+            OwnFamily::register(own, Spec { labels, ..spec })
+        };
+        let mut limit = family(
+            Kind::Gauge,
+            "metre_limit",
+            "How much there may be, from the configuration",
+            &["limit"],
+        );
+        for (name, most) in [
+            ("max_families", limits.max_families),
+            ("max_series", limits.max_series),
+            ("max_series_per_family", limits.max_series_per_family),
+            ("max_label_bytes", limits.max_label_bytes),
+            ("max_quantile_series", limits.max_quantile_series),
+        ] {
+            limit.set(&[name], most);
+        }
+        let mut metrics = PolicyMetrics {
+            limited: family(
+                Kind::Counter,
+                "metre_limited_label_sets",
+                "How many times a module asked for a series that a limit keeps from being",
+                &["family", "limit"],
+            ),
+            expired: family(
+                Kind::Counter,
+                "metre_expired_series",
+                "Series that have gone since nobody updated them",
+                &["family"],
+            ),
+            ignored: family(
+                Kind::Counter,
+                "metre_ignored_families",
+                "How many times a module registered a metric family of which nothing is kept",
+                &["reason"],
+            ),
+        };
+        Ignored::ALL
+            .iter()
+            .for_each(|why| metrics.ignored.add(&[why.name()], 0));
+        metrics
+    }
+
+    /// Brings those about one family up to date.
+    pub(super) fn update_family(&mut self, family: &Family) {
+        for limit in Limit::ALL {
+            match family.limited(limit) {
+                0 => {}
+                count => self.limited.raise(&[&family.name, limit.name()], count),
+            }
+        }
+        match family.expired() {
+            0 => {}
+            count => self.expired.raise(&[&family.name], count),
+        }
+    }
+
+    /// Brings the others up to date.
+    pub(super) fn update(&mut self, store: &Store) {
+        for why in Ignored::ALL {
+            self.ignored.raise(&[why.name()], store.ignored(why));
+        }
+    }
+}

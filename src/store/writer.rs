@@ -1,0 +1,296 @@
+//! The writer's side of a family: it alone adds series, and lets them go.
+
+use super::budget::Budget;
+use super::chunk;
+use super::expiry::Sweep;
+use super::family::Family;
+use super::index::{Index, Location};
+use super::life::Life;
+use super::memory::Memory;
+use super::quantiles::SeriesId;
+use super::{cell, record};
+use crate::model::{labels, Kind, LabelSet};
+use crate::policy::{Limit, SeriesPolicy};
+use std::sync::atomic::{AtomicU64, Ordering::*};
+use std::sync::Arc;
+
+/// What every label value of the series beyond a limit is.
+pub const OVERFLOW: &str = "overflow";
+
+/// The writer's side of a family.
+pub struct FamilyWriter {
+    pub(super) family: Arc<Family>,
+    pub(super) memory: Memory,
+    pub(super) index: Index,
+    pub(super) budget: Option<Arc<Budget>>,
+    pub(super) sweep: Sweep,
+    /// How many records there are for each limit on series, the one for all families not among them; last, how many there are
+    /// that none of these is for.
+    pub(super) counts: Vec<usize>,
+    /// Numbers of series that have gone, and the first one that was never given.
+    pub(super) numbers: (Vec<u32>, u32),
+    /// The record for what nobody is to see.
+    unseen: Option<Location>,
+}
+
+/// What became of a label set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placed {
+    /// It has a series of its own.
+    Plainly,
+    /// So it has, but values of it were malformed and have been repaired.
+    Repaired,
+    /// It ran into a limit.
+    Limited(Limit),
+}
+
+impl FamilyWriter {
+    /// The writer of a family whose series count towards `budget`, if there is one.
+    pub(super) fn new(family: Family, budget: Option<Arc<Budget>>) -> FamilyWriter {
+        FamilyWriter {
+            memory: Memory::default(),
+            index: Index::new(),
+            budget,
+            sweep: Sweep::default(),
+            counts: vec![0; family.policy().scopes() + 2],
+            numbers: (Vec::new(), 0),
+            unseen: None,
+            family: Arc::new(family),
+        }
+    }
+
+    /// The family as readers see it.
+    pub fn family(&self) -> &Arc<Family> {
+        &self.family
+    }
+
+    /// The series with this encoded label set. A page can't show malformed values, so those that look alike once
+    /// repaired are one series.
+    #[inline]
+    pub fn find(&self, labels: &[u8]) -> Option<Location> {
+        self.find_exact(labels).or_else(|| {
+            let repaired = labels::repaired(labels)?;
+            self.find_exact(repaired.as_bytes())
+        })
+    }
+
+    /// The series for this encoded label set, new if there is none yet. `None` if there is no place for it: the family holds
+    /// billions of words already.
+    #[inline]
+    pub fn find_or_create(&mut self, labels: &[u8]) -> Option<(Location, Placed)> {
+        match self.find_exact(labels) {
+            Some(found) => Some((found, Placed::Plainly)),
+            None => self.create_repaired(labels),
+        }
+    }
+
+    fn create_repaired(&mut self, labels: &[u8]) -> Option<(Location, Placed)> {
+        let Some(repaired) = labels::repaired(labels) else {
+            return self.create_limited(labels);
+        };
+        let (location, placed) = match self.find_exact(repaired.as_bytes()) {
+            Some(found) => (found, Placed::Plainly),
+            None => self.create_limited(repaired.as_bytes())?,
+        };
+        match placed {
+            Placed::Plainly => Some((location, Placed::Repaired)),
+            placed => Some((location, placed)),
+        }
+    }
+
+    /// A new series for this label set, or the one for those beyond a limit.
+    fn create_limited(&mut self, labels: &[u8]) -> Option<(Location, Placed)> {
+        let policy = self.family.policy().series(labels);
+        if policy.drop {
+            return Some((self.unseen()?, Placed::Plainly));
+        }
+        let Some(limit) = self.limit(labels, policy) else {
+            return self.create(labels, policy);
+        };
+        self.family.note_limited(limit);
+        Some((self.overflow()?, Placed::Limited(limit)))
+    }
+
+    /// What keeps this label set from having a series, if anything does. Without labels there is one in any case.
+    fn limit(&self, labels: &[u8], policy: SeriesPolicy) -> Option<Limit> {
+        let budget = self.budget.as_ref().filter(|_| !labels.is_empty())?;
+        if labels::values(labels).any(|value| value.len() > self.family.policy().max_label_bytes) {
+            return Some(Limit::LabelBytes);
+        }
+        if self.counts[policy.limited_by] >= policy.max_series {
+            return Some(match policy.limited_by {
+                0 => Limit::SeriesPerFamily,
+                _ => Limit::Rule,
+            });
+        }
+        budget.is_spent().then_some(Limit::Series)
+    }
+
+    /// The series that label sets beyond a limit share. A gauge of them all would tell nothing, so nobody sees it.
+    fn overflow(&mut self) -> Option<Location> {
+        if self.family.kind == Kind::Gauge {
+            return self.unseen();
+        }
+        let mut labels = LabelSet::new();
+        self.family
+            .label_names
+            .iter()
+            .for_each(|_| labels.push(OVERFLOW.as_bytes()));
+        if let Some(found) = self.find_exact(labels.as_bytes()) {
+            return Some(found);
+        }
+        let policy = SeriesPolicy {
+            idle_ttl: 0,
+            limited_by: self.counts.len() - 1,
+            ..self.family.policy().series(labels.as_bytes())
+        };
+        Some(self.create(labels.as_bytes(), policy)?.0)
+    }
+
+    /// The series that nobody sees.
+    fn unseen(&mut self) -> Option<Location> {
+        if self.unseen.is_none() {
+            let family = Arc::clone(&self.family);
+            let id = self.next_id();
+            let init = |record: &[AtomicU64]| {
+                let life = Life {
+                    id,
+                    ttl: 0,
+                    has_quantiles: false,
+                    scope: 0,
+                };
+                if let Some(words) = cell::life(record, &family) {
+                    words.begin(life);
+                }
+                0
+            };
+            self.unseen = self
+                .memory
+                .place_unseen(family.record_words() - record::BODY, id.serial, init);
+        }
+        self.unseen
+    }
+
+    fn create(&mut self, labels: &[u8], policy: SeriesPolicy) -> Option<(Location, Placed)> {
+        let family = Arc::clone(&self.family);
+        let has_quantiles = family.quantiles().is_some();
+        let quantiles = has_quantiles && self.budget.as_ref().is_none_or(|budget| budget.take_quantiles());
+        let life = Life {
+            id: self.next_id(),
+            ttl: policy.idle_ttl,
+            has_quantiles: quantiles,
+            scope: policy.limited_by,
+        };
+        let init = |record: &[AtomicU64]| {
+            if let Some(words) = cell::life(record, &family) {
+                words.begin(life);
+            }
+            cell::init(family.kind, record, &family.cork)
+        };
+        let location = self.memory.place(
+            &family,
+            family.record_words() - record::BODY,
+            labels,
+            life.id.serial,
+            init,
+        )?;
+        self.index.insert(labels, location);
+        self.counts[policy.limited_by] += 1;
+        if let Some(budget) = &self.budget {
+            budget.take();
+        }
+        family.note_created();
+        if has_quantiles && !quantiles {
+            family.note_limited(Limit::QuantileSeries);
+            return Some((location, Placed::Limited(Limit::QuantileSeries)));
+        }
+        Some((location, Placed::Plainly))
+    }
+
+    /// What the next series is known by.
+    fn next_id(&mut self) -> SeriesId {
+        let (free, next) = &mut self.numbers;
+        let number = free.pop().unwrap_or_else(|| {
+            *next += 1;
+            *next - 1
+        });
+        let serial = self.family.next_serial();
+        self.family.set_next_serial(serial + 1);
+        SeriesId { number, serial }
+    }
+
+    #[inline]
+    fn find_exact(&self, labels: &[u8]) -> Option<Location> {
+        self.index.find(labels, |location| self.has_labels(location, labels))
+    }
+
+    /// The record at `location`.
+    #[inline]
+    pub fn record(&self, location: Location) -> &[AtomicU64] {
+        self.memory.record(location)
+    }
+
+    /// The serial number of the series at `location`, if series here have one.
+    pub fn serial(&self, location: Location) -> Option<u64> {
+        cell::life(self.record(location), &self.family).map(|life| life.id().serial)
+    }
+
+    /// The record at `location`, which was that of the series with this serial number, if it still is, and the series
+    /// hasn't gone.
+    #[inline]
+    pub fn record_of(&self, location: Location, serial: u64) -> Option<&[AtomicU64]> {
+        let record = self.memory.get(location, serial)?;
+        let life = cell::life(record, &self.family)?;
+        (life.id().serial == serial && !cell::is_gone(record)).then_some(record)
+    }
+
+    /// The series at `location` is being updated, which keeps it from going.
+    #[inline]
+    pub fn touch(&self, location: Location) {
+        if let Some(life) = cell::life(self.record(location), &self.family) {
+            life.touch();
+        }
+    }
+
+    /// The length in bytes of the encoded label set of the series at `location`.
+    pub fn label_bytes(&self, location: Location) -> usize {
+        record::labels(self.record(location)).1
+    }
+
+    /// Fills `out` with the encoded label set of the series at `location`, as far as it goes.
+    pub fn copy_labels(&self, location: Location, out: &mut [u8]) {
+        let (words, _) = record::labels(self.record(location));
+        for (word, bytes) in words.iter().zip(out.chunks_mut(8)) {
+            bytes.copy_from_slice(&word.load(Relaxed).to_le_bytes()[..bytes.len()]);
+        }
+    }
+
+    /// The series that was created after the one at `location`, or the first one. In a family whose series go, those that
+    /// are made meanwhile may come or not.
+    pub fn next(&self, location: Option<Location>) -> Option<Location> {
+        let mut next = self.memory.next(location);
+        while let Some(at) = next.filter(|at| cell::is_gone(self.record(*at))) {
+            next = self.memory.next(Some(at));
+        }
+        next
+    }
+
+    #[inline]
+    fn has_labels(&self, location: Location, labels: &[u8]) -> bool {
+        let (words, bytes) = record::labels(self.record(location));
+        bytes == labels.len()
+            && words
+                .iter()
+                .zip(labels.chunks(8))
+                .all(|(word, bytes)| word.load(Relaxed) == chunk::word_of(bytes))
+    }
+}
+
+impl Drop for FamilyWriter {
+    fn drop(&mut self) {
+        if let Some(budget) = &self.budget {
+            budget.give_back(self.counts.iter().sum());
+            budget.give_back_quantiles(self.quantile_series());
+        }
+    }
+}
