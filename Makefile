@@ -24,6 +24,8 @@ endif
 
 LUADIR ?= $(PREFIX)/share/lua/$(call ABI,$(VERSION))
 LIBDIR ?= $(PREFIX)/lib/lua/$(call ABI,$(VERSION))
+BINDIR ?= $(PREFIX)/bin
+INTERPRETER = $(if $(filter jit,$(VERSION)),luajit,lua$(VERSION))
 
 # The modules are built one after the other, in one place.
 .NOTPARALLEL:
@@ -50,6 +52,9 @@ install: $(call MODULE,$(VERSION)) ## install under PREFIX (/usr/local unless gi
 	install -m 644 lua/metre.lua "$(DESTDIR)$(LUADIR)/"
 	install -m 644 lua/metre/*.lua "$(DESTDIR)$(LUADIR)/metre/"
 	install -m 644 $< "$(DESTDIR)$(LIBDIR)/"
+	install -d "$(DESTDIR)$(BINDIR)"
+	sed -e '1s|lua$$|$(INTERPRETER)|' -e 's|@LUADIR@|$(LUADIR)|' bin/metre >"$(DESTDIR)$(BINDIR)/metre"
+	chmod 755 "$(DESTDIR)$(BINDIR)/metre"
 
 SUITES = lint rust-tests lua-tests install-tests prosody-tests
 
@@ -88,7 +93,7 @@ lint: ## check formatting, and look for mistakes in Rust and Lua
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) clippy --locked --features lua54 -- -D warnings
-	luacheck --quiet lua spec benches
+	luacheck --quiet bin/metre lua spec benches
 
 bench: export LUA_PATH = lua/?.lua;/usr/lib/prosody/?.lua;;
 bench: export LUA_CPATH = $(BUILD)/5.4/?.so;/usr/lib/prosody/?.so;;

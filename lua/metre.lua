@@ -38,7 +38,8 @@ function stats_methods:close()
 end
 
 local function make(config, statsd)
-	local provider, err = native.provider(lifecycle.with_absolute_file(config), statsd);
+	config = lifecycle.with_absolute_file(config, lifecycle.config_directory());
+	local provider, err = native.provider(config, statsd);
 	if not provider then
 		return nil, err;
 	end

@@ -174,9 +174,7 @@ local function start_outside(provider)
 end
 
 -- A relative config_file is looked for beside Prosody's own configuration, since Prosody changes its directory.
-local function with_absolute_file(config)
-	local prosody = rawget(_G, "prosody");
-	local directory = prosody and prosody.paths and prosody.paths.config;
+local function with_absolute_file(config, directory)
 	local file = type(config) == "table" and rawget(config, "config_file");
 	if not directory or type(file) ~= "string" or file == "" or file:match("^/") then
 		return config;
@@ -189,8 +187,15 @@ local function with_absolute_file(config)
 	return copy;
 end
 
+-- The directory of Prosody's configuration, inside Prosody.
+local function config_directory()
+	local prosody = rawget(_G, "prosody");
+	return prosody and prosody.paths and prosody.paths.config;
+end
+
 return {
 	attach = attach;
+	config_directory = config_directory;
 	log_notices = log_notices;
 	report = report;
 	start_outside = start_outside;

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 /// How many errors are told at most.
 const MOST: usize = 50;
 
-/// Everything that is wrong with a configuration, in the order of its keys; one error a rule at most.
+/// Everything that is wrong with a configuration: in the table first, then in the file, line by line. One error a rule at most.
 pub fn check(table: Value, statsd: bool) -> Vec<ConfigError> {
     let given = match Given::new(table.clone()) {
         Ok(given) => given,
@@ -25,6 +25,7 @@ pub fn check(table: Value, statsd: bool) -> Vec<ConfigError> {
             }
         }
     }
+    errors.sort_by_key(ConfigError::line);
     if errors.is_empty() {
         errors.extend(super::settings(table, statsd).err());
     }

@@ -94,6 +94,11 @@ impl ConfigError {
         self
     }
 
+    /// The line that it is on, if it is in a file.
+    pub(super) fn line(&self) -> Option<usize> {
+        self.line
+    }
+
     /// The keys that lead to what it is about.
     pub(super) fn path(&self) -> &[String] {
         &self.path

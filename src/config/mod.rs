@@ -251,4 +251,6 @@ fn with_tables(config: Value) -> Value {
 }
 
 #[cfg(test)]
+mod sample;
+#[cfg(test)]
 mod tests;

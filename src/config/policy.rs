@@ -6,9 +6,11 @@ use super::{Config, Value};
 use crate::model::{Kind, Number};
 use crate::policy;
 use crate::policy::{Pattern, Policy};
-use serde::de::Error;
+use serde::de::{DeserializeOwned, DeserializeSeed, Error, MapAccess, SeqAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
 use std::time::Duration;
 
 /// `limits`: how much modules may make.
@@ -57,29 +59,52 @@ pub struct Labels(BTreeMap<String, String>);
 
 impl<'de> Deserialize<'de> for Labels {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Labels, D::Error> {
-        let labels = BTreeMap::<String, String>::deserialize(from)?;
-        for (name, value) in &labels {
-            let given = Value::String(name.clone());
-            let first = |byte: &u8| byte.is_ascii_alphabetic() || *byte == b'_';
-            let legal = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-                && name.as_bytes().first().is_some_and(first);
-            if !legal || name.starts_with("__") {
-                return Err(D::Error::custom(format!(
-                    "has {given} for a name; allowed: letters, digits and '_', no digit first, and no two '_' at the beginning"
-                )));
-            }
-            if name == "le" || name == "quantile" {
-                return Err(D::Error::custom(format!(
-                    "has {given} for a name, which histograms and summaries use; choose another one"
-                )));
-            }
-            if value.is_empty() || value.len() > 1024 {
-                return Err(D::Error::custom(format!(
-                    "has a value for {given} that is empty or longer than 1024 bytes; leave the label out, or shorten it"
-                )));
-            }
+        from.deserialize_map(LabelTable)
+    }
+}
+
+struct LabelTable;
+
+impl<'de> Visitor<'de> for LabelTable {
+    type Value = Labels;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a table of label names with their values")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut given: A) -> Result<Labels, A::Error> {
+        let mut labels = BTreeMap::new();
+        while let Some(name) = given.next_key::<String>()? {
+            let value = given.next_value_seed(LabelValue(&name))?;
+            labels.insert(name, value);
         }
         Ok(Labels(labels))
+    }
+}
+
+/// The value of the label of this name.
+struct LabelValue<'a>(&'a str);
+
+impl<'de> DeserializeSeed<'de> for LabelValue<'_> {
+    type Value = String;
+
+    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<String, D::Error> {
+        let value = text(from, "the label's value as a string")?;
+        let name = self.0;
+        let first = |byte: &u8| byte.is_ascii_alphabetic() || *byte == b'_';
+        let legal = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+            && name.as_bytes().first().is_some_and(first)
+            && !name.starts_with("__");
+        let why = if !legal {
+            "is no name for a label; allowed: letters, digits and '_', no digit first, and no two '_' at the beginning"
+        } else if name == "le" || name == "quantile" {
+            "is a label of histograms or summaries already; choose another name"
+        } else if value.is_empty() || value.len() > 1024 {
+            "has a value that is empty or longer than 1024 bytes; leave the label out, or shorten it"
+        } else {
+            return Ok(value);
+        };
+        Err(D::Error::custom(why))
     }
 }
 
@@ -261,19 +286,16 @@ fn kinds<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<Kind>>, D::Err
 }
 
 /// A list of what can be read; Lua's empty list is an empty table.
-fn list<'de, D: Deserializer<'de>, T: serde::de::DeserializeOwned>(
-    from: D,
-    what: &'static str,
-) -> Result<Vec<T>, D::Error> {
-    struct List<T>(&'static str, std::marker::PhantomData<T>);
-    impl<'de, T: serde::de::DeserializeOwned> serde::de::Visitor<'de> for List<T> {
+fn list<'de, D: Deserializer<'de>, T: DeserializeOwned>(from: D, what: &'static str) -> Result<Vec<T>, D::Error> {
+    struct List<T>(&'static str, PhantomData<T>);
+    impl<'de, T: DeserializeOwned> Visitor<'de> for List<T> {
         type Value = Vec<T>;
 
-        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str(self.0)
         }
 
-        fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut given: A) -> Result<Vec<T>, A::Error> {
+        fn visit_seq<A: SeqAccess<'de>>(self, mut given: A) -> Result<Vec<T>, A::Error> {
             let mut all = Vec::new();
             while let Some(value) = given.next_element()? {
                 all.push(value);
@@ -281,14 +303,14 @@ fn list<'de, D: Deserializer<'de>, T: serde::de::DeserializeOwned>(
             Ok(all)
         }
 
-        fn visit_map<A: serde::de::MapAccess<'de>>(self, mut given: A) -> Result<Vec<T>, A::Error> {
+        fn visit_map<A: MapAccess<'de>>(self, mut given: A) -> Result<Vec<T>, A::Error> {
             match given.next_key::<String>()? {
                 None => Ok(Vec::new()),
-                Some(_) => Err(A::Error::invalid_type(serde::de::Unexpected::Map, &self)),
+                Some(_) => Err(A::Error::invalid_type(Unexpected::Map, &self)),
             }
         }
     }
-    from.deserialize_any(List(what, std::marker::PhantomData))
+    from.deserialize_any(List(what, PhantomData))
 }
 
 fn ascending<'de, D: Deserializer<'de>>(from: D, what: &'static str) -> Result<Vec<f64>, D::Error> {

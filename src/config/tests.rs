@@ -28,16 +28,16 @@ fn export(value: Value) -> ExportOptions {
 }
 
 /// A file that is gone when this is.
-struct File(std::path::PathBuf);
+pub(super) struct File(std::path::PathBuf);
 
 impl File {
-    fn with(name: &str, text: &str) -> File {
+    pub(super) fn with(name: &str, text: &str) -> File {
         let path = std::env::temp_dir().join(format!("metre-{}-{name}.toml", std::process::id()));
         std::fs::write(&path, text).unwrap();
         File(path)
     }
 
-    fn path(&self) -> String {
+    pub(super) fn path(&self) -> String {
         self.0.display().to_string()
     }
 
@@ -363,4 +363,84 @@ fn what_an_exporter_cannot_be_is_told() {
         message(table([("self_metrics", Value::Bool(false)), ("statsd", statsd)])),
         "statistics_config: 'statsd.self_metrics' pushes what 'self_metrics = false' has switched off; leave one of them out"
     );
+}
+
+#[test]
+fn a_wrong_file_is_told_line_by_line() {
+    let file = File::with(
+        "policy",
+        "[limits]\nmax_families = 'many'\nmax_serie = 5\n\n[labels]\nle = 'x'\nfine = 'y'\n\n\
+         [[rule]]\nmatch = '*'\ntype = 'sumary'\nquantiles = [0.5]\n\n\
+         [[rule]]\nmatch = 'a'\nhost = 'b'\nbuckets = [1]\n\n\
+         [[rule]]\ndrop = true\n\n\
+         [[rule]]\nmatch = '*'\nquantiles = [0.5, 1.5]\n\n\
+         [[rule]]\nmatch = '*'\nidle_ttl = '1 fortnight'\n\n\
+         [[rule]]\nmatch = '*'\nbuckets = [1, 1]\n\n\
+         [[rule]]\nmatch = '*'\n",
+    );
+    let table = table([("config_file", file.value()), ("self_metrics", Value::Int(1))]);
+    let told: Vec<String> = check(table.clone(), false).iter().map(ToString::to_string).collect();
+    let expected = [
+        "line 2: 'limits.max_families' is the string \"many\"; allowed: a whole number from 0 to 100000000",
+        "line 3: unknown key 'limits.max_serie' (given: the number 5); did you mean 'max_series'? allowed here: 'max_families', \
+         'max_series', 'max_series_per_family', 'max_label_bytes', 'max_quantile_series'",
+        "line 6: 'labels.le' is a label of histograms or summaries already; choose another name",
+        "line 11: 'rule.1.type' is the string \"sumary\"; allowed: \"gauge\", \"counter\", \"histogram\", \"summary\"",
+        "line 14: 'rule.2' has 'host' with 'buckets', 'quantiles' or 'quantile_window', which all hosts of a family share; put \
+         these into a rule without 'host'",
+        "line 19: 'rule.3' has no 'match'; add the name of a family, or a pattern, as in match = \"prosody_mod_c2s_*\"",
+        "line 24: 'rule.4.quantiles' has 1.5; allowed: numbers from 0 to 1, such as 0.99 for 99 %",
+        "line 28: 'rule.5.idle_ttl' is the string \"1 fortnight\"; allowed: a number from 0 to 31536000 seconds, or a time such as \
+         \"90s\" or \"1h 30m\"",
+        "line 32: 'rule.6.buckets' has 1 before 1; put them in ascending order, each once",
+        "line 34: 'rule.7' decides nothing; add 'drop', 'buckets', 'max_series', 'idle_ttl', 'quantiles' or 'quantile_window'",
+    ];
+    assert_eq!(
+        told[0],
+        "statistics_config: 'self_metrics' is the number 1; allowed: a boolean"
+    );
+    assert_eq!(
+        told[1..],
+        expected.map(|expected| format!("{}, {expected}", file.path()))
+    );
+    assert_eq!(message(table), told[0]);
+}
+
+#[test]
+fn rules_are_read_from_either_form() {
+    let file = File::with(
+        "rules",
+        "limits.max_series = 7\nlabels = { zone = 'a' }\n\n[[rule]]\nmatch = 'x'\ntype = ['gauge', 'counter']\nidle_ttl = '1h 30m'\n\
+         max_series = 5\n\n[[rule]]\nmatch = 'y'\nbuckets = [0.1, 1, 10]\nquantiles = []\nquantile_window = 90\n",
+    );
+    let policy = settings(table([("config_file", file.value())]), false).unwrap().policy;
+    assert_eq!((policy.limits.max_series, policy.limits.max_families), (7, 5000));
+    assert_eq!(policy.labels, [("zone".to_owned(), "a".to_owned())]);
+    let [first, second] = &policy.rules[..] else {
+        panic!("two rules");
+    };
+    assert_eq!(
+        (first.idle_ttl, first.max_series, first.drop),
+        (Some(5400), Some(5), None)
+    );
+    assert_eq!(
+        first.kinds,
+        Some(vec![crate::model::Kind::Gauge, crate::model::Kind::Counter])
+    );
+    assert_eq!(first.origin.to_string(), format!("rule 1, {}, line 4", file.path()));
+    assert_eq!(second.origin.to_string(), format!("rule 2, {}, line 10", file.path()));
+    assert_eq!(second.quantile_window, Some(std::time::Duration::from_secs(90)));
+    assert_eq!(second.quantiles, Some(Vec::new()));
+    // A table's rules take the place of the file's, and Lua's empty list is an empty table.
+    let rule = table([
+        ("match", text("z")),
+        ("drop", Value::Bool(true)),
+        ("quantiles", table([])),
+    ]);
+    let over = table([("config_file", file.value()), ("rule", list([rule]))]);
+    let policy = settings(over, false).unwrap().policy;
+    assert_eq!(policy.rules.len(), 1);
+    assert_eq!(policy.rules[0].origin.to_string(), "rule 1");
+    let none = table([("config_file", file.value()), ("rule", table([]))]);
+    assert_eq!(settings(none, false).unwrap().policy.rules, []);
 }

@@ -3,9 +3,10 @@
 use super::reservoir::Reservoirs;
 use super::{FamilySnapshot, Point, Series};
 use crate::model::{Kind, Number};
-use crate::store::{cell, records, Ended, Family, Journal};
+use crate::store::{cell, records, Chunks, Ended, Family, Journal};
 use std::collections::HashMap;
 use std::ops::ControlFlow;
+use std::sync::atomic::AtomicU64;
 use std::sync::Arc;
 
 /// Remembers what has been told of each series of a family.
@@ -94,19 +95,19 @@ impl Changes {
         mut tell: impl FnMut(usize, &Series<'_>, News<'_>) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
         let family = Arc::clone(&self.family);
-        // Series that have gone first, since others may want their names.
-        for &gone in self.rounds() {
-            for series in snapshot.all(&family).filter(|series| series.is(cell::GONE) == gone) {
-                if !self.is_wanted(&series, u64::MAX) {
-                    continue;
-                }
-                if let Point::Gauge(value) = series.point {
-                    if self.is_news(series.number, series.sequence(), again) {
-                        tell(series.number, &series, News::Gauge(value))?;
-                    }
-                }
-                self.tell_end(&series, &mut tell)?;
+        let (mut all, rest): (Vec<_>, Vec<_>) = snapshot.all(&family).partition(|series| series.is(cell::GONE));
+        all.sort_by_key(|series| series.serial);
+        all.extend(rest);
+        for series in all {
+            if !self.is_wanted(&series, u64::MAX) {
+                continue;
             }
+            if let Point::Gauge(value) = series.point {
+                if !series.is(cell::UNSET) && self.is_news(series.number, series.sequence(), again) {
+                    tell(series.number, &series, News::Gauge(value))?;
+                }
+            }
+            self.tell_end(&series, &mut tell)?;
         }
         ControlFlow::Continue(())
     }
@@ -123,22 +124,31 @@ impl Changes {
         let mut copy = FamilySnapshot::new();
         // Series made from now on wait for the next call: they may have the labels of one that goes meanwhile.
         let end = family.next_serial();
-        for &gone in self.rounds() {
-            let chunks = family.chunks();
-            for (place, record) in records(&chunks).enumerate() {
-                let address = cell::address(record);
-                copy.take_record(record);
-                let Some((record, labels)) = copy.records().next() else {
-                    continue;
-                };
-                let series = Series::new(&family, place, record, labels);
-                if series.is(cell::GONE) == gone && !series.is(cell::FREE) && self.is_wanted(&series, end) {
-                    self.tell_total(&series, address, again, samples.as_deref_mut(), &mut tell)?;
-                    self.tell_end(&series, &mut tell)?;
-                }
+        let chunks = family.chunks();
+        for (place, record) in self.gone(&chunks).into_iter().chain(records(&chunks)).enumerate() {
+            let address = cell::address(record);
+            copy.take_record(record);
+            let Some((record, labels)) = copy.records().next() else {
+                continue;
+            };
+            let series = Series::new(&family, place, record, labels);
+            if !series.is(cell::FREE) && self.is_wanted(&series, end) {
+                self.tell_total(&series, address, again, samples.as_deref_mut(), &mut tell)?;
+                self.tell_end(&series, &mut tell)?;
             }
         }
         ControlFlow::Continue(())
+    }
+
+    /// The records of series that have gone, in the order of their creation. They come first, and in this order, since each
+    /// may have the labels of one that came later.
+    fn gone<'a>(&self, chunks: &'a Chunks) -> Vec<&'a [AtomicU64]> {
+        if !self.family.expires() {
+            return Vec::new();
+        }
+        let mut gone: Vec<_> = records(chunks).filter(|record| cell::is_gone(record)).collect();
+        gone.sort_by_cached_key(|record| cell::serial(record, &self.family));
+        gone
     }
 
     /// What is new of one series, whose record is at `address`.
@@ -184,14 +194,6 @@ impl Changes {
             }
         }
         ControlFlow::Continue(())
-    }
-
-    /// Whether to look for series that have gone, in each round through the family.
-    fn rounds(&self) -> &'static [bool] {
-        match self.family.expires() {
-            true => &[true, false],
-            false => &[false],
-        }
     }
 
     /// Whether there may be news of a series. One that has its number from another begins at nothing.

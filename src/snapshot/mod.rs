@@ -114,9 +114,10 @@ impl<'a> Series<'a> {
         self.head as u32 & flag != 0
     }
 
-    /// How often the record has been changed.
+    /// How often the record has been changed, by what had not gone yet.
     fn sequence(&self) -> u32 {
-        (self.head >> 32) as u32
+        let steps = (self.head >> 32) as u32;
+        steps.wrapping_sub(if self.is(cell::GONE) { 2 } else { 0 })
     }
 
     /// The encoded label set.

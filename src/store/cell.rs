@@ -24,6 +24,8 @@ pub(crate) const HIDDEN: u32 = 8;
 pub(crate) const NEGATIVE: u32 = 16;
 /// Gauge: was written while corked, not only made.
 const WRITTEN: u32 = 32;
+/// Gauge: nobody has set it yet, though its record may have been another one's.
+pub(crate) const UNSET: u32 = 256;
 /// The series has gone from the page. Whoever tells differences may still tell the last of it.
 pub(crate) const GONE: u32 = 64;
 /// And that is done: the record may be another series' next.
@@ -116,7 +118,9 @@ pub(crate) fn init(kind: Kind, record: &[AtomicU64], cork: &Cork) -> u32 {
         record[CREATED].store(clock::now().to_bits(), Relaxed);
     } else if cork.is_corked() {
         cork.note_pending();
-        return HIDDEN | PENDING;
+        return HIDDEN | PENDING | UNSET;
+    } else {
+        return UNSET;
     }
     0
 }
@@ -135,6 +139,11 @@ pub(crate) fn release(record: &[AtomicU64]) {
 /// Whether the series has gone.
 pub(crate) fn is_gone(record: &[AtomicU64]) -> bool {
     record::flags(&record[HEAD]) & GONE != 0
+}
+
+/// The serial number of a series, if it has one.
+pub(crate) fn serial(record: &[AtomicU64], family: &Family) -> u64 {
+    life(record, family).map_or(0, |life| life.id().serial)
 }
 
 /// What is known of a series' life, if its family's series have one.
@@ -246,7 +255,7 @@ pub mod gauge {
         let flags = record::flags(&record[HEAD]);
         if flags & PENDING != 0 && flags & WRITTEN == 0 {
             // Nobody has set it yet, and zero is what readers see.
-            record::set_flags(&record[HEAD], 0);
+            record::set_flags(&record[HEAD], flags & UNSET);
         } else if flags & PENDING != 0 {
             let float = flags & FLOAT != 0;
             record::step(&record[HEAD], flag(float, FLOAT | SHOWN_FLOAT), || {
@@ -260,7 +269,7 @@ pub mod gauge {
         let flags = record::flags(&record[HEAD]);
         if flags & PENDING != 0 {
             let float = flag(flags & SHOWN_FLOAT != 0, FLOAT | SHOWN_FLOAT);
-            record::set_flags(&record[HEAD], float | (flags & (HIDDEN | GONE | FREE)));
+            record::set_flags(&record[HEAD], float | (flags & (HIDDEN | UNSET | GONE | FREE)));
             record[VALUE].store(record[SHOWN].load(Relaxed), Relaxed);
         }
     }

@@ -21,7 +21,7 @@ mod writer;
 
 pub use cell::{Refused, Taken};
 pub use cork::Cork;
-pub(crate) use family::records;
+pub(crate) use family::{records, Chunks};
 pub use family::{Family, FamilyFields};
 pub use index::Location;
 pub use journal::{Ended, Journal};

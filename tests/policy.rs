@@ -1,0 +1,375 @@
+//! Limits and idle series in the store: nothing is lost or told twice, and memory comes back.
+
+mod common;
+
+use common::family;
+use metre::encode::exposition::{self, page, Format};
+use metre::model::{Kind, LabelSet, Number};
+use metre::policy::{Limits, Origin, Pattern, Policy, Rule};
+use metre::snapshot::changes::{Changes, News};
+use metre::snapshot::reservoir::Reservoirs;
+use metre::snapshot::FamilySnapshot;
+use metre::store::{cell, FamilyWriter, Journal, Placed, Store};
+use proptest::prelude::*;
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering::*};
+use std::sync::Arc;
+use std::time::Duration;
+
+const TTL: u32 = 100;
+
+/// Counters and all other series go after [`TTL`] seconds.
+fn policy(limits: Limits) -> Policy {
+    let rule = Rule {
+        name: Pattern::new("*"),
+        host: None,
+        kinds: Some(Kind::ALL.to_vec()),
+        drop: None,
+        buckets: None,
+        max_series: None,
+        idle_ttl: Some(TTL),
+        quantiles: None,
+        quantile_window: None,
+        origin: Origin::default(),
+    };
+    Policy {
+        limits,
+        rules: vec![rule],
+        ..Policy::default()
+    }
+}
+
+fn label(value: &str) -> LabelSet {
+    let mut set = LabelSet::new();
+    set.push(value.as_bytes());
+    set
+}
+
+fn add(writer: &mut FamilyWriter, value: &str, step: i64) -> Placed {
+    let (at, placed) = writer.find_or_create(label(value).as_bytes()).expect("a series");
+    writer.touch(at);
+    let (record, family) = (writer.record(at), Arc::clone(writer.family()));
+    match family.kind {
+        Kind::Counter => drop(cell::counter::add(record, Number::Int(step)).expect("a step")),
+        Kind::Gauge => cell::gauge::set(record, Number::Int(step), &family.cork),
+        Kind::Histogram => drop(cell::samples::histogram(record, Number::Int(step), &family).expect("a sample")),
+        Kind::Summary => drop(cell::samples::summary(record, Number::Int(step), &family).expect("a sample")),
+    }
+    placed
+}
+
+/// A sweep through the whole family, if one is due.
+fn sweep(writer: &mut FamilyWriter) {
+    while writer.expire(100).1 {}
+}
+
+fn text(store: &Store) -> String {
+    let mut out = Vec::new();
+    page(
+        &mut out,
+        store,
+        exposition::Options::default(),
+        Format::OPENMETRICS,
+        None,
+    )
+    .expect("a page");
+    String::from_utf8(out).expect("UTF-8")
+}
+
+/// The values of a page's samples by their names and labels, each of which is there once.
+fn samples(page: &str) -> HashMap<String, f64> {
+    let mut found = HashMap::new();
+    for line in page
+        .lines()
+        .filter(|line| !line.starts_with('#') && !line.contains("_created"))
+    {
+        let (name, value) = line.rsplit_once(' ').expect("a sample");
+        let before = found.insert(name.to_owned(), value.parse().expect("a number"));
+        assert!(before.is_none(), "twice on the page: {name}");
+    }
+    found
+}
+
+/// A sender of differences, as the pusher is one.
+struct Sender {
+    changes: Changes,
+    samples: Option<Reservoirs>,
+    /// By label value: the counter's total or the sum of samples, and their number.
+    told: HashMap<String, (f64, u64)>,
+    /// Series that have a name, as the encoder gives each one: by number.
+    named: HashMap<usize, String>,
+}
+
+impl Sender {
+    fn new(writer: &FamilyWriter, samples: bool) -> Sender {
+        Sender {
+            changes: Changes::new(Arc::clone(writer.family())),
+            samples: samples.then(|| Reservoirs::new(1 << 20)),
+            told: HashMap::new(),
+            named: HashMap::new(),
+        }
+    }
+
+    fn pass(&mut self, store: &Store) {
+        let pass = store.journal().map(Journal::begin_pass);
+        let Sender {
+            changes,
+            samples,
+            told,
+            named,
+        } = self;
+        let tell = |number: usize, series: &metre::snapshot::Series<'_>, news: News<'_>| {
+            let value = series.label_values().next().expect("a label");
+            let name = String::from_utf8(value.to_vec()).expect("UTF-8");
+            if news == News::Gone {
+                named.remove(&number);
+                return ControlFlow::Continue(());
+            }
+            if named.get(&number) != Some(&name) {
+                assert!(!named.values().any(|other| *other == name), "two series are {name}");
+                let before = named.insert(number, name.clone());
+                assert_eq!(before, None, "{name} has another one's number");
+            }
+            let (sum, count) = told.entry(name).or_default();
+            match news {
+                News::Gauge(value) => *sum = value.as_f64(),
+                News::Counter(step) => *sum += step.as_f64(),
+                News::Summary(step, samples) => {
+                    *sum += step.map_or(0.0, Number::as_f64);
+                    *count += samples;
+                }
+                News::Histogram(_, steps) => *count += steps.last().copied().unwrap_or(0),
+                News::Samples(samples, of_all) => {
+                    assert_eq!(samples.len() as u64, of_all);
+                    *sum += samples.iter().map(|sample| sample.as_f64()).sum::<f64>();
+                    *count += of_all;
+                }
+                News::Gone => {}
+            }
+            ControlFlow::Continue(())
+        };
+        let flow = match changes.family().kind {
+            Kind::Gauge => {
+                let snapshot = FamilySnapshot::of(&Arc::clone(changes.family()));
+                changes.tell_gauges(&snapshot, false, tell)
+            }
+            _ => changes.tell_totals(false, samples.as_mut(), tell),
+        };
+        assert!(flow.is_continue());
+        if let (Some(journal), Some(pass)) = (store.journal(), pass) {
+            journal.end_pass(pass);
+        }
+        if let Some(samples) = samples {
+            samples.sweep();
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Add(u8, i64),
+    Reset(u8),
+    Skip(u64),
+    Sweep,
+    Pass,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        6 => (0_u8..12, 1_i64..50).prop_map(|(label, step)| Step::Add(label, step)),
+        1 => (0_u8..12).prop_map(Step::Reset),
+        2 => (1_u64..150).prop_map(Step::Skip),
+        3 => Just(Step::Sweep),
+        2 => Just(Step::Pass),
+    ]
+}
+
+/// Labels of various lengths, so that records of some don't fit where those of others were.
+fn name(label: u8) -> String {
+    format!("{label}").repeat(usize::from(label) * 3 + 1)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_is_told_is_what_was_counted(
+        steps in prop::collection::vec(step(), 1..150),
+        kind in 0_usize..4,
+        one_by_one in any::<bool>(),
+    ) {
+        let kind = Kind::ALL[kind];
+        let one_by_one = one_by_one && kind == Kind::Histogram;
+        let store = Store::with(policy(Limits::default()), Some(one_by_one));
+        let mut writer = family(&store, kind, "x", &["l"]);
+        let mut sender = Sender::new(&writer, one_by_one);
+        // By label: all that was counted, and what a series of this life must show.
+        let mut all: BTreeMap<String, (f64, u64)> = BTreeMap::new();
+        for step in steps {
+            match step {
+                Step::Add(label, step) => {
+                    add(&mut writer, &name(label), step);
+                    let (sum, count) = all.entry(name(label)).or_default();
+                    *sum = if kind == Kind::Gauge { step as f64 } else { *sum + step as f64 };
+                    *count += 1;
+                }
+                Step::Reset(which) => {
+                    if let Some(at) = writer.find(label(&name(which)).as_bytes()).filter(|_| kind != Kind::Gauge) {
+                        let (record, family) = (writer.record(at), writer.family());
+                        match kind {
+                            Kind::Counter => cell::counter::reset(record, family),
+                            _ => cell::samples::reset(record, family),
+                        }
+                    }
+                }
+                Step::Skip(seconds) => store.clock().skip(Duration::from_secs(seconds)),
+                Step::Sweep => sweep(&mut writer),
+                Step::Pass => sender.pass(&store),
+            }
+            samples(&text(&store));
+        }
+        sender.pass(&store);
+        for (name, (sum, count)) in all {
+            let (told_sum, told_count) = sender.told.get(&name).copied().unwrap_or_default();
+            match kind {
+                Kind::Histogram if !one_by_one => prop_assert_eq!(told_count, count, "{}", name),
+                Kind::Gauge | Kind::Counter => prop_assert_eq!(told_sum, sum, "{}", name),
+                _ => prop_assert_eq!((told_sum, told_count), (sum, count), "{}", name),
+            }
+        }
+    }
+}
+
+#[test]
+fn pages_and_pushes_are_right_while_series_come_and_go() {
+    const ROUNDS: u64 = 3000;
+    let store = Arc::new(Store::with(policy(Limits::default()), Some(false)));
+    let mut writer = family(&store, Kind::Counter, "x", &["l"]);
+    let mut sender = Sender::new(&writer, false);
+    let over = Arc::new(AtomicBool::new(false));
+    let reader = {
+        let (store, over) = (Arc::clone(&store), Arc::clone(&over));
+        std::thread::spawn(move || {
+            let mut pages = 0;
+            while !over.load(Acquire) {
+                for (name, value) in samples(&text(&store)) {
+                    // Each counter grows by its own number alone.
+                    let number: f64 = name[11..name.len() - 2]
+                        .trim_start_matches('0')
+                        .parse()
+                        .expect("a number");
+                    assert_eq!(value % number, 0.0, "{name} {value}");
+                }
+                pages += 1;
+            }
+            pages
+        })
+    };
+    let pusher = {
+        let (store, over) = (Arc::clone(&store), Arc::clone(&over));
+        std::thread::spawn(move || {
+            while !over.load(Acquire) {
+                sender.pass(&store);
+            }
+            sender.pass(&store);
+            sender.told
+        })
+    };
+    let mut random = fastrand::Rng::with_seed(7);
+    let mut all: HashMap<String, f64> = HashMap::new();
+    for _ in 0..ROUNDS {
+        for _ in 0..random.usize(1..30) {
+            let number = random.i64(1..400);
+            let name = format!("{number:0>width$}", width = 3 + (number % 40) as usize);
+            add(&mut writer, &name, number);
+            *all.entry(name).or_default() += number as f64;
+        }
+        store.clock().skip(Duration::from_secs(random.u64(1..60)));
+        sweep(&mut writer);
+    }
+    over.store(true, Release);
+    assert!(reader.join().expect("no failure") > 5);
+    let told = pusher.join().expect("no failure");
+    assert!(writer.family().expired() > ROUNDS);
+    assert_eq!(told.len(), all.len());
+    for (name, sum) in all {
+        assert_eq!(told[&name].0, sum, "{name}");
+    }
+}
+
+fn resident() -> usize {
+    let text = std::fs::read_to_string("/proc/self/statm").expect("statm");
+    let pages: usize = text
+        .split(' ')
+        .nth(1)
+        .and_then(|pages| pages.parse().ok())
+        .expect("a number");
+    pages * 4096
+}
+
+#[test]
+fn memory_of_series_that_have_gone_is_used_again() {
+    let store = Store::with(policy(Limits::default()), None);
+    let mut writer = family(&store, Kind::Counter, "x", &["l"]);
+    let mut before = 0;
+    for round in 0..20 {
+        for number in 0..50_000 {
+            let placed = add(
+                &mut writer,
+                &format!("{round:0>width$}-{number}", width = 20 + 10 * round),
+                1,
+            );
+            assert_eq!(placed, Placed::Plainly);
+        }
+        assert_eq!(writer.family().series_count(), 50_000);
+        sweep(&mut writer);
+        for _ in 0..2 {
+            store.clock().skip(Duration::from_secs(u64::from(TTL) + 60));
+            sweep(&mut writer);
+        }
+        assert_eq!(writer.family().series_count(), 0);
+        if round == 2 {
+            before = resident();
+        }
+    }
+    let grown = resident().saturating_sub(before);
+    assert!(grown < 8 << 20, "{grown} bytes");
+}
+
+#[test]
+fn limits_hold_whatever_comes_and_goes() {
+    let limits = Limits {
+        max_series: 500,
+        max_series_per_family: 300,
+        ..Limits::default()
+    };
+    let store = Store::with(policy(limits), Some(false));
+    let mut writers: Vec<FamilyWriter> = ["a", "b", "c"]
+        .map(|name| family(&store, Kind::Counter, name, &["l"]))
+        .into();
+    let mut random = fastrand::Rng::with_seed(3);
+    for round in 0..300 {
+        for writer in &mut writers {
+            for _ in 0..random.usize(1..200) {
+                add(writer, &random.u32(..).to_string(), 1);
+            }
+            sweep(writer);
+            // One more for those beyond the limit.
+            assert!(writer.family().series_count() <= 301);
+        }
+        let all: usize = writers.iter().map(|writer| writer.family().series_count()).sum();
+        assert!(all <= 503, "{all}");
+        store.clock().skip(Duration::from_secs(50));
+        if let (0, Some(journal)) = (round % 3, store.journal()) {
+            journal.end_pass(journal.begin_pass());
+        }
+    }
+    // A family that goes takes its share with it.
+    drop(writers);
+    let mut writer = family(&store, Kind::Gauge, "d", &["l"]);
+    let placed: HashSet<bool> = (0..300)
+        .map(|number| add(&mut writer, &number.to_string(), 1) == Placed::Plainly)
+        .collect();
+    assert_eq!(placed, HashSet::from([true]));
+}
