@@ -18,7 +18,8 @@ end
 -- Harmless when nothing is corked: Prosody calls it at every collection.
 function stats_methods:uncork()
 	report(self._native.uncork());
-	registry.expire(self.metric_registry);
+	local ok, err = pcall(registry.expire, self.metric_registry);
+	report(ok or nil, err);
 	lifecycle.log_notices(self._native);
 end
 

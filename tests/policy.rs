@@ -54,7 +54,7 @@ fn add(writer: &mut FamilyWriter, value: &str, step: i64) -> Placed {
         Kind::Counter => drop(cell::counter::add(record, Number::Int(step)).expect("a step")),
         Kind::Gauge => cell::gauge::set(record, Number::Int(step), &family.cork),
         Kind::Histogram => drop(cell::samples::histogram(record, Number::Int(step), &family).expect("a sample")),
-        Kind::Summary => drop(cell::samples::summary(record, Number::Int(step), &family).expect("a sample")),
+        Kind::Summary => drop(cell::samples::summary(record, Number::Int(step)).expect("a sample")),
     }
     placed
 }
@@ -372,4 +372,78 @@ fn limits_hold_whatever_comes_and_goes() {
         .map(|number| add(&mut writer, &number.to_string(), 1) == Placed::Plainly)
         .collect();
     assert_eq!(placed, HashSet::from([true]));
+}
+
+#[test]
+fn what_is_written_under_the_cork_is_not_pushed_where_another_series_was() {
+    let store = Store::with(policy(Limits::default()), Some(false));
+    let mut writer = family(&store, Kind::Gauge, "x", &["l"]);
+    let mut sender = Sender::new(&writer, false);
+    add(&mut writer, "old", 5);
+    add(&mut writer, "kept", 5);
+    sender.pass(&store);
+    sweep(&mut writer);
+    store.clock().skip(Duration::from_secs(150));
+    add(&mut writer, "kept", 6);
+    sweep(&mut writer);
+    sender.told.clear();
+    sender.pass(&store);
+    store.clock().skip(Duration::from_secs(20));
+    sweep(&mut writer);
+    // Its last value was told before.
+    assert_eq!(sender.told.get("old"), None);
+    store.cork();
+    add(&mut writer, "new", 7);
+    sender.pass(&store);
+    assert_eq!(sender.told.get("new"), None);
+    store.uncork();
+    sender.pass(&store);
+    assert_eq!(sender.told["new"].0, 7.0);
+}
+
+#[test]
+fn series_that_have_gone_take_no_places_while_the_server_is_away() {
+    let limits = Limits {
+        max_series_per_family: 3,
+        ..Limits::default()
+    };
+    let store = Store::with(policy(limits), Some(false));
+    let mut writer = family(&store, Kind::Gauge, "x", &["l"]);
+    for round in 0..4 {
+        for number in 0..3 {
+            assert_eq!(add(&mut writer, &format!("{round}-{number}"), 1), Placed::Plainly);
+        }
+        sweep(&mut writer);
+        for _ in 0..2 {
+            store.clock().skip(Duration::from_secs(150));
+            sweep(&mut writer);
+        }
+    }
+    assert_eq!(writer.family().expired(), 12);
+}
+
+#[test]
+fn a_restart_that_nobody_sees_is_not_anybody_elses() {
+    let mut policy = policy(Limits::default());
+    policy.rules[0].drop = Some(true);
+    policy.rules[0].host = Some(Pattern::new("dropped"));
+    let store = Store::with(policy, Some(false));
+    for round in 0..50 {
+        let mut writer = family(&store, Kind::Counter, &format!("a{round}"), &["host"]);
+        add(&mut writer, "dropped", 1000);
+        let at = writer.find_or_create(label("dropped").as_bytes()).expect("a series").0;
+        cell::counter::reset(writer.record(at), writer.family());
+        let replacing = family(&store, Kind::Gauge, &format!("a{round}"), &[]);
+        drop((writer, replacing, store.take_replaced()));
+        // It may well get the memory of the one that has gone.
+        let mut other = family(&store, Kind::Counter, &format!("b{round}"), &["l"]);
+        add(&mut other, "x", 1);
+        cell::counter::reset(
+            other.record(other.find(label("x").as_bytes()).expect("a series")),
+            other.family(),
+        );
+        let mut sender = Sender::new(&other, false);
+        sender.pass(&store);
+        assert_eq!(sender.told["x"].0, 1.0);
+    }
 }

@@ -5,6 +5,7 @@ local native = require "metre.native";
 local new_family = require "metre.family".new;
 local new_ignored = require "metre.ignored".new;
 local repair = require "metre.repair";
+local t_insert, t_remove = table.insert, table.remove;
 
 local registry_methods = {};
 local registry_mt = { __index = registry_methods };
@@ -27,15 +28,28 @@ local most_logged = 100;
 
 local function log_ignored(self, full_name, why)
 	local logged = self._ignored;
-	if logged[full_name] or logged.count > most_logged then
+	if logged[full_name] or self._ignored_count > most_logged then
 		return;
 	end
 	logged[full_name] = true;
-	logged.count = logged.count + 1;
-	if logged.count > most_logged then
+	self._ignored_count = self._ignored_count + 1;
+	if self._ignored_count > most_logged then
 		log("warn", "More metric families are ignored, and not logged any more");
 	else
 		log("warn", "Metric family %s is ignored: %s", full_name:sub(1, 200), why);
+	end
+end
+
+-- Replaces one family by another in the list of those whose series go; either may be missing.
+local function note_expiring(self, old, new)
+	for i, family in ipairs(old and self._expiring or {}) do
+		if family == old then
+			t_remove(self._expiring, i);
+			break;
+		end
+	end
+	if new then
+		t_insert(self._expiring, new);
 	end
 end
 
@@ -94,13 +108,8 @@ local function register(self, kind, name, unit, description, label_keys, extra)
 		problems:note("%s", done);
 	end
 	problems:log(full_name);
-	if existing then
-		self._expiring[existing] = nil;
-	end
 	family = new_family(fields, family);
-	if expires then
-		self._expiring[family] = true;
-	end
+	note_expiring(self, existing, expires and family);
 	self.families[full_name] = family;
 	return family;
 end
@@ -137,9 +146,11 @@ local most_looked_at = 10000;
 
 -- Lets go of series whose time is over. Returns whether there are more to look at.
 local function expire(self)
-	local looked_at = 0;
-	for family in pairs(self._expiring) do
-		local looked, more = native.expire(family._native);
+	local families, looked_at = self._expiring, 0;
+	for _ = 1, #families do
+		-- In turns, so that none has to wait for long.
+		self._expired = self._expired % #families + 1;
+		local looked, more = native.expire(families[self._expired]._native);
 		looked_at = looked_at + looked;
 		if more or looked_at >= most_looked_at then
 			return true;
@@ -151,10 +162,12 @@ end
 local function new(provider)
 	return setmetatable({
 		families = {};
-		-- Families whose series go.
+		-- Families whose series go, and the one that was looked at last.
 		_expiring = {};
-		-- Names of families that were logged as ignored.
-		_ignored = { count = 0 };
+		_expired = 0;
+		-- Names of families that were logged as ignored, and how many that are.
+		_ignored = {};
+		_ignored_count = 0;
 		_native = provider;
 	}, registry_mt);
 end

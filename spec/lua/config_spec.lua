@@ -78,6 +78,20 @@ describe("config_file", function ()
 		end);
 	end);
 
+	it("is read whole, however long it is", function ()
+		local rules = {};
+		for i = 1, 30 do
+			rules[i] = { match = "x" .. i, buckets = {} };
+			for bucket = 1, 400 do
+				rules[i].buckets[bucket] = bucket;
+			end
+		end
+		rules[31] = { match = "dropped", drop = true };
+		local registry = require "metre".new({ rule = rules }).metric_registry;
+		registry:gauge("dropped"):with_labels():set(1);
+		assert.is_nil(registry.families.dropped);
+	end);
+
 	it("is named when something is wrong with it", function ()
 		with_file("[openmetrics]\ncanonical = true\n", function (name)
 			assert.equal(name .. ", line 2: unknown key 'openmetrics.canonical' (given: true); did you mean 'canonical_le'? "

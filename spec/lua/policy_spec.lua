@@ -419,6 +419,62 @@ describe("idle series", function ()
 		assert.is_true(seen >= 700);
 	end);
 
+	it("can be walked while all go and others take their places", function ()
+		for seed = 1, 200 do
+			math.randomseed(seed);
+			local stats, registry = provider(hour);
+			local family = registry:gauge("g", "", "", { "l" });
+			local function fill(prefix, count)
+				for i = 1, count do
+					-- Bytes that look like the beginning of a record, should somebody take them for one.
+					family:with_labels(prefix .. ("\2\0\0\0\9\0\0\0"):rep(math.random(0, 30)) .. i):set(i);
+				end
+			end
+			fill("old", math.random(3, 30));
+			local walk = family:iter_metrics();
+			for _ = 1, math.random(1, 3) do
+				walk();
+			end
+			skip(stats, 4000);
+			skip(stats, 4000);
+			fill("newseries", math.random(1, 60));
+			for labels, metric in walk do
+				assert.truthy(family.data:get(labels[1]), seed);
+				assert.equal(family.data:get(labels[1]).value, metric.value);
+			end
+		end
+	end);
+
+	it("make room for what is held and ran into a limit", function ()
+		local stats, registry = provider { limits = { max_series_per_family = 1 }, rule = hour.rule };
+		local family = registry:gauge("g", "", "", { "l" });
+		family:with_labels("first"):set(1);
+		local held = family:with_labels("held");
+		held:set(2);
+		assert.falsy(registry:render():find("held", 1, true));
+		skip(stats, 4000);
+		held:set(3);
+		skip(stats, 4000);
+		held:set(4);
+		assert.truthy(has(registry:render(), 'g{l="held"} 4'));
+		assert.falsy(registry:render():find("first", 1, true));
+	end);
+
+	it("go in turns, so that no family waits for others", function ()
+		local stats, registry = provider { limits = { max_series_per_family = 100000 }, rule = { { match = "*", idle_ttl = 1 } } };
+		for number = 1, 4 do
+			local family = registry:gauge("g" .. number, "", "", { "l" });
+			for i = 1, 15000 do
+				family:with_labels(i):set(i);
+			end
+		end
+		for _ = 1, 30 do
+			stats._native.skip(1);
+			stats:uncork();
+		end
+		assert.falsy(registry:render():find("# TYPE g", 1, true));
+	end);
+
 	it("show in metre's own metrics", function ()
 		local stats = require "metre".new { process_metrics = false, rule = hour.rule };
 		local registry = stats.metric_registry;

@@ -134,7 +134,7 @@ class Prosody:
             self.process.wait()
         shutil.rmtree(self.directory, ignore_errors=True)
 
-    def start(self, daemonize=False):
+    def start(self, daemonize=False, deadline=DEADLINE):
         """Starts it and waits until it serves; with daemonize it forks into the background first."""
         command = ["/usr/bin/prosody", "-D" if daemonize else "-F", "--config", str(self.config)]
         with open(self.directory / "output", "wb") as output:
@@ -147,7 +147,7 @@ class Prosody:
             self.pid = int(wait_for("the pid file", lambda: self.pidfile.exists() and self.pidfile.read_text().strip()))
         else:
             self.pid = self.process.pid
-        wait_for("Prosody to serve", self._serves)
+        wait_for("Prosody to serve", self._serves, deadline)
         return self
 
     def _serves(self):

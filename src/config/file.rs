@@ -34,41 +34,53 @@ pub(super) fn load(path: &str) -> Result<(Value, Lines), ConfigError> {
     let table: toml::Table = text
         .parse()
         .map_err(|why| error(Problem::Malformed(in_a_line(&text, &why))))?;
-    let mut lines = Lines::default();
+    let mut notes = Notes {
+        starts: text
+            .bytes()
+            .zip(1..)
+            .filter(|(byte, _)| *byte == b'\n')
+            .map(|(_, next)| next)
+            .collect(),
+        path: Vec::new(),
+        lines: Lines::default(),
+    };
     if let Ok(spans) = DeTable::parse(&text) {
-        let mut path = Vec::new();
-        note_lines(spans.get_ref(), &text, &mut path, &mut lines);
+        notes.table(spans.get_ref());
     }
-    Ok((Value::from(table), lines))
+    Ok((Value::from(table), notes.lines))
 }
 
-fn note_lines(table: &DeTable<'_>, text: &str, path: &mut Vec<String>, lines: &mut Lines) {
-    for (key, value) in table {
-        path.push(key.get_ref().to_string());
-        lines.0.insert(path.clone(), line(text, key.span().start));
-        note_lines_within(value.get_ref(), text, path, lines);
-        path.pop();
-    }
+/// Lines being noted.
+struct Notes {
+    /// Where the second line begins, and each after it.
+    starts: Vec<usize>,
+    path: Vec<String>,
+    lines: Lines,
 }
 
-fn note_lines_within(value: &DeValue<'_>, text: &str, path: &mut Vec<String>, lines: &mut Lines) {
-    match value {
-        DeValue::Table(table) => note_lines(table, text, path, lines),
-        DeValue::Array(list) => {
-            for (number, element) in (1..).zip(list.iter()) {
-                path.push(number.to_string());
-                lines.0.insert(path.clone(), line(text, element.span().start));
-                note_lines_within(element.get_ref(), text, path, lines);
-                path.pop();
-            }
+impl Notes {
+    fn table(&mut self, table: &DeTable<'_>) {
+        for (key, value) in table {
+            self.note(key.get_ref().to_string(), key.span().start, value.get_ref());
         }
-        _ => {}
     }
-}
 
-/// The line that the byte at `offset` is on, from 1.
-fn line(text: &str, offset: usize) -> usize {
-    text.bytes().take(offset).filter(|byte| *byte == b'\n').count() + 1
+    /// Notes a key or the number of an element, which begins at `offset`, and what is in it.
+    fn note(&mut self, key: String, offset: usize, value: &DeValue<'_>) {
+        self.path.push(key);
+        let line = self.starts.partition_point(|start| *start <= offset) + 1;
+        self.lines.0.insert(self.path.clone(), line);
+        match value {
+            DeValue::Table(table) => self.table(table),
+            DeValue::Array(list) => {
+                for (number, element) in (1..).zip(list.iter()) {
+                    self.note(number.to_string(), element.span().start, element.get_ref());
+                }
+            }
+            _ => {}
+        }
+        self.path.pop();
+    }
 }
 
 /// What is wrong where: logs have one line for it.
@@ -78,9 +90,6 @@ fn in_a_line(text: &str, why: &toml::de::Error) -> String {
         return message;
     };
     let last = before.rsplit('\n').next().unwrap_or_default();
-    format!(
-        "line {}, column {}: {message}",
-        line(text, before.len()),
-        last.chars().count() + 1
-    )
+    let line = before.matches('\n').count() + 1;
+    format!("line {line}, column {}: {message}", last.chars().count() + 1)
 }

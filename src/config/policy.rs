@@ -3,7 +3,7 @@
 use super::file::Lines;
 use super::read_values::{one_or_more, seconds, text, whole, Finite};
 use super::{Config, Value};
-use crate::model::{Kind, Number};
+use crate::model::{plain_text, Kind, Number};
 use crate::policy;
 use crate::policy::{Pattern, Policy};
 use serde::de::{DeserializeOwned, DeserializeSeed, Error, MapAccess, SeqAccess, Unexpected, Visitor};
@@ -246,7 +246,7 @@ fn idle_ttl<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u32>, D::Error>
     // A year.
     let ttl = seconds(from, 0.0, 31_536_000.0)?;
     match ttl.is_zero() || ttl >= Duration::from_secs(1) {
-        true => Ok(Some(ttl.as_secs() as u32)),
+        true => Ok(Some(ttl.as_secs_f64().ceil() as u32)),
         false => Err(D::Error::custom(
             "is shorter than a second; allowed: \"1s\" or more, or 0 for never",
         )),
@@ -318,7 +318,9 @@ fn ascending<'de, D: Deserializer<'de>>(from: D, what: &'static str) -> Result<V
         .into_iter()
         .map(|Finite(number)| number)
         .collect();
-    match all.windows(2).find(|pair| pair[0] >= pair[1]) {
+    // As they are written, since that is how they are told apart.
+    let alike = |pair: &&[f64]| pair[0] >= pair[1] || plain_text(pair[0]) == plain_text(pair[1]);
+    match all.windows(2).find(alike) {
         None => Ok(all),
         Some(pair) => Err(D::Error::custom(format!(
             "has {} before {}; put them in ascending order, each once",

@@ -375,6 +375,7 @@ fn a_wrong_file_is_told_line_by_line() {
          [[rule]]\ndrop = true\n\n\
          [[rule]]\nmatch = '*'\nquantiles = [0.5, 1.5]\n\n\
          [[rule]]\nmatch = '*'\nidle_ttl = '1 fortnight'\n\n\
+         [[rule]]\nmatch = '*'\nquantiles = [0.5, 0.50000000000000011]\n\n\
          [[rule]]\nmatch = '*'\nbuckets = [1, 1]\n\n\
          [[rule]]\nmatch = '*'\n",
     );
@@ -392,8 +393,9 @@ fn a_wrong_file_is_told_line_by_line() {
         "line 24: 'rule.4.quantiles' has 1.5; allowed: numbers from 0 to 1, such as 0.99 for 99 %",
         "line 28: 'rule.5.idle_ttl' is the string \"1 fortnight\"; allowed: a number from 0 to 31536000 seconds, or a time such as \
          \"90s\" or \"1h 30m\"",
-        "line 32: 'rule.6.buckets' has 1 before 1; put them in ascending order, each once",
-        "line 34: 'rule.7' decides nothing; add 'drop', 'buckets', 'max_series', 'idle_ttl', 'quantiles' or 'quantile_window'",
+        "line 32: 'rule.6.quantiles' has 0.5 before 0.5000000000000001; put them in ascending order, each once",
+        "line 36: 'rule.7.buckets' has 1 before 1; put them in ascending order, each once",
+        "line 38: 'rule.8' decides nothing; add 'drop', 'buckets', 'max_series', 'idle_ttl', 'quantiles' or 'quantile_window'",
     ];
     assert_eq!(
         told[0],

@@ -1,5 +1,5 @@
 //! The userdata blocks that Lua holds: one a family, and one a metric that somebody writes to (a *handle*; in families whose
-//! series go, a [`lease`](super::lease)).
+//! series go or have quantiles, a [`lease`](super::lease)).
 //!
 //! A handle points into its family's memory, and its metatable keeps the family's block from being collected. A
 //! family's block outlives its content in one case only: its finalizer has run, at the end of the Lua state or

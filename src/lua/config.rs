@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 const DEEPEST: usize = 4;
 
 /// More values than any configuration has: tables may hold themselves many times.
-const MOST: usize = 10_000;
+const MOST: usize = 1_000_000;
 
 /// A Lua value as a configuration value; `nil` is an empty table.
 pub(super) fn value(given: &LuaValue) -> Value {
@@ -48,7 +48,7 @@ impl Converter {
         let mut keys = BTreeMap::new();
         for (key, value) in table.pairs::<LuaValue, LuaValue>().flatten() {
             if self.left == 0 {
-                break;
+                return Value::Other("a table with too much in it".to_owned());
             }
             let value = self.convert(&value, depth);
             match &key {

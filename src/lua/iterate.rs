@@ -16,9 +16,9 @@ pub(super) unsafe extern "C-unwind" fn clear(state: *mut lua_State) -> c_int {
             FamilyBlock::at(state, 1)?.with(|family| {
                 let writer = family.writer.borrow();
                 let mut at = writer.next(None);
-                while let Some(location) = at {
+                while let Some((location, _)) = at {
                     update::reset(family, writer.record(location));
-                    at = writer.next(Some(location));
+                    at = writer.next(at);
                 }
             })?;
             Ok(0)
@@ -26,8 +26,8 @@ pub(super) unsafe extern "C-unwind" fn clear(state: *mut lua_State) -> c_int {
     }
 }
 
-/// `iter_metrics(family)`: an iterator of `labels, view`, in the order of creation. Its upvalues are the family and the
-/// place of the last metric, or -1.
+/// `iter_metrics(family)`: an iterator of `labels, view`, in the order of creation. Its upvalues are the family, the place of
+/// the last metric, or -1, and its serial number.
 pub(super) unsafe extern "C-unwind" fn iter_metrics(state: *mut lua_State) -> c_int {
     // SAFETY: the upvalues are pushed; `next` relies on the family's type.
     unsafe {
@@ -35,7 +35,8 @@ pub(super) unsafe extern "C-unwind" fn iter_metrics(state: *mut lua_State) -> c_
             ffi::lua_settop(state, 1);
             FamilyBlock::at(state, 1)?;
             number::push_integer(state, -1);
-            ffi::lua_pushcclosure(state, next, 2);
+            number::push_integer(state, 0);
+            ffi::lua_pushcclosure(state, next, 3);
             Ok(1)
         })
     }
@@ -65,15 +66,19 @@ unsafe extern "C-unwind" fn next(state: *mut lua_State) -> c_int {
             let family = ffi::lua_upvalueindex(1);
             let place = ffi::lua_upvalueindex(2);
             let block = FamilyBlock::at(state, family)?;
-            let last = ffi::lua_tonumberx(state, place, std::ptr::null_mut());
-            let last = (last >= 0.0).then(|| Location::from_number(last as u32));
+            let at = ffi::lua_tonumberx(state, place, std::ptr::null_mut());
+            let after = ffi::lua_tonumberx(state, ffi::lua_upvalueindex(3), std::ptr::null_mut()) as u64;
+            let last = (at >= 0.0).then(|| (Location::from_number(at as u32), after));
             let next = block.with(|family| family.writer.borrow().next(last))?;
-            let Some(location) = next.flatten() else {
+            let Some((location, serial)) = next.flatten() else {
                 ffi::lua_pushnil(state);
                 return Ok(1);
             };
             ffi::lua_pushnumber(state, f64::from(location.to_number()));
             ffi::lua_replace(state, place);
+            // 2^53 of them take longer than anybody lives.
+            ffi::lua_pushnumber(state, serial as f64);
+            ffi::lua_replace(state, ffi::lua_upvalueindex(3));
             push_labels(state, block, location)?;
             label::push_view(state, family, location)?;
             Ok(2)

@@ -2,11 +2,12 @@
 
 use super::block::{key, FamilyBlock, FamilyState, Handle};
 use super::call::{bytes_at, pure, push_bytes, run, Outcome};
-use super::lease::Lease;
+use super::lease::{Lease, Leased};
 use super::notice::{self, About};
 use super::{number, view};
 use crate::model::labels::{self, LabelSet};
 use crate::model::{Kind, Number};
+use crate::policy::Limit;
 use crate::store::{Location, Placed};
 use mlua::ffi::{self, lua_State};
 use std::ffi::{c_int, CStr};
@@ -52,16 +53,60 @@ unsafe extern "C-unwind" fn with_labels(state: *mut lua_State) -> c_int {
         run(state, || {
             let found = find(state, |family, labels| {
                 let (location, placed) = family.writer.borrow_mut().find_or_create(labels)?;
-                Some((place(family, location), placed))
+                let mut place = place(family, location);
+                if let (Placed::Limited(limit), Some(lease)) = (placed, &mut place.lease) {
+                    // It has the labels that were asked for, to find the series once there is room.
+                    lease.limited = limit != Limit::QuantileSeries;
+                    lease.label_bytes = labels.len();
+                }
+                Some((place, placed))
             })?;
             let (place, placed) = found.ok_or(c"metre: no room for another series in this family")?;
             if placed != Placed::Plainly {
                 tell(state, FamilyBlock::at(state, ffi::lua_upvalueindex(FAMILY))?, placed);
             }
-            push_own_handle(state, place)?;
+            match place.lease {
+                Some(of) if of.limited => push_limited(state, place.kind, of)?,
+                _ => push_own_handle(state, place)?,
+            }
             Ok(1)
         })
     }
+}
+
+/// Pushes a lease for the label set that the arguments are, which has no series of its own. Nobody else gets the same one.
+#[cold]
+unsafe fn push_limited(state: *mut lua_State, kind: Kind, of: Leased) -> Result<(), &'static CStr> {
+    // SAFETY: the upvalues are those of `closure_over`; the lease is on top of the stack while its labels are written.
+    unsafe {
+        let family = ffi::lua_upvalueindex(FAMILY);
+        let arguments = ffi::lua_gettop(state);
+        let labels = Lease::push(state, kind, FamilyBlock::at(state, family)?, of);
+        let prefix = bytes_at(state, ffi::lua_upvalueindex(PREFIX)).unwrap_or_default();
+        pure(|| {
+            let set = label_set(state, prefix, arguments);
+            // The arguments are what they were.
+            let length = labels.len().min(set.as_bytes().len());
+            labels[..length].copy_from_slice(&set.as_bytes()[..length]);
+        })?;
+        ffi::lua_getuservalue(state, family);
+        ffi::lua_setmetatable(state, -2);
+        Ok(())
+    }
+}
+
+/// The label set of these values and the arguments from the second to the last one.
+///
+/// # Safety
+/// The arguments are strings.
+unsafe fn label_set(state: *mut lua_State, prefix: &[u8], last: c_int) -> LabelSet {
+    let mut set = LabelSet::new();
+    set.push_encoded(prefix);
+    for index in 2..=last {
+        // SAFETY: the string stays on the stack.
+        set.push(unsafe { bytes_at(state, index) }.unwrap_or_default());
+    }
+    set
 }
 
 /// Logs what became of a label set.
@@ -121,14 +166,19 @@ unsafe fn push_own_handle(state: *mut lua_State, place: Place) -> Result<(), &'s
 pub(super) struct Place {
     record: *const AtomicU64,
     kind: Kind,
-    /// In families whose series go: what a lease has to know.
-    lease: Option<(Location, u64, u32)>,
+    /// In families that have leases: what one has to know.
+    lease: Option<Leased>,
 }
 
 fn place(family: &FamilyState, location: Location) -> Place {
     let writer = family.writer.borrow();
-    let lease = |serial| (location, serial, writer.label_bytes(location) as u32);
-    let serial = family.family.expires().then(|| writer.serial(location));
+    let lease = |serial| Leased {
+        location,
+        serial,
+        label_bytes: writer.label_bytes(location),
+        limited: false,
+    };
+    let serial = family.family.has_lives().then(|| writer.serial(location));
     Place {
         record: writer.record(location).as_ptr(),
         kind: family.family.kind,
@@ -163,11 +213,7 @@ unsafe fn find<T: 'static>(
             }
         }
         let found = block.with(|family| {
-            let mut set = LabelSet::new();
-            set.push_encoded(prefix);
-            for index in 2..=top {
-                set.push(bytes_at(state, index).unwrap_or_default());
-            }
+            let set = label_set(state, prefix, top);
             look_up(family, set.as_bytes())
         })?;
         Ok(found.flatten())
@@ -186,7 +232,7 @@ unsafe fn push_handle(state: *mut lua_State, handles: c_int, family: c_int, plac
         ffi::lua_rawgetp(state, handles, place.record.cast());
         let known = match place.lease {
             None => Handle::at(state, -1, place.kind).is_some_and(|handle| handle.is_of(block)),
-            Some((_, serial, _)) => Lease::at(state, -1, place.kind).is_some_and(|lease| lease.is_of(block, serial)),
+            Some(of) => Lease::at(state, -1, place.kind).is_some_and(|lease| lease.is_of(block, of.serial)),
         };
         if known {
             return Ok(());
@@ -194,9 +240,15 @@ unsafe fn push_handle(state: *mut lua_State, handles: c_int, family: c_int, plac
         ffi::lua_pop(state, 1);
         match place.lease {
             None => Handle::push(state, place.record, place.kind, block),
-            Some((location, serial, bytes)) => {
-                let labels = Lease::push(state, place.kind, block, (location, serial), bytes);
-                block.with(|family| family.writer.borrow().copy_labels(location, labels))?;
+            Some(of) => {
+                let labels = Lease::push(state, place.kind, block, of);
+                block.with(|family| {
+                    let writer = family.writer.borrow();
+                    // A finalizer that Lua has run just now may have let it go.
+                    if writer.record_of(of.location, of.serial).is_some() {
+                        writer.copy_labels(of.location, labels);
+                    }
+                })?;
             }
         }
         ffi::lua_getuservalue(state, family);

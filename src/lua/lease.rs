@@ -1,11 +1,12 @@
-//! What Lua holds for a metric in a family whose series go: a *lease*.
+//! What Lua holds for a metric in a family whose series go, or have quantiles: a *lease*.
 //!
 //! Unlike a handle it doesn't point to the record, which may be another series' by now. It has the record's location and the
 //! serial number of the series, and its label set, so that an update finds a new series where the old one has gone.
 
 use super::block::{tag, FamilyBlock, FamilyState, Handle, LEASE_TAGS};
 use crate::model::Kind;
-use crate::store::{FamilyWriter, Location};
+use crate::policy::Limit;
+use crate::store::{FamilyWriter, Location, Placed};
 use mlua::ffi::{self, lua_State};
 use std::cell::Cell;
 use std::ffi::{c_int, CStr};
@@ -19,10 +20,24 @@ pub(super) struct Lease {
     serial: Cell<u64>,
     location: Cell<Location>,
     label_bytes: u32,
+    /// If the label set ran into a limit: how many series had gone by then. Once more have, there may be room.
+    limited_at: Cell<u64>,
+}
+
+const NOT_LIMITED: u64 = u64::MAX;
+
+/// What a new lease is made of.
+#[derive(Clone, Copy)]
+pub(super) struct Leased {
+    pub(super) location: Location,
+    pub(super) serial: u64,
+    /// The length of the label set.
+    pub(super) label_bytes: usize,
+    pub(super) limited: bool,
 }
 
 impl Lease {
-    /// Pushes a lease without a metatable, and returns where its `label_bytes` bytes of labels are to be written: zeros by now.
+    /// Pushes a lease without a metatable, and returns where its labels are to be written: zeros by now.
     ///
     /// # Safety
     /// There is room on the stack. The metatable that the caller sets keeps `family` alive.
@@ -30,12 +45,11 @@ impl Lease {
         state: *mut lua_State,
         kind: Kind,
         family: *const FamilyBlock,
-        series: (Location, u64),
-        label_bytes: u32,
+        of: Leased,
     ) -> &'a mut [u8] {
         // SAFETY: the block has the size of what is written to it, and lives as long as it is on the stack.
         unsafe {
-            let size = size_of::<Lease>() + label_bytes as usize;
+            let size = size_of::<Lease>() + of.label_bytes;
             #[cfg(feature = "lua54")]
             let block = ffi::lua_newuserdatauv(state, size, 0);
             #[cfg(not(feature = "lua54"))]
@@ -43,13 +57,15 @@ impl Lease {
             block.cast::<Lease>().write(Lease {
                 tag: tag(LEASE_TAGS + kind as usize),
                 family,
-                serial: Cell::new(series.1),
-                location: Cell::new(series.0),
-                label_bytes,
+                serial: Cell::new(of.serial),
+                location: Cell::new(of.location),
+                label_bytes: of.label_bytes as u32,
+                // Looks once more at the first update, which tells the number.
+                limited_at: Cell::new(if of.limited { 0 } else { NOT_LIMITED }),
             });
             let labels = block.cast::<u8>().add(size_of::<Lease>());
-            labels.write_bytes(0, label_bytes as usize);
-            std::slice::from_raw_parts_mut(labels, label_bytes as usize)
+            labels.write_bytes(0, of.label_bytes);
+            std::slice::from_raw_parts_mut(labels, of.label_bytes)
         }
     }
 
@@ -93,8 +109,12 @@ impl Lease {
     ) -> Result<Option<T>, &'static CStr> {
         let result = self.family().with(|family| {
             let mut writer = family.writer.borrow_mut();
-            if !self.is_there(&writer) {
-                let (location, _) = writer.find_or_create(self.labels())?;
+            let expired = family.family.expired();
+            let limited_at = self.limited_at.get();
+            if !self.is_there(&writer) || (limited_at != NOT_LIMITED && limited_at != expired) {
+                let (location, placed) = writer.find_or_create(self.labels())?;
+                let limited = matches!(placed, Placed::Limited(limit) if limit != Limit::QuantileSeries);
+                self.limited_at.set(if limited { expired } else { NOT_LIMITED });
                 self.move_to(location, &writer)?;
             }
             let location = self.location.get();

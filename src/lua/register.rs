@@ -140,11 +140,8 @@ unsafe extern "C-unwind" fn metric(state: *mut lua_State) -> c_int {
         super::call::run(state, || {
             ffi::lua_settop(state, 1);
             let first = FamilyBlock::at(state, 1)?.with(|family| family.writer.borrow().next(None))?;
-            label::push_view(
-                state,
-                1,
-                first.flatten().ok_or(c"metre: a family without labels expected")?,
-            )?;
+            let (location, _) = first.flatten().ok_or(c"metre: a family without labels expected")?;
+            label::push_view(state, 1, location)?;
             Ok(1)
         })
     }

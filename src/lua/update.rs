@@ -86,7 +86,13 @@ unsafe fn with_number(
                 (None, number) => {
                     let metric = other_metric(state, kind)?;
                     let taken = match number {
-                        Some(number) => metric.update(|family, record| update(record, number, family))?,
+                        Some(number) => metric.update(|family, record| {
+                            let taken = update(record, number, family);
+                            if method == "sample" && taken.is_ok() {
+                                cell::samples::into_window(record, number, &family.family);
+                            }
+                            taken
+                        })?,
                         None => Some(Err(Refused::NotANumber)),
                     };
                     (metric, taken)
@@ -175,11 +181,15 @@ unsafe extern "C-unwind" fn counter_set(state: *mut lua_State) -> c_int {
 }
 
 unsafe extern "C-unwind" fn summary_sample(state: *mut lua_State) -> c_int {
-    // SAFETY: a raw function's state.
+    // SAFETY: a summary's record has `SUMMARY_WORDS` words.
     unsafe {
-        with_number(state, Kind::Summary, WHOLE, "sample", |record, number, family| {
-            cell::samples::summary(record, number, &family.family)
-        })
+        with_number(
+            state,
+            Kind::Summary,
+            cell::SUMMARY_WORDS,
+            "sample",
+            |record, number, _| cell::samples::summary(record, number),
+        )
     }
 }
 

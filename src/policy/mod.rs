@@ -62,7 +62,7 @@ impl Limits {
 }
 
 /// What a label set ran into.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Limit {
     /// [`Limits::max_series`].
     Series,
@@ -166,7 +166,36 @@ pub struct FamilyPolicy {
     /// What holds for series for which no other rule does.
     series: SeriesPolicy,
     /// Which label holds the host, and the rules for some hosts and for all, in order; only if there are any for some.
-    by_host: Option<(usize, Vec<Rule>)>,
+    by_host: Option<(usize, Vec<SeriesRule>)>,
+}
+
+/// What a rule decides for series.
+#[derive(Clone, Debug, PartialEq)]
+struct SeriesRule {
+    host: Option<Pattern>,
+    drop: Option<bool>,
+    max_series: Option<usize>,
+    idle_ttl: Option<u32>,
+}
+
+impl SeriesRule {
+    /// Nothing, if the rule decides nothing for series.
+    fn new(rule: &Rule) -> Option<SeriesRule> {
+        let Rule {
+            host,
+            drop,
+            max_series,
+            idle_ttl,
+            ..
+        } = rule.clone();
+        let decides = drop.is_some() || max_series.is_some() || idle_ttl.is_some();
+        decides.then_some(SeriesRule {
+            host,
+            drop,
+            max_series,
+            idle_ttl,
+        })
+    }
 }
 
 /// What is decided for one series. Made when it is created.
@@ -242,7 +271,7 @@ impl FamilyPolicy {
 }
 
 impl SeriesPolicy {
-    fn follow(&mut self, rule: &Rule, number: usize) {
+    fn follow(&mut self, rule: &SeriesRule, number: usize) {
         self.drop = rule.drop.unwrap_or(self.drop);
         if let Some(max_series) = rule.max_series {
             self.max_series = max_series;
@@ -280,6 +309,7 @@ impl Policy {
             policy.quantiles = rule.quantiles.clone().unwrap_or(policy.quantiles);
             policy.quantile_window = rule.quantile_window.unwrap_or(policy.quantile_window);
         }
+        let rules: Vec<SeriesRule> = rules.iter().filter_map(SeriesRule::new).collect();
         match host.filter(|_| rules.iter().any(|rule| rule.host.is_some())) {
             Some(host) => policy.by_host = Some((host, rules)),
             // Whichever says so, there is one limit.

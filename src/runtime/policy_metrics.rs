@@ -4,12 +4,16 @@ use super::own_metrics::{OwnFamily, Spec};
 use crate::model::Kind;
 use crate::policy::{Ignored, Limit, Limits};
 use crate::store::{Family, Store};
+use std::collections::HashMap;
 
 /// Metrics of limits and rules.
 pub(super) struct PolicyMetrics {
     limited: OwnFamily,
     expired: OwnFamily,
     ignored: OwnFamily,
+    /// What families said last, by name and limit; none for those that have gone. A family that replaces another one begins
+    /// again.
+    seen: HashMap<(String, Option<Limit>), u64>,
 }
 
 impl PolicyMetrics {
@@ -53,6 +57,7 @@ impl PolicyMetrics {
                 "How many times a module registered a metric family of which nothing is kept",
                 &["reason"],
             ),
+            seen: HashMap::new(),
         };
         Ignored::ALL
             .iter()
@@ -63,15 +68,25 @@ impl PolicyMetrics {
     /// Brings those about one family up to date.
     pub(super) fn update_family(&mut self, family: &Family) {
         for limit in Limit::ALL {
-            match family.limited(limit) {
-                0 => {}
-                count => self.limited.raise(&[&family.name, limit.name()], count),
+            let step = self.step(family, Some(limit), family.limited(limit));
+            if step > 0 {
+                self.limited.add(&[&family.name, limit.name()], step);
             }
         }
-        match family.expired() {
-            0 => {}
-            count => self.expired.raise(&[&family.name], count),
+        let step = self.step(family, None, family.expired());
+        if step > 0 {
+            self.expired.add(&[&family.name], step);
         }
+    }
+
+    /// By how much a count has grown since the last time.
+    fn step(&mut self, family: &Family, what: Option<Limit>, count: u64) -> u64 {
+        if count == 0 {
+            return 0;
+        }
+        let seen = self.seen.entry((family.name.clone(), what)).or_insert(0);
+        let before = std::mem::replace(seen, count);
+        count.checked_sub(before).unwrap_or(count)
     }
 
     /// Brings the others up to date.

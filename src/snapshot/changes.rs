@@ -99,11 +99,11 @@ impl Changes {
         all.sort_by_key(|series| series.serial);
         all.extend(rest);
         for series in all {
-            if !self.is_wanted(&series, u64::MAX) {
+            if !self.is_wanted(&series) {
                 continue;
             }
             if let Point::Gauge(value) = series.point {
-                if !series.is(cell::UNSET) && self.is_news(series.number, series.sequence(), again) {
+                if !series.is(cell::UNSET | cell::HIDDEN) && self.is_news(series.number, series.sequence(), again) {
                     tell(series.number, &series, News::Gauge(value))?;
                 }
             }
@@ -128,11 +128,11 @@ impl Changes {
         for (place, record) in self.gone(&chunks).into_iter().chain(records(&chunks)).enumerate() {
             let address = cell::address(record);
             copy.take_record(record);
-            let Some((record, labels)) = copy.records().next() else {
+            let copy = copy.records().next();
+            let Some(series) = copy.and_then(|copy| Series::new(&family, place, copy, cell::FREE, end)) else {
                 continue;
             };
-            let series = Series::new(&family, place, record, labels);
-            if !series.is(cell::FREE) && self.is_wanted(&series, end) {
+            if self.is_wanted(&series) {
                 self.tell_total(&series, address, again, samples.as_deref_mut(), &mut tell)?;
                 self.tell_end(&series, &mut tell)?;
             }
@@ -197,12 +197,9 @@ impl Changes {
     }
 
     /// Whether there may be news of a series. One that has its number from another begins at nothing.
-    fn is_wanted(&mut self, series: &Series<'_>, end: u64) -> bool {
+    fn is_wanted(&mut self, series: &Series<'_>) -> bool {
         if !self.family.expires() {
             return true;
-        }
-        if series.serial >= end {
-            return false;
         }
         let number = series.number;
         grow(&mut self.lives, number + 1, (0, false));

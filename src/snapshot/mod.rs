@@ -82,22 +82,29 @@ impl BucketCounts<'_> {
 }
 
 impl<'a> Series<'a> {
-    /// The series of the record that is the one of this number in the snapshot.
-    fn new(family: &Family, place: usize, record: &'a [u8], labels: &'a [u8]) -> Series<'a> {
-        let mut series = Series {
-            labels,
-            number: place,
-            serial: 0,
-            has_quantiles: false,
-            head: word_at(record, cell::HEAD),
-            point: point(family, record),
-        };
-        if let Some((id, has_quantiles)) = cell::life_of_copy(family, |word| word_at(record, word)) {
-            series.number = id.number as usize;
-            series.serial = id.serial;
-            series.has_quantiles = has_quantiles;
+    /// The series of the record that is the one of this number in the snapshot; `None` if it has one of these flags, or a later
+    /// serial number than those before `end`.
+    #[inline]
+    fn new(
+        family: &Family,
+        place: usize,
+        (record, labels): (&'a [u8], &'a [u8]),
+        without: u32,
+        end: u64,
+    ) -> Option<Series<'a>> {
+        let head = word_at(record, cell::HEAD);
+        let life = cell::life_of_copy(family, |word| word_at(record, word));
+        if head as u32 & without != 0 || life.is_some_and(|(id, _)| id.serial >= end) {
+            return None;
         }
-        series
+        Some(Series {
+            labels,
+            number: life.map_or(place, |(id, _)| id.number as usize),
+            serial: life.map_or(0, |(id, _)| id.serial),
+            has_quantiles: life.is_some_and(|(_, has_quantiles)| has_quantiles),
+            head,
+            point: point(family, record),
+        })
     }
 
     /// Its quantiles over the window, each with its value; none if it has none. They are as of now, not as of the snapshot.
@@ -159,16 +166,18 @@ impl FamilySnapshot {
 
     /// The series of `family`, which the snapshot was taken of, in the order of their creation.
     pub fn series<'a>(&'a self, family: &'a Family) -> impl Iterator<Item = Series<'a>> {
-        self.all(family).filter(|series| !series.is(cell::HIDDEN | cell::GONE))
+        self.without(family, cell::HIDDEN | cell::GONE | cell::FREE)
     }
 
     /// The same, with the gauges that were made while corked, and with series that have gone while something may be left to be
     /// told of them.
     pub fn all<'a>(&'a self, family: &'a Family) -> impl Iterator<Item = Series<'a>> {
-        self.records()
-            .enumerate()
-            .map(|(place, (record, labels))| Series::new(family, place, record, labels))
-            .filter(|series| series.serial < self.end && !series.is(cell::FREE))
+        self.without(family, cell::FREE)
+    }
+
+    fn without<'a>(&'a self, family: &'a Family, flags: u32) -> impl Iterator<Item = Series<'a>> {
+        let records = self.records().enumerate();
+        records.filter_map(move |(place, record)| Series::new(family, place, record, flags, self.end))
     }
 
     /// All records, with their label sets.

@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 pub(super) struct Budget {
     pub(super) limits: Limits,
     series: AtomicUsize,
+    /// Those that have gone, while a pusher has still to tell the last of them.
+    leaving: AtomicUsize,
     with_quantiles: AtomicUsize,
 }
 
@@ -15,13 +17,15 @@ impl Budget {
         Budget {
             limits,
             series: AtomicUsize::new(0),
+            leaving: AtomicUsize::new(0),
             with_quantiles: AtomicUsize::new(0),
         }
     }
 
-    /// Whether there may be no further series.
+    /// Whether there may be no further series. While a statsd server is away for long, there may be as many again that have gone.
     pub(super) fn is_spent(&self) -> bool {
-        self.series.load(Relaxed) >= self.limits.max_series
+        let most = self.limits.max_series;
+        self.series.load(Relaxed) >= most || self.leaving.load(Relaxed) >= most
     }
 
     /// Counts a series.
@@ -32,6 +36,16 @@ impl Budget {
     /// These series have gone.
     pub(super) fn give_back(&self, series: usize) {
         self.series.fetch_sub(series, Relaxed);
+    }
+
+    /// Their memory is still needed.
+    pub(super) fn take_leaving(&self, series: usize) {
+        self.leaving.fetch_add(series, Relaxed);
+    }
+
+    /// It no longer is.
+    pub(super) fn give_back_leaving(&self, series: usize) {
+        self.leaving.fetch_sub(series, Relaxed);
     }
 
     /// Counts a series with quantiles; false if there may be no further one.

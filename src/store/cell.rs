@@ -161,16 +161,6 @@ pub(crate) fn life_of_copy(family: &Family, word: impl Fn(usize) -> u64) -> Opti
     Some((life.id(), life.has_quantiles()))
 }
 
-/// A sample for the series' quantiles, if it has any.
-#[inline(always)]
-fn sample_quantiles(record: &[AtomicU64], sample: Number, family: &Family) {
-    if let Some(quantiles) = family.quantiles() {
-        if let Some(life) = life(record, family).filter(|life| life.has_quantiles()) {
-            quantiles.sample(life.id(), sample.as_f64());
-        }
-    }
-}
-
 #[inline(always)]
 fn value(record: &[AtomicU64]) -> Number {
     let float = record::flags(&record[HEAD]) & FLOAT != 0;
@@ -232,7 +222,7 @@ pub mod gauge {
     pub fn set(record: &[AtomicU64], to: Number, cork: &Cork) {
         let (bits, float) = to.to_bits();
         if cork.is_corked() {
-            let kept = record::flags(&record[HEAD]) & (SHOWN_FLOAT | HIDDEN);
+            let kept = record::flags(&record[HEAD]) & (SHOWN_FLOAT | HIDDEN | UNSET);
             record::set_flags(&record[HEAD], kept | flag(float, FLOAT) | PENDING | WRITTEN);
             record[VALUE].store(bits, Relaxed);
             cork.note_pending();
@@ -375,11 +365,10 @@ pub mod samples {
     /// # Errors
     /// NaN is refused.
     #[inline(always)]
-    pub fn summary(record: &[AtomicU64], sample: Number, family: &Family) -> Result<Taken, Refused> {
+    pub fn summary(record: &[AtomicU64], sample: Number) -> Result<Taken, Refused> {
         if sample.is_nan() {
             return Err(Refused::Nan);
         }
-        sample_quantiles(record, sample, family);
         Ok(take(record, sample, COUNTS))
     }
 
@@ -396,8 +385,15 @@ pub mod samples {
         if let Some(ring) = family.ring() {
             ring.push(address(record), sample);
         }
-        sample_quantiles(record, sample, family);
         Ok(take(record, sample, COUNTS + family.buckets.position(sample)))
+    }
+
+    /// Takes a sample that a histogram or summary has taken into the window of its quantiles, if it has any.
+    pub fn into_window(record: &[AtomicU64], sample: Number, family: &Family) {
+        let life = life(record, family).filter(|life| life.has_quantiles());
+        if let Some((quantiles, life)) = family.quantiles().zip(life) {
+            quantiles.sample(life.id(), sample.as_f64());
+        }
     }
 
     /// Starts a histogram or summary again from nothing.

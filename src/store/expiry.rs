@@ -70,7 +70,15 @@ impl FamilyWriter {
         let mut labels = vec![0; self.label_bytes(location)];
         self.copy_labels(location, &mut labels);
         self.index.remove(&labels, location);
-        cell::retire(self.memory.record(location));
+        let record = self.memory.record(location);
+        cell::retire(record);
+        if let Some(life) = cell::life(record, &self.family) {
+            self.counts[life.scope()] -= 1;
+        }
+        if let Some(budget) = &self.budget {
+            budget.give_back(1);
+            budget.take_leaving(1);
+        }
         self.family.note_expired();
         let pass = self.family.journal().map_or(0, |journal| journal.last_pass());
         self.sweep.leaving.push_back((location, pass));
@@ -88,7 +96,6 @@ impl FamilyWriter {
             let record = self.memory.record(location);
             if let Some(life) = cell::life(record, &family) {
                 self.numbers.0.push(life.id().number);
-                self.counts[life.scope()] -= 1;
                 if let Some(quantiles) = family.quantiles().filter(|_| life.has_quantiles()) {
                     quantiles.end(life.id());
                     self.budget.iter().for_each(|budget| budget.give_back_quantiles(1));
@@ -101,9 +108,15 @@ impl FamilyWriter {
             freed.push(location);
         }
         if !freed.is_empty() {
-            self.budget.iter().for_each(|budget| budget.give_back(freed.len()));
+            let budget = self.budget.iter();
+            budget.for_each(|budget| budget.give_back_leaving(freed.len()));
             self.memory.release(&family, &freed);
         }
+    }
+
+    /// How many series have gone whose records aren't free yet.
+    pub(super) fn leaving(&self) -> usize {
+        self.sweep.leaving.len()
     }
 
     /// How many series have quantiles by now.

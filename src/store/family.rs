@@ -132,6 +132,11 @@ impl Family {
         self.words
     }
 
+    /// Whether its records hold more than values.
+    pub fn has_lives(&self) -> bool {
+        self.life_at.is_some()
+    }
+
     /// Where in a record its life begins, if it has one.
     #[inline(always)]
     pub(crate) fn life_at(&self) -> Option<usize> {

@@ -131,29 +131,22 @@ impl Memory {
         family.change_chunks(|chunks| *chunks = listed);
     }
 
-    /// The next record that readers see after the place `after`, or the first one. Nothing is said of that place: what was
-    /// there may have gone.
-    pub(super) fn next(&self, after: Option<Location>) -> Option<Location> {
-        let first = after.map_or(0, |after| after.chunk());
+    /// The next record that readers see after that of the series with this location and serial number, or the first one. That
+    /// series may have gone, and its chunk, too.
+    pub(super) fn next(&self, after: Option<(Location, u64)>) -> Option<Location> {
+        let first = after.map_or(0, |(after, _)| after.chunk());
         (first..self.rooms.len()).find_map(|number| {
             let room = self.rooms[number].as_ref().filter(|room| room.listed)?;
             let from = match after {
-                Some(after) if after.chunk() == number => self.end_of(room, after.offset()),
+                Some((after, serial)) if after.chunk() == number && room.born <= serial => {
+                    after.offset() + room.chunk.record(after.offset()).len()
+                }
                 _ => 0,
             };
             (from < room.chunk.used())
                 .then(|| Location::new(number, from))
                 .flatten()
         })
-    }
-
-    /// Where the record that is at `offset`, or was, ends; or where the first one after it begins.
-    fn end_of(&self, room: &Room, offset: usize) -> usize {
-        if self.unused.is_empty() && self.free.is_empty() {
-            // Nothing has gone yet.
-            return offset + room.chunk.record(offset).len();
-        }
-        room.chunk.places().find(|place| *place > offset).unwrap_or(usize::MAX)
     }
 
     /// How many chunks there are or were.

@@ -147,13 +147,24 @@ impl Store {
     /// # Errors
     /// Why there is to be no such family, as the operator has decided.
     pub fn register(&self, spec: FamilySpec) -> Result<(FamilyWriter, Vec<Repair>), Ignored> {
-        let policy = self
-            .policy
-            .family(&name::family(&spec.name), spec.kind, &spec.label_keys);
-        let mut registered = self.registered.write();
-        if let Some(why) = self.reason_to_ignore(&spec, &policy, &registered) {
+        let ignored = |why: Ignored| {
             self.ignored[why as usize].fetch_add(1, Relaxed);
-            return Err(why);
+            Err(why)
+        };
+        let limits = &self.policy.limits;
+        let long = |text: &Vec<u8>| text.len() > limits.max_label_bytes;
+        // Before any rule looks at the name.
+        if long(&spec.name) || spec.label_keys.iter().any(long) {
+            return ignored(Ignored::NameBytes);
+        }
+        let wanted = name::family(&spec.name);
+        let policy = self.policy.family(&wanted, spec.kind, &spec.label_keys);
+        if policy.drops_all() {
+            return ignored(Ignored::Dropped);
+        }
+        let mut registered = self.registered.write();
+        if registered.exposed.len() >= limits.max_families && !registered.exposed.contains_key(&spec.name) {
+            return ignored(Ignored::Families);
         }
         let Registered {
             families,
@@ -168,7 +179,8 @@ impl Store {
             replaced.note_replaced();
             names.give_back(&replaced.name, &name::family(&replaced.raw_name), replaced.kind);
             if let Some(quantiles) = &replaced.quantiles_name {
-                names.give_back(quantiles, quantiles, Kind::Summary);
+                let wanted = format!("{}_quantiles", replaced.name);
+                names.give_back(quantiles, &wanted, Kind::Summary);
             }
             match self.journal {
                 Some(_) if all_replaced.families.len() < MOST_REPLACED => all_replaced.families.push(replaced),
@@ -176,7 +188,6 @@ impl Store {
                 None => {}
             }
         }
-        let wanted = name::family(&spec.name);
         if !names.is_free(&wanted, spec.kind) {
             own.retain(|name| {
                 let family = families.get(name);
@@ -197,20 +208,6 @@ impl Store {
         exposed.insert(family.raw_name.clone(), family.name.clone());
         families.insert(family.name.clone(), Arc::clone(family));
         Ok((writer, repairs))
-    }
-
-    fn reason_to_ignore(&self, spec: &FamilySpec, policy: &FamilyPolicy, registered: &Registered) -> Option<Ignored> {
-        let limits = &self.policy.limits;
-        let long = |text: &Vec<u8>| text.len() > limits.max_label_bytes;
-        if policy.drops_all() {
-            Some(Ignored::Dropped)
-        } else if long(&spec.name) || spec.label_keys.iter().any(long) {
-            Some(Ignored::NameBytes)
-        } else if registered.exposed.len() >= limits.max_families && !registered.exposed.contains_key(&spec.name) {
-            Some(Ignored::Families)
-        } else {
-            None
-        }
     }
 
     fn shared(&self, journal: Option<Arc<Journal>>) -> Shared {

@@ -24,7 +24,7 @@ pub struct FamilyWriter {
     pub(super) index: Index,
     pub(super) budget: Option<Arc<Budget>>,
     pub(super) sweep: Sweep,
-    /// How many records there are for each limit on series, the one for all families not among them; last, how many there are
+    /// How many series there are for each limit on series, the one for all families not among them; last, how many there are
     /// that none of these is for.
     pub(super) counts: Vec<usize>,
     /// Numbers of series that have gone, and the first one that was never given.
@@ -100,23 +100,28 @@ impl FamilyWriter {
 
     /// A new series for this label set, or the one for those beyond a limit.
     fn create_limited(&mut self, labels: &[u8]) -> Option<(Location, Placed)> {
-        let policy = self.family.policy().series(labels);
-        if policy.drop {
-            return Some((self.unseen()?, Placed::Plainly));
-        }
-        let Some(limit) = self.limit(labels, policy) else {
-            return self.create(labels, policy);
+        let family = Arc::clone(&self.family);
+        // Before any rule looks at the values.
+        let long = labels::values(labels).any(|value| value.len() > family.policy().max_label_bytes);
+        let policy = (!long).then(|| family.policy().series(labels));
+        let limit = match policy {
+            None => Some(Limit::LabelBytes),
+            Some(policy) if policy.drop => return Some((self.unseen()?, Placed::Plainly)),
+            Some(policy) => self.limit(labels, policy),
         };
-        self.family.note_limited(limit);
-        Some((self.overflow()?, Placed::Limited(limit)))
+        match (limit, policy) {
+            (None, Some(policy)) => self.create(labels, policy),
+            (limit, _) => {
+                let limit = limit.unwrap_or(Limit::Series);
+                family.note_limited(limit);
+                Some((self.overflow()?, Placed::Limited(limit)))
+            }
+        }
     }
 
     /// What keeps this label set from having a series, if anything does. Without labels there is one in any case.
     fn limit(&self, labels: &[u8], policy: SeriesPolicy) -> Option<Limit> {
         let budget = self.budget.as_ref().filter(|_| !labels.is_empty())?;
-        if labels::values(labels).any(|value| value.len() > self.family.policy().max_label_bytes) {
-            return Some(Limit::LabelBytes);
-        }
         if self.counts[policy.limited_by] >= policy.max_series {
             return Some(match policy.limited_by {
                 0 => Limit::SeriesPerFamily,
@@ -265,14 +270,18 @@ impl FamilyWriter {
         }
     }
 
-    /// The series that was created after the one at `location`, or the first one. In a family whose series go, those that
-    /// are made meanwhile may come or not.
-    pub fn next(&self, location: Option<Location>) -> Option<Location> {
-        let mut next = self.memory.next(location);
-        while let Some(at) = next.filter(|at| cell::is_gone(self.record(*at))) {
-            next = self.memory.next(Some(at));
+    /// The series that was created after the one at this location with this serial number, or the first one. In a family whose
+    /// series go, those that are made meanwhile may come or not.
+    pub fn next(&self, after: Option<(Location, u64)>) -> Option<(Location, u64)> {
+        let mut next = self.memory.next(after);
+        loop {
+            let at = next?;
+            let serial = self.serial(at).unwrap_or(u64::MAX);
+            if !cell::is_gone(self.record(at)) {
+                return Some((at, serial));
+            }
+            next = self.memory.next(Some((at, serial)));
         }
-        next
     }
 
     #[inline]
@@ -290,7 +299,12 @@ impl Drop for FamilyWriter {
     fn drop(&mut self) {
         if let Some(budget) = &self.budget {
             budget.give_back(self.counts.iter().sum());
+            budget.give_back_leaving(self.leaving());
             budget.give_back_quantiles(self.quantile_series());
+        }
+        // Readers don't have it, so nobody else does this.
+        if let (Some(journal), Some(unseen)) = (self.family.journal(), self.unseen) {
+            journal.forget(std::iter::once(cell::address(self.record(unseen))));
         }
     }
 }

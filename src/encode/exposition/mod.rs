@@ -289,19 +289,17 @@ impl<'a, W: Write> Lines<'a, W> {
         }
     }
 
-    /// Everything before the value; `own` is a label of this sample alone, with its text.
+    /// Everything before the value. `own` is a label of this sample alone: how it begins after others, as in `,le="`, and its
+    /// text.
     fn start(&mut self, suffix: &str, own: Option<(&str, &str)>) -> io::Result<()> {
         self.out.write_all(self.name.as_bytes())?;
         self.out.write_all(suffix.as_bytes())?;
         if !self.labels.is_empty() || own.is_some() {
             self.out.write_all(b"{")?;
             self.out.write_all(&self.labels)?;
-            if let Some((name, text)) = own {
-                if !self.labels.is_empty() {
-                    self.out.write_all(b",")?;
-                }
-                self.out.write_all(name.as_bytes())?;
-                self.out.write_all(b"=\"")?;
+            if let Some((begin, text)) = own {
+                let comma = usize::from(self.labels.is_empty());
+                self.out.write_all(&begin.as_bytes()[comma..])?;
                 self.out.write_all(text.as_bytes())?;
                 self.out.write_all(b"\"")?;
             }
@@ -317,7 +315,7 @@ impl<'a, W: Write> Lines<'a, W> {
     }
 
     fn bucket(&mut self, le: &str, cumulative: u64) -> io::Result<()> {
-        self.start("_bucket", Some(("le", le)))?;
+        self.start("_bucket", Some((",le=\"", le)))?;
         number::write_count(self.out, cumulative)?;
         self.out.write_all(b"\n")
     }
@@ -337,7 +335,7 @@ impl<'a, W: Write> Lines<'a, W> {
                 true => canonical_text(quantile),
                 false => plain_text(quantile),
             };
-            self.start("", Some(("quantile", &text)))?;
+            self.start("", Some((",quantile=\"", &text)))?;
             number::write(self.out, Number::Float(value))?;
             self.out.write_all(b"\n")?;
         }

@@ -99,7 +99,7 @@ fn sample(writer: &mut FamilyWriter, labels: &[&str], sample: f64) {
     let sample = Number::Float(sample);
     with(writer, labels, |record| match family.kind {
         Kind::Histogram => cell::samples::histogram(record, sample, &family),
-        _ => cell::samples::summary(record, sample, &family),
+        _ => cell::samples::summary(record, sample),
     })
     .unwrap();
 }

@@ -1,0 +1,164 @@
+-- What limits and rules cost: the same work with and without them, turn by turn, each in a process of its own. Medians of
+-- nanoseconds. Then how far quantiles are off.
+--
+-- Usage: lua policy.lua [rounds]
+-- What it runs for each turn: lua policy.lua run VARIANT
+
+local clock = os.clock;
+local labels = { "host", "type", "ip_family" };
+
+-- 100 rules of which the last one is for all that is measured.
+local function hundred(last)
+	local rules = {};
+	for i = 1, 99 do
+		rules[i] = { match = "prosody_mod_example" .. i .. "_*", max_series = i, idle_ttl = "1h" };
+	end
+	last.match = "bench_*";
+	rules[100] = last;
+	return rules;
+end
+
+local variants = {
+	{ name = "no rules", config = {} };
+	{ name = "100 rules", config = { rule = hundred { max_series = 40000 } } };
+	{ name = "idle_ttl", config = { rule = hundred { type = { "gauge", "counter", "histogram", "summary" }, idle_ttl = "1h" } } };
+	{ name = "quantiles", config = { rule = hundred { type = { "summary", "histogram" }, quantiles = { 0.5, 0.9, 0.99 } } } };
+	{ name = "drop", config = { rule = hundred { drop = true } } };
+	{ name = "Prosody's own", provider = "util.statistics" };
+};
+
+local cases = {};
+local function case(name, times, prepare)
+	cases[#cases + 1] = { name = name, times = times, prepare = prepare };
+end
+
+local function handle(registry, kind, extra)
+	return registry[kind](registry, "bench_" .. kind, "", "", labels, extra):with_labels("example.org", "c2s", "ipv4");
+end
+
+case("counter add", 2e6, function (registry)
+	local m = handle(registry, "counter");
+	return function (n) for _ = 1, n do m:add(1); end end
+end);
+case("gauge set", 2e6, function (registry)
+	local m = handle(registry, "gauge");
+	return function (n) for i = 1, n do m:set(i); end end
+end);
+case("summary sample", 1e6, function (registry)
+	local m = handle(registry, "summary");
+	return function (n) for i = 1, n do m:sample(i % 1000 / 100); end end
+end);
+case("histogram sample, 7 buckets", 3e5, function (registry)
+	local m = handle(registry, "histogram", { buckets = { 0.001, 0.01, 0.1, 1, 10, 100, 1000 } });
+	return function (n) for i = 1, n do m:sample(i % 100 / 10); end end
+end);
+case("with_labels of 3 + add", 5e5, function (registry)
+	local family = registry:counter("bench_labels", "", "", labels);
+	return function (n) for _ = 1, n do family:with_labels("example.org", "c2s", "ipv4"):add(1); end end
+end);
+case("new series", 2e4, function (registry)
+	local family = registry:counter("bench_new", "", "", labels);
+	return function (n) for i = 1, n do family:with_labels("example.org", "user" .. i, ""):add(1); end end
+end);
+case("new label set beyond a limit", 2e4, function (registry)
+	local family = registry:counter("bench_limited", "", "", labels);
+	for i = 1, 51000 do
+		family:with_labels("example.org", "first" .. i, "");
+	end
+	return function (n) for i = 1, n do family:with_labels("example.org", "user" .. i, ""):add(1); end end
+end);
+case("registering a family", 2e3, function (registry)
+	return function (n) for i = 1, n do registry:gauge("bench_family" .. i, "", "", labels); end end
+end);
+
+local function run(variant)
+	local registry = assert(require(variant.provider or "metre").new(variant.config)).metric_registry;
+	for _, c in ipairs(cases) do
+		local measured = c.prepare(registry);
+		collectgarbage();
+		local start = clock();
+		measured(c.times);
+		print((clock() - start) / c.times * 1e9);
+	end
+end
+
+local function median(list)
+	table.sort(list);
+	return list[math.ceil(#list / 2)];
+end
+
+local function compare(rounds)
+	local times = {};
+	for _ = 1, rounds do
+		for number in ipairs(variants) do
+			local output = assert(io.popen(arg[-1] .. " " .. arg[0] .. " run " .. number .. " 2>/dev/null"));
+			for i = 1, #cases do
+				local key = number .. "," .. i;
+				times[key] = times[key] or {};
+				local nanoseconds = output:read("*n");
+				assert(nanoseconds, "a run has failed");
+				table.insert(times[key], nanoseconds);
+			end
+			output:close();
+		end
+	end
+	local head, line = { "ns" }, { "---" };
+	for _, variant in ipairs(variants) do
+		table.insert(head, variant.name);
+		table.insert(line, "---:");
+	end
+	print("| " .. table.concat(head, " | ") .. " |");
+	print("| " .. table.concat(line, " | ") .. " |");
+	for i, c in ipairs(cases) do
+		local row = { c.name };
+		for number in ipairs(variants) do
+			table.insert(row, ("%.0f"):format(median(times[number .. "," .. i])));
+		end
+		print("| " .. table.concat(row, " | ") .. " |");
+	end
+end
+
+-- Against sorting, on samples of several shapes.
+local function errors()
+	local asked = { 0.5, 0.9, 0.99, 0.999 };
+	local registry = assert(require "metre".new { rule = { { match = "*", quantiles = asked } } }).metric_registry;
+	local random = math.random;
+	math.randomseed(1);
+	local function normal()
+		return math.sqrt(-2 * math.log(1 - random())) * math.cos(2 * math.pi * random());
+	end
+	local shapes = {
+		{ "log-normal, sigma 2.5", function () return math.exp(2.5 * normal()) / 1000; end };
+		{ "Pareto, alpha 0.9", function () return 0.001 * (1 - random()) ^ (-1 / 0.9); end };
+		{ "exponential", function () return -0.05 * math.log(1 - random()); end };
+		{ "2 % at 30 s, the rest at 0.1 ms", function () return random() < 0.02 and 30 + random() or 1e-4 * (1 + random()); end };
+	};
+	print("| relative error of the quantile, % | p50 | p90 | p99 | p99.9 |");
+	print("| --- | ---: | ---: | ---: | ---: |");
+	for number, shape in ipairs(shapes) do
+		local metric = registry:summary("error" .. number, "", ""):with_labels();
+		local samples = {};
+		for i = 1, 1e6 do
+			samples[i] = shape[2]();
+			metric:sample(samples[i]);
+		end
+		table.sort(samples);
+		local row = { shape[1] };
+		for _, extra, value in metric:iter_samples() do
+			local quantile = extra and tonumber(extra.quantile);
+			if quantile then
+				local exact = samples[math.floor(quantile * (#samples - 1)) + 1];
+				table.insert(row, ("%.2f"):format(100 * math.abs(value / exact - 1)));
+			end
+		end
+		print("| " .. table.concat(row, " | ") .. " |");
+	end
+end
+
+if arg[1] == "run" then
+	run(variants[tonumber(arg[2])]);
+else
+	compare(tonumber(arg[1]) or 5);
+	print();
+	errors();
+end
