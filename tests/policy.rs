@@ -2,10 +2,10 @@
 
 mod common;
 
-use common::family;
+use common::{add, family, idle_policy, label, sweep};
 use metre::encode::exposition::{self, page, Format};
-use metre::model::{Kind, LabelSet, Number};
-use metre::policy::{Limits, Origin, Pattern, Policy, Rule};
+use metre::model::{Kind, Number};
+use metre::policy::{Limits, Pattern};
 use metre::snapshot::changes::{Changes, News};
 use metre::snapshot::reservoir::Reservoirs;
 use metre::snapshot::FamilySnapshot;
@@ -16,53 +16,6 @@ use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering::*};
 use std::sync::Arc;
 use std::time::Duration;
-
-const TTL: u32 = 100;
-
-/// Counters and all other series go after [`TTL`] seconds.
-fn policy(limits: Limits) -> Policy {
-    let rule = Rule {
-        name: Pattern::new("*"),
-        host: None,
-        kinds: Some(Kind::ALL.to_vec()),
-        drop: None,
-        buckets: None,
-        max_series: None,
-        idle_ttl: Some(TTL),
-        quantiles: None,
-        quantile_window: None,
-        origin: Origin::default(),
-    };
-    Policy {
-        limits,
-        rules: vec![rule],
-        ..Policy::default()
-    }
-}
-
-fn label(value: &str) -> LabelSet {
-    let mut set = LabelSet::new();
-    set.push(value.as_bytes());
-    set
-}
-
-fn add(writer: &mut FamilyWriter, value: &str, step: i64) -> Placed {
-    let (at, placed) = writer.find_or_create(label(value).as_bytes()).expect("a series");
-    writer.touch(at);
-    let (record, family) = (writer.record(at), Arc::clone(writer.family()));
-    match family.kind {
-        Kind::Counter => drop(cell::counter::add(record, Number::Int(step)).expect("a step")),
-        Kind::Gauge => cell::gauge::set(record, Number::Int(step), &family.cork),
-        Kind::Histogram => drop(cell::samples::histogram(record, Number::Int(step), &family).expect("a sample")),
-        Kind::Summary => drop(cell::samples::summary(record, Number::Int(step)).expect("a sample")),
-    }
-    placed
-}
-
-/// A sweep through the whole family, if one is due.
-fn sweep(writer: &mut FamilyWriter) {
-    while writer.expire(100).1 {}
-}
 
 fn text(store: &Store) -> String {
     let mut out = Vec::new();
@@ -201,7 +154,7 @@ proptest! {
     ) {
         let kind = Kind::ALL[kind];
         let one_by_one = one_by_one && kind == Kind::Histogram;
-        let store = Store::with(policy(Limits::default()), Some(one_by_one));
+        let store = Store::with(idle_policy(Limits::default()), Some(one_by_one));
         let mut writer = family(&store, kind, "x", &["l"]);
         let mut sender = Sender::new(&writer, one_by_one);
         // By label: all that was counted, and what a series of this life must show.
@@ -244,7 +197,7 @@ proptest! {
 #[test]
 fn pages_and_pushes_are_right_while_series_come_and_go() {
     const ROUNDS: u64 = 3000;
-    let store = Arc::new(Store::with(policy(Limits::default()), Some(false)));
+    let store = Arc::new(Store::with(idle_policy(Limits::default()), Some(false)));
     let mut writer = family(&store, Kind::Counter, "x", &["l"]);
     let mut sender = Sender::new(&writer, false);
     let over = Arc::new(AtomicBool::new(false));
@@ -298,45 +251,6 @@ fn pages_and_pushes_are_right_while_series_come_and_go() {
     }
 }
 
-fn resident() -> usize {
-    let text = std::fs::read_to_string("/proc/self/statm").expect("statm");
-    let pages: usize = text
-        .split(' ')
-        .nth(1)
-        .and_then(|pages| pages.parse().ok())
-        .expect("a number");
-    pages * 4096
-}
-
-#[test]
-fn memory_of_series_that_have_gone_is_used_again() {
-    let store = Store::with(policy(Limits::default()), None);
-    let mut writer = family(&store, Kind::Counter, "x", &["l"]);
-    let mut before = 0;
-    for round in 0..20 {
-        for number in 0..50_000 {
-            let placed = add(
-                &mut writer,
-                &format!("{round:0>width$}-{number}", width = 20 + 10 * round),
-                1,
-            );
-            assert_eq!(placed, Placed::Plainly);
-        }
-        assert_eq!(writer.family().series_count(), 50_000);
-        sweep(&mut writer);
-        for _ in 0..2 {
-            store.clock().skip(Duration::from_secs(u64::from(TTL) + 60));
-            sweep(&mut writer);
-        }
-        assert_eq!(writer.family().series_count(), 0);
-        if round == 2 {
-            before = resident();
-        }
-    }
-    let grown = resident().saturating_sub(before);
-    assert!(grown < 8 << 20, "{grown} bytes");
-}
-
 #[test]
 fn limits_hold_whatever_comes_and_goes() {
     let limits = Limits {
@@ -344,7 +258,7 @@ fn limits_hold_whatever_comes_and_goes() {
         max_series_per_family: 300,
         ..Limits::default()
     };
-    let store = Store::with(policy(limits), Some(false));
+    let store = Store::with(idle_policy(limits), Some(false));
     let mut writers: Vec<FamilyWriter> = ["a", "b", "c"]
         .map(|name| family(&store, Kind::Counter, name, &["l"]))
         .into();
@@ -376,15 +290,18 @@ fn limits_hold_whatever_comes_and_goes() {
 
 #[test]
 fn what_is_written_under_the_cork_is_not_pushed_where_another_series_was() {
-    let store = Store::with(policy(Limits::default()), Some(false));
+    let store = Store::with(idle_policy(Limits::default()), Some(false));
     let mut writer = family(&store, Kind::Gauge, "x", &["l"]);
     let mut sender = Sender::new(&writer, false);
-    add(&mut writer, "old", 5);
-    add(&mut writer, "kept", 5);
+    // Those that stay keep the memory of the others.
+    for name in ["stays", "old", "stays too", "older"] {
+        add(&mut writer, name, 5);
+    }
     sender.pass(&store);
     sweep(&mut writer);
     store.clock().skip(Duration::from_secs(150));
-    add(&mut writer, "kept", 6);
+    add(&mut writer, "stays", 6);
+    add(&mut writer, "stays too", 6);
     sweep(&mut writer);
     sender.told.clear();
     sender.pass(&store);
@@ -392,13 +309,16 @@ fn what_is_written_under_the_cork_is_not_pushed_where_another_series_was() {
     sweep(&mut writer);
     // Its last value was told before.
     assert_eq!(sender.told.get("old"), None);
+    // One that was made before, and one made now; both where another one was, once it was told.
+    writer.find_or_create(label("new").as_bytes());
     store.cork();
     add(&mut writer, "new", 7);
+    add(&mut writer, "newer", 8);
     sender.pass(&store);
-    assert_eq!(sender.told.get("new"), None);
+    assert_eq!((sender.told.get("new"), sender.told.get("newer")), (None, None));
     store.uncork();
     sender.pass(&store);
-    assert_eq!(sender.told["new"].0, 7.0);
+    assert_eq!((sender.told["new"].0, sender.told["newer"].0), (7.0, 8.0));
 }
 
 #[test]
@@ -407,7 +327,7 @@ fn series_that_have_gone_take_no_places_while_the_server_is_away() {
         max_series_per_family: 3,
         ..Limits::default()
     };
-    let store = Store::with(policy(limits), Some(false));
+    let store = Store::with(idle_policy(limits), Some(false));
     let mut writer = family(&store, Kind::Gauge, "x", &["l"]);
     for round in 0..4 {
         for number in 0..3 {
@@ -424,26 +344,22 @@ fn series_that_have_gone_take_no_places_while_the_server_is_away() {
 
 #[test]
 fn a_restart_that_nobody_sees_is_not_anybody_elses() {
-    let mut policy = policy(Limits::default());
+    let mut policy = idle_policy(Limits::default());
     policy.rules[0].drop = Some(true);
     policy.rules[0].host = Some(Pattern::new("dropped"));
     let store = Store::with(policy, Some(false));
-    for round in 0..50 {
-        let mut writer = family(&store, Kind::Counter, &format!("a{round}"), &["host"]);
-        add(&mut writer, "dropped", 1000);
-        let at = writer.find_or_create(label("dropped").as_bytes()).expect("a series").0;
-        cell::counter::reset(writer.record(at), writer.family());
-        let replacing = family(&store, Kind::Gauge, &format!("a{round}"), &[]);
-        drop((writer, replacing, store.take_replaced()));
-        // It may well get the memory of the one that has gone.
-        let mut other = family(&store, Kind::Counter, &format!("b{round}"), &["l"]);
-        add(&mut other, "x", 1);
-        cell::counter::reset(
-            other.record(other.find(label("x").as_bytes()).expect("a series")),
-            other.family(),
-        );
-        let mut sender = Sender::new(&other, false);
-        sender.pass(&store);
-        assert_eq!(sender.told["x"].0, 1.0);
-    }
+    let writers: Vec<FamilyWriter> = (0..50)
+        .map(|number| {
+            let mut writer = family(&store, Kind::Counter, &format!("a{number}"), &["host"]);
+            add(&mut writer, "dropped", 1000);
+            let (at, _) = writer.find_or_create(label("dropped").as_bytes()).expect("a series");
+            cell::counter::reset(writer.record(at), writer.family());
+            writer
+        })
+        .collect();
+    assert_eq!(store.journal().map(Journal::restarts), Some(50));
+    (0..50).for_each(|number| drop(family(&store, Kind::Gauge, &format!("a{number}"), &[])));
+    drop((writers, store.take_replaced()));
+    // Others may get the memory of those that have gone.
+    assert_eq!(store.journal().map(Journal::restarts), Some(0));
 }

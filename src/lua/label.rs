@@ -53,20 +53,14 @@ unsafe extern "C-unwind" fn with_labels(state: *mut lua_State) -> c_int {
         run(state, || {
             let found = find(state, |family, labels| {
                 let (location, placed) = family.writer.borrow_mut().find_or_create(labels)?;
-                let mut place = place(family, location);
-                if let (Placed::Limited(limit), Some(lease)) = (placed, &mut place.lease) {
-                    // It has the labels that were asked for, to find the series once there is room.
-                    lease.limited = limit != Limit::QuantileSeries;
-                    lease.label_bytes = labels.len();
-                }
-                Some((place, placed))
+                Some((place(family, location), placed))
             })?;
             let (place, placed) = found.ok_or(c"metre: no room for another series in this family")?;
             if placed != Placed::Plainly {
                 tell(state, FamilyBlock::at(state, ffi::lua_upvalueindex(FAMILY))?, placed);
             }
-            match place.lease {
-                Some(of) if of.limited => push_limited(state, place.kind, of)?,
+            match placed {
+                Placed::Limited(limit) if place.lease && limit != Limit::QuantileSeries => push_limited(state, place)?,
                 _ => push_own_handle(state, place)?,
             }
             Ok(1)
@@ -76,13 +70,20 @@ unsafe extern "C-unwind" fn with_labels(state: *mut lua_State) -> c_int {
 
 /// Pushes a lease for the label set that the arguments are, which has no series of its own. Nobody else gets the same one.
 #[cold]
-unsafe fn push_limited(state: *mut lua_State, kind: Kind, of: Leased) -> Result<(), &'static CStr> {
+unsafe fn push_limited(state: *mut lua_State, place: Place) -> Result<(), &'static CStr> {
     // SAFETY: the upvalues are those of `closure_over`; the lease is on top of the stack while its labels are written.
     unsafe {
         let family = ffi::lua_upvalueindex(FAMILY);
+        let block = FamilyBlock::at(state, family)?;
         let arguments = ffi::lua_gettop(state);
-        let labels = Lease::push(state, kind, FamilyBlock::at(state, family)?, of);
         let prefix = bytes_at(state, ffi::lua_upvalueindex(PREFIX)).unwrap_or_default();
+        // It has the labels that were asked for, to find the series once there is room.
+        let of = Leased {
+            limited: true,
+            label_bytes: pure(|| label_set(state, prefix, arguments).as_bytes().len())?,
+            ..leased(block, place.location)?
+        };
+        let labels = Lease::push(state, place.kind, block, of);
         pure(|| {
             let set = label_set(state, prefix, arguments);
             // The arguments are what they were.
@@ -99,6 +100,7 @@ unsafe fn push_limited(state: *mut lua_State, kind: Kind, of: Leased) -> Result<
 ///
 /// # Safety
 /// The arguments are strings.
+#[inline(always)]
 unsafe fn label_set(state: *mut lua_State, prefix: &[u8], last: c_int) -> LabelSet {
     let mut set = LabelSet::new();
     set.push_encoded(prefix);
@@ -166,24 +168,33 @@ unsafe fn push_own_handle(state: *mut lua_State, place: Place) -> Result<(), &'s
 pub(super) struct Place {
     record: *const AtomicU64,
     kind: Kind,
-    /// In families that have leases: what one has to know.
-    lease: Option<Leased>,
+    /// Whether the family has leases instead.
+    lease: bool,
+    location: Location,
 }
 
 fn place(family: &FamilyState, location: Location) -> Place {
-    let writer = family.writer.borrow();
-    let lease = |serial| Leased {
-        location,
-        serial,
-        label_bytes: writer.label_bytes(location),
-        limited: false,
-    };
-    let serial = family.family.has_lives().then(|| writer.serial(location));
     Place {
-        record: writer.record(location).as_ptr(),
+        record: family.writer.borrow().record(location).as_ptr(),
         kind: family.family.kind,
-        lease: serial.flatten().map(lease),
+        lease: family.family.has_lives(),
+        location,
     }
+}
+
+/// What a lease of the series at `location` has to know.
+#[cold]
+fn leased(block: &FamilyBlock, location: Location) -> Result<Leased, &'static CStr> {
+    let leased = block.with(|family| {
+        let writer = family.writer.borrow();
+        Some(Leased {
+            location,
+            serial: writer.serial(location)?,
+            label_bytes: writer.label_bytes(location),
+            limited: false,
+        })
+    })?;
+    leased.flatten().ok_or(c"metre: the Lua state is closing")
 }
 
 /// Runs `look_up` with the label set that the arguments after the first are. `None` if that gave it, or at the end of
@@ -230,26 +241,26 @@ unsafe fn push_handle(state: *mut lua_State, handles: c_int, family: c_int, plac
     unsafe {
         let block = FamilyBlock::at(state, family)?;
         ffi::lua_rawgetp(state, handles, place.record.cast());
-        let known = match place.lease {
-            None => Handle::at(state, -1, place.kind).is_some_and(|handle| handle.is_of(block)),
-            Some(of) => Lease::at(state, -1, place.kind).is_some_and(|lease| lease.is_of(block, of.serial)),
-        };
-        if known {
-            return Ok(());
-        }
-        ffi::lua_pop(state, 1);
-        match place.lease {
-            None => Handle::push(state, place.record, place.kind, block),
-            Some(of) => {
-                let labels = Lease::push(state, place.kind, block, of);
-                block.with(|family| {
-                    let writer = family.writer.borrow();
-                    // A finalizer that Lua has run just now may have let it go.
-                    if writer.record_of(of.location, of.serial).is_some() {
-                        writer.copy_labels(of.location, labels);
-                    }
-                })?;
+        if place.lease {
+            let of = leased(block, place.location)?;
+            if Lease::at(state, -1, place.kind).is_some_and(|lease| lease.is_of(block, of.serial)) {
+                return Ok(());
             }
+            ffi::lua_pop(state, 1);
+            let labels = Lease::push(state, place.kind, block, of);
+            block.with(|family| {
+                let writer = family.writer.borrow();
+                // A finalizer that Lua has run just now may have let it go.
+                if writer.record_of(of.location, of.serial).is_some() {
+                    writer.copy_labels(of.location, labels);
+                }
+            })?;
+        } else {
+            if Handle::at(state, -1, place.kind).is_some_and(|handle| handle.is_of(block)) {
+                return Ok(());
+            }
+            ffi::lua_pop(state, 1);
+            Handle::push(state, place.record, place.kind, block);
         }
         ffi::lua_getuservalue(state, family);
         ffi::lua_setmetatable(state, -2);

@@ -72,34 +72,35 @@ unsafe fn with_number(
     // SAFETY: by the contract above; the metric stays the first argument.
     unsafe {
         run(state, || {
-            let number = number_at(state, 2);
-            let (metric, taken) = match (Handle::at(state, 1, kind), number) {
-                (Some(handle), Some(number)) => {
+            let Some(handle) = Handle::at(state, 1, kind) else {
+                let metric = other_metric(state, kind)?;
+                let taken = match number_at(state, 2) {
+                    Some(number) => metric.update(|family, record| {
+                        let taken = update(record, number, family);
+                        if method == "sample" && taken.is_ok() {
+                            cell::samples::into_window(record, number, &family.family);
+                        }
+                        taken
+                    })?,
+                    None => Some(Err(Refused::NotANumber)),
+                };
+                if !matches!(taken, Some(Ok(Taken::Plainly))) {
+                    tell(state, metric, method, taken);
+                }
+                return Ok(0);
+            };
+            let taken = match number_at(state, 2) {
+                Some(number) => {
                     let update = |family: &FamilyState, record: &[AtomicU64]| update(record, number, family);
-                    let taken = match words {
+                    match words {
                         WHOLE => handle.with(update)?,
                         words => handle.with_words(words, update)?,
-                    };
-                    (Metric::Handle(handle), taken)
+                    }
                 }
-                (Some(handle), None) => (Metric::Handle(handle), Some(Err(Refused::NotANumber))),
-                (None, number) => {
-                    let metric = other_metric(state, kind)?;
-                    let taken = match number {
-                        Some(number) => metric.update(|family, record| {
-                            let taken = update(record, number, family);
-                            if method == "sample" && taken.is_ok() {
-                                cell::samples::into_window(record, number, &family.family);
-                            }
-                            taken
-                        })?,
-                        None => Some(Err(Refused::NotANumber)),
-                    };
-                    (metric, taken)
-                }
+                None => Some(Err(Refused::NotANumber)),
             };
             if !matches!(taken, Some(Ok(Taken::Plainly))) {
-                tell(state, metric, method, taken);
+                tell(state, Metric::Handle(handle), method, taken);
             }
             Ok(0)
         })

@@ -103,7 +103,7 @@ impl Changes {
                 continue;
             }
             if let Point::Gauge(value) = series.point {
-                if !series.is(cell::UNSET | cell::HIDDEN) && self.is_news(series.number, series.sequence(), again) {
+                if !series.is(cell::UNSET) && self.is_news(series.number, series.sequence(), again) {
                     tell(series.number, &series, News::Gauge(value))?;
                 }
             }

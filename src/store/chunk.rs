@@ -59,22 +59,22 @@ impl Chunk {
         self.used.load(Acquire)
     }
 
-    /// All records so far, in the order they were appended.
+    /// All records so far, in the order of their places.
     pub(crate) fn records(&self) -> impl Iterator<Item = &[AtomicU64]> {
-        self.places().map(|offset| self.record(offset))
+        self.placed_records().map(|(_, record)| record)
     }
 
-    /// Their offsets.
-    pub(crate) fn places(&self) -> impl Iterator<Item = usize> + '_ {
+    /// The same, with their offsets.
+    pub(crate) fn placed_records(&self) -> impl Iterator<Item = (usize, &[AtomicU64])> {
         let used = self.used();
         let mut offset = 0;
         std::iter::from_fn(move || {
             if offset >= used {
                 return None;
             }
-            let place = offset;
-            offset += self.record(place).len();
-            Some(place)
+            let (place, record) = (offset, self.record(offset));
+            offset += record.len();
+            Some((place, record))
         })
     }
 }

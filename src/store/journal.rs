@@ -96,6 +96,11 @@ impl Journal {
         }
     }
 
+    /// Of how many records restarts are noted.
+    pub fn restarts(&self) -> usize {
+        self.restarts.lock().len()
+    }
+
     /// Takes out what was noted of the record at `address`.
     pub fn take_restart(&self, address: usize) -> Option<Ended> {
         self.restarts.lock().remove(&address)

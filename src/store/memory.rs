@@ -157,11 +157,10 @@ impl Memory {
     /// The places of all records in the chunk of this number, if readers see it.
     pub(super) fn places(&self, number: usize) -> Vec<Location> {
         match self.rooms.get(number) {
-            Some(Some(room)) if room.listed => room
-                .chunk
-                .places()
-                .filter_map(|offset| Location::new(number, offset))
-                .collect(),
+            Some(Some(room)) if room.listed => {
+                let places = room.chunk.placed_records().map(|(offset, _)| offset);
+                places.filter_map(|offset| Location::new(number, offset)).collect()
+            }
             _ => Vec::new(),
         }
     }

@@ -280,6 +280,13 @@ struct Lines<'a, W> {
     labels: Vec<u8>,
 }
 
+/// The labels that single samples have.
+#[derive(Clone, Copy)]
+enum Own {
+    Le,
+    Quantile,
+}
+
 impl<'a, W: Write> Lines<'a, W> {
     fn new(out: &'a mut W, name: &'a str) -> Self {
         Lines {
@@ -289,17 +296,21 @@ impl<'a, W: Write> Lines<'a, W> {
         }
     }
 
-    /// Everything before the value. `own` is a label of this sample alone: how it begins after others, as in `,le="`, and its
-    /// text.
-    fn start(&mut self, suffix: &str, own: Option<(&str, &str)>) -> io::Result<()> {
+    /// Everything before the value. `own` is a label of this sample alone, with its text.
+    fn start(&mut self, suffix: &str, own: Option<(Own, &str)>) -> io::Result<()> {
         self.out.write_all(self.name.as_bytes())?;
         self.out.write_all(suffix.as_bytes())?;
         if !self.labels.is_empty() || own.is_some() {
             self.out.write_all(b"{")?;
             self.out.write_all(&self.labels)?;
-            if let Some((begin, text)) = own {
-                let comma = usize::from(self.labels.is_empty());
-                self.out.write_all(&begin.as_bytes()[comma..])?;
+            if let Some((own, text)) = own {
+                // Each of a length that is known here, which is a good deal faster.
+                match (own, self.labels.is_empty()) {
+                    (Own::Le, true) => self.out.write_all(b"le=\"")?,
+                    (Own::Le, false) => self.out.write_all(b",le=\"")?,
+                    (Own::Quantile, true) => self.out.write_all(b"quantile=\"")?,
+                    (Own::Quantile, false) => self.out.write_all(b",quantile=\"")?,
+                }
                 self.out.write_all(text.as_bytes())?;
                 self.out.write_all(b"\"")?;
             }
@@ -315,7 +326,7 @@ impl<'a, W: Write> Lines<'a, W> {
     }
 
     fn bucket(&mut self, le: &str, cumulative: u64) -> io::Result<()> {
-        self.start("_bucket", Some((",le=\"", le)))?;
+        self.start("_bucket", Some((Own::Le, le)))?;
         number::write_count(self.out, cumulative)?;
         self.out.write_all(b"\n")
     }
@@ -335,7 +346,7 @@ impl<'a, W: Write> Lines<'a, W> {
                 true => canonical_text(quantile),
                 false => plain_text(quantile),
             };
-            self.start("", Some((",quantile=\"", &text)))?;
+            self.start("", Some((Own::Quantile, &text)))?;
             number::write(self.out, Number::Float(value))?;
             self.out.write_all(b"\n")?;
         }
