@@ -104,6 +104,10 @@ bench: $(call MODULE,5.4) ## compare with Prosody's own providers, side by side
 	$(PYTHON) benches/statsd.py
 	@echo
 	METRE_MODULES=$(CURDIR)/$(BUILD)/5.4 $(PYTHON) benches/exporter.py
+	@echo
+	lua5.4 benches/policy.lua
+	@echo
+	METRE_MODULES=$(CURDIR)/$(BUILD)/5.4 $(PYTHON) benches/policy.py
 
 demo: $(call MODULE,5.4) ## run a real Prosody on metre with real clients; DEMO_SECONDS=20 ends it by itself
 	@.ci/setup prosody

@@ -22,6 +22,7 @@ build = {
 		LUA = "$(LUA)",
 		LUADIR = "$(LUADIR)",
 		LIBDIR = "$(LIBDIR)",
+		BINDIR = "$(BINDIR)",
 	},
 	build_target = "all",
 }

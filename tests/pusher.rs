@@ -2,11 +2,11 @@
 
 mod common;
 
-use common::family;
+use common::{family, idle_policy, sweep};
 use metre::encode::exposition::{self, Format};
 use metre::encode::statsd;
 use metre::model::{Kind, LabelSet, Number};
-use metre::policy::Policy;
+use metre::policy::{Limits, Policy};
 use metre::runtime::{Level, Options, PushOptions, Runtime};
 use metre::store::{cell, FamilyWriter, Store};
 use metre::transport::Endpoint;
@@ -34,7 +34,11 @@ fn options(server: &str) -> PushOptions {
 }
 
 fn provider(options: PushOptions) -> (Arc<Store>, Runtime) {
-    let store = Arc::new(Store::with(Policy::unlimited(), Some(options.samples())));
+    provider_with(Policy::unlimited(), options)
+}
+
+fn provider_with(policy: Policy, options: PushOptions) -> (Arc<Store>, Runtime) {
+    let store = Arc::new(Store::with(policy, Some(options.samples())));
     let options = Options {
         push: Some(options),
         export: None,
@@ -421,6 +425,34 @@ fn many_series_at_once_arrive_all() {
         server.take(&mut totals);
     }
     assert_eq!(totals.len(), 50_000);
+}
+
+#[test]
+fn series_that_come_and_go_keep_their_names_and_lose_nothing() {
+    let mut server = Server::udp("127.0.0.1:0");
+    let (store, runtime) = provider_with(idle_policy(Limits::default()), options(&server.address()));
+    let mut writer = family(&store, Kind::Counter, "c", &["x"]);
+    runtime.start().expect("a thread");
+    let mut random = fastrand::Rng::with_seed(5);
+    let (mut totals, mut counted) = (Totals::new(), Totals::new());
+    let end = Instant::now() + Duration::from_secs(2);
+    while Instant::now() < end {
+        for _ in 0..20 {
+            let label = format!("{}", random.u32(0..50)).repeat(random.usize(1..3));
+            add(&mut writer, &label, 2);
+            *counted.entry(format!("c.{label}")).or_default() += 2.0;
+        }
+        store.clock().skip(Duration::from_secs(random.u64(1..40)));
+        sweep(&mut writer);
+        server.take(&mut totals);
+    }
+    runtime.stop();
+    let end = Instant::now() + SOON;
+    while totals != counted && Instant::now() < end {
+        server.take(&mut totals);
+    }
+    assert_eq!(totals, counted);
+    assert!(writer.family().expired() > 50);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 use super::*;
 use crate::model::{Kind, LabelSet, Number};
+use crate::policy::Policy;
 use crate::snapshot::changes::{Changes, News};
 use crate::snapshot::reservoir::Reservoirs;
 use crate::snapshot::{FamilySnapshot, Series};
@@ -32,9 +33,20 @@ impl Sink for Lines {
 
 impl Wire {
     fn new(options: Options) -> Wire {
+        Wire::with_labels(options, &[])
+    }
+
+    fn with_labels(options: Options, labels: &[(&str, &str)]) -> Wire {
         let samples = options.histograms != Histograms::Buckets;
+        let policy = Policy {
+            labels: labels
+                .iter()
+                .map(|(name, value)| ((*name).into(), (*value).into()))
+                .collect(),
+            ..Policy::default()
+        };
         Wire {
-            store: Store::with(crate::policy::Policy::default(), Some(samples)),
+            store: Store::with(policy, Some(samples)),
             encoder: Encoder::new(options),
             tracked: Vec::new(),
             reservoirs: samples.then(|| Reservoirs::new(10)),
@@ -346,6 +358,44 @@ fn tags() {
             "a label without a value is none: {}",
             lines[1]
         );
+    }
+}
+
+#[test]
+fn labels_of_all_series_come_after_their_own() {
+    let labels = [("cluster", "eu 1"), ("zone", "a")];
+    for (tags, expected) in [
+        (Tags::None, ["c.x.eu_1-cdba2160.a:1|c", "g.eu_1-cdba2160.a:2|g"]),
+        (
+            Tags::DogStatsd,
+            [
+                "c:1|c|#host:x,cluster:eu_1-cdba2160,zone:a",
+                "g:2|g|#cluster:eu_1-cdba2160,zone:a",
+            ],
+        ),
+        (
+            Tags::Influx,
+            [
+                "c,host=x,cluster=eu_1-cdba2160,zone=a:1|c",
+                "g,cluster=eu_1-cdba2160,zone=a:2|g",
+            ],
+        ),
+    ] {
+        // A tag of the pusher's gives way to a label.
+        let constant_tags = match tags {
+            Tags::None => Vec::new(),
+            _ => vec![("zone".to_owned(), "b".to_owned())],
+        };
+        let options = Options {
+            constant_tags,
+            ..tagged(tags)
+        };
+        let mut wire = Wire::with_labels(options, &labels);
+        let mut counter = wire.family(Kind::Counter, "c", &["host"]);
+        let mut gauge = wire.family(Kind::Gauge, "g", &[]);
+        add(&mut counter, &["x"], Number::Int(1));
+        set(&mut gauge, &[], Number::Int(2));
+        assert_eq!(wire.push().lines, expected);
     }
 }
 
