@@ -27,16 +27,16 @@ end
 local most_logged = 100;
 
 local function log_ignored(self, full_name, why)
-	local logged = self._ignored;
-	if logged[full_name] or self._ignored_count > most_logged then
+	local logged, short = self._ignored, full_name:sub(1, 200);
+	if logged[short] or self._ignored_count > most_logged then
 		return;
 	end
-	logged[full_name] = true;
+	logged[short] = true;
 	self._ignored_count = self._ignored_count + 1;
 	if self._ignored_count > most_logged then
 		log("warn", "More metric families are ignored, and not logged any more");
 	else
-		log("warn", "Metric family %s is ignored: %s", full_name:sub(1, 200), why);
+		log("warn", "Metric family %s is ignored: %s", short, why);
 	end
 end
 

@@ -175,6 +175,11 @@ fn add(windows: &mut Vec<Option<Box<Window>>>, id: SeriesId, at: u128, sample: f
             let mut sketch = DDSketch::new(config());
             sketch.add(sample);
             *part = Some((at, sketch));
+            for part in &mut window.parts {
+                if part.as_ref().is_some_and(|(of, _)| !is_within(*of, at)) {
+                    *part = None;
+                }
+            }
         }
     }
 }

@@ -100,23 +100,24 @@ impl FamilyWriter {
 
     /// A new series for this label set, or the one for those beyond a limit.
     fn create_limited(&mut self, labels: &[u8]) -> Option<(Location, Placed)> {
-        let family = Arc::clone(&self.family);
+        let most = self.family.policy().max_label_bytes;
         // Before any rule looks at the values.
-        let long = labels::values(labels).any(|value| value.len() > family.policy().max_label_bytes);
-        let policy = (!long).then(|| family.policy().series(labels));
-        let limit = match policy {
-            None => Some(Limit::LabelBytes),
-            Some(policy) if policy.drop => return Some((self.unseen()?, Placed::Plainly)),
-            Some(policy) => self.limit(labels, policy),
-        };
-        match (limit, policy) {
-            (None, Some(policy)) => self.create(labels, policy),
-            (limit, _) => {
-                let limit = limit.unwrap_or(Limit::Series);
-                family.note_limited(limit);
-                Some((self.overflow()?, Placed::Limited(limit)))
-            }
+        if labels::values(labels).any(|value| value.len() > most) {
+            return self.limited(Limit::LabelBytes);
         }
+        let policy = self.family.policy().series(labels);
+        if policy.drop {
+            return Some((self.unseen()?, Placed::Plainly));
+        }
+        match self.limit(labels, policy) {
+            Some(limit) => self.limited(limit),
+            None => self.create(labels, policy),
+        }
+    }
+
+    fn limited(&mut self, limit: Limit) -> Option<(Location, Placed)> {
+        self.family.note_limited(limit);
+        Some((self.overflow()?, Placed::Limited(limit)))
     }
 
     /// What keeps this label set from having a series, if anything does. Without labels there is one in any case.
