@@ -47,14 +47,22 @@ $(call MODULE,$(1)): $(SOURCES)
 endef
 $(foreach version,$(LUA_VERSIONS),$(eval $(call module_rule,$(version))))
 
-install: $(call MODULE,$(VERSION)) ## install under PREFIX (/usr/local unless given)
+install: check-path $(call MODULE,$(VERSION)) ## install under PREFIX (/usr/local unless given)
 	install -d "$(DESTDIR)$(LUADIR)/metre" "$(DESTDIR)$(LIBDIR)"
 	install -m 644 lua/metre.lua "$(DESTDIR)$(LUADIR)/"
 	install -m 644 lua/metre/*.lua "$(DESTDIR)$(LUADIR)/metre/"
-	install -m 644 $< "$(DESTDIR)$(LIBDIR)/"
+	install -m 644 $(call MODULE,$(VERSION)) "$(DESTDIR)$(LIBDIR)/"
 	install -d "$(DESTDIR)$(BINDIR)"
-	sed -e '1s|lua$$|$(INTERPRETER)|' -e 's|@LUADIR@|$(LUADIR)|' bin/metre >"$(DESTDIR)$(BINDIR)/metre"
-	chmod 755 "$(DESTDIR)$(BINDIR)/metre"
+	sed -e '1s|lua$$|$(INTERPRETER)|' -e 's|@LUADIR@|$(LUADIR)|' bin/metre >$(BUILD)/metre
+	install -m 755 $(BUILD)/metre "$(DESTDIR)$(BINDIR)/metre"
+
+# The path stands in a Lua string of the command, and in sed's.
+.PHONY: check-path
+check-path:
+	@case "$(LUADIR)" in \
+	*[!A-Za-z0-9_./+~\ @%,:-]* | [!/]*) \
+		echo "metre: cannot be installed in $(LUADIR): PREFIX has to be an absolute path of letters, digits and _./+~@%,:-" >&2; exit 1 ;; \
+	esac
 
 SUITES = lint rust-tests lua-tests install-tests prosody-tests
 

@@ -147,7 +147,7 @@ local function errors()
 		for _, extra, value in metric:iter_samples() do
 			local quantile = extra and tonumber(extra.quantile);
 			if quantile then
-				local exact = samples[math.floor(quantile * (#samples - 1)) + 1];
+				local exact = samples[math.ceil(quantile * #samples)];
 				table.insert(row, ("%.2f"):format(100 * math.abs(value / exact - 1)));
 			end
 		end

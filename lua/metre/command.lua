@@ -10,7 +10,8 @@ metre explain [OPTIONS] NAME   show what a metric family of this name gets, and 
     --type TYPE                gauge, counter, histogram or summary; otherwise all of them
     --host HOST                with the rules for this host
 
-FILE is Prosody's configuration, /etc/prosody/prosody.cfg.lua unless given, or metre's own TOML file.
+FILE is Prosody's configuration, /etc/prosody/prosody.cfg.lua unless given, if its name ends in .lua, else metre's own TOML file.
+Run it as Prosody's user to see whether that may read the files: sudo -u prosody metre check
 ]];
 
 local default_files = { "/etc/prosody/prosody.cfg.lua", "/usr/local/etc/prosody/prosody.cfg.lua" };
@@ -24,37 +25,68 @@ local function readable(name)
 	return file ~= nil;
 end
 
--- What Prosody itself makes of its configuration: `statistics` and `statistics_config`; or nil and why not.
+-- A relative name from the root on, since Prosody looks for included files from there.
+local function absolute(name)
+	if name:match("^/") then
+		return name;
+	end
+	local found, lfs = pcall(require, "lfs");
+	local directory = found and lfs.currentdir() or os.getenv("PWD");
+	return directory and directory .. "/" .. name:gsub("^%./", "") or name;
+end
+
+local keys = { "statistics", "statistics_config", "statistics_interval" };
+
+-- Keys that stand where Prosody doesn't look for them: after a VirtualHost or a Component.
+local function misplaced(configuration)
+	local problems = {};
+	for host, options in pairs(configuration.getconfig()) do
+		for _, key in ipairs(keys) do
+			if host ~= "*" and rawget(options, key) ~= nil then
+				table.insert(problems, ("'%s' stands after the VirtualHost or Component \"%s\", where it has no effect; "
+					.. "move it above the first one"):format(key, host));
+			end
+		end
+	end
+	table.sort(problems);
+	return problems;
+end
+
+-- What Prosody itself makes of its configuration: `statistics`, `statistics_config` and what is wrong with where they stand;
+-- or nil and why not.
 local function read_prosody(name)
 	for _, directory in ipairs(prosody_directories) do
-		package.path = package.path .. ";" .. directory .. "/?.lua";
-		package.cpath = package.cpath .. ";" .. directory .. "/?.so";
+		package.path = directory .. "/?.lua;" .. package.path;
+		package.cpath = directory .. "/?.so;" .. package.cpath;
 	end
 	pcall(require, "loader"); -- Prosody 13 has one
 	local found, configuration = pcall(require, "core.configmanager");
 	if not found then
-		return nil, "Prosody's own files, which read it, were not found in " .. table.concat(prosody_directories, " or ")
-			.. "; give metre's TOML file instead";
+		return nil, "Prosody's own files, which read it, could not be loaded into " .. _VERSION .. " from "
+			.. table.concat(prosody_directories, " or ") .. "; give metre's TOML file instead. " .. tostring(configuration);
 	end
-	local ok, where, why = configuration.load(name);
-	if not ok then
-		return nil, why and where .. ": " .. why or tostring(where);
+	local ran, ok, where, why = pcall(configuration.load, name);
+	if not ran or not ok then
+		return nil, ran and why and tostring(where) .. ": " .. tostring(why) or tostring(ran and where or ok);
 	end
-	return { statistics = configuration.get("*", "statistics"), config = configuration.get("*", "statistics_config") };
+	return {
+		statistics = configuration.get("*", "statistics");
+		config = configuration.get("*", "statistics_config");
+		problems = misplaced(configuration);
+	};
 end
 
--- The configuration in a file, as metre gets it from Prosody, and whether it is for the statsd pusher; or nil and why not.
+-- The configuration in a file, as metre gets it from Prosody; or nil and why not.
 local function read(name)
-	if not name then
-		for _, default in ipairs(default_files) do
-			name = name or readable(default) and default;
-		end
-		if not name then
-			return nil, "no file given, and none is readable at " .. table.concat(default_files, " or ");
-		end
+	for _, default in ipairs(default_files) do
+		name = name or readable(default) and default;
 	end
-	if name:match("%.toml$") then
-		return { config = { config_file = name }, name = name };
+	if not name then
+		return nil, "no file given, and none is readable at " .. table.concat(default_files, " or ");
+	end
+	name = absolute(name);
+	if not name:match("%.lua$") then
+		return { config = { config_file = name }, name = name, problems = {} };
 	end
 	if not readable(name) then
 		return nil, name .. ": cannot be read; check the name, and that you may read it";
@@ -63,27 +95,44 @@ local function read(name)
 	if not read_in then
 		return nil, name .. ": " .. err;
 	end
-	local config = with_absolute_file(read_in.config, name:match("^(.*)/[^/]*$") or ".");
-	return { config = config, statistics = read_in.statistics, from_prosody = true, name = name };
+	read_in.config = with_absolute_file(read_in.config, name:match("^(.*)/[^/]*$"));
+	read_in.from_prosody, read_in.name = true, name;
+	return read_in;
+end
+
+-- Whether Prosody uses metre, for those who thought so.
+local function look_at_provider(given)
+	local statistics = given.statistics;
+	if not given.from_prosody or statistics == ":metre" or statistics == ":metre.statsd" then
+		return;
+	elseif statistics == "metre" or statistics == "metre.statsd" then
+		table.insert(given.problems, ('\'statistics\' is "%s"; did you mean ":%s"?'):format(statistics, statistics));
+	elseif #given.problems == 0 then
+		return given.name .. ": note: statistics is " .. (statistics and ("%q"):format(tostring(statistics)) or "not set")
+			.. ", so Prosody does not use metre\n";
+	end
 end
 
 local function check(out, arguments)
-	if #arguments > 1 or (arguments[1] or ""):match("^%-") then
-		return nil;
+	if #arguments > 1 then
+		return nil, "one file at a time";
+	elseif (arguments[1] or ""):match("^%-") then
+		return nil, "no option is called " .. arguments[1];
 	end
 	local given, err = read(arguments[1]);
 	if not given then
 		out:write("metre: ", err, "\n");
 		return 1;
 	end
-	local statistics = given.statistics;
-	if given.from_prosody and statistics ~= ":metre" and statistics ~= ":metre.statsd" then
-		out:write(given.name, ": note: statistics is ", statistics and ("%q"):format(tostring(statistics)) or "not set",
-			", so Prosody does not use metre\n");
+	out:write(look_at_provider(given) or "");
+	local problems = given.problems;
+	for _, problem in ipairs(native.check(given.config, given.statistics == ":metre.statsd")) do
+		table.insert(problems, problem);
 	end
-	local problems = native.check(given.config, statistics == ":metre.statsd");
 	for _, problem in ipairs(problems) do
-		out:write(problem, "\n");
+		-- What is wrong with a TOML file begins with its name.
+		local of_table = problem:match("^'") or problem:match("^statistics_config");
+		out:write(of_table and given.name .. ": " or "", problem, "\n");
 	end
 	if #problems == 0 then
 		out:write(given.name, ": no mistakes found\n");
@@ -91,26 +140,42 @@ local function check(out, arguments)
 	return #problems == 0 and 0 or 1;
 end
 
-local function explain(out, arguments)
+local options_of_explain = { config = true, type = true, host = true };
+
+-- The options and the name among the arguments; or nil and what is wrong.
+local function explain_arguments(arguments)
 	local options, name = {}, nil;
 	local i = 1;
 	while i <= #arguments do
-		local option = arguments[i]:match("^%-%-(%a+)$");
-		if option then
-			if (option ~= "config" and option ~= "type" and option ~= "host") or not arguments[i + 1] then
-				return nil;
+		local option, value = arguments[i]:match("^%-%-?([^=]+)=?(.*)$");
+		if option and not options_of_explain[option] then
+			return nil, "no option is called " .. arguments[i];
+		elseif option then
+			if not arguments[i]:find("=", 1, true) then
+				i = i + 1;
+				value = arguments[i];
 			end
-			options[option] = arguments[i + 1];
-			i = i + 1;
+			if not value then
+				return nil, "--" .. option .. " needs a value";
+			end
+			options[option] = value;
 		elseif name then
-			return nil;
+			return nil, "one name at a time";
 		else
 			name = arguments[i];
 		end
 		i = i + 1;
 	end
 	if not name then
-		return nil;
+		return nil, "the name of a metric family is missing";
+	end
+	return options, name;
+end
+
+local function explain(out, arguments)
+	local options, name = explain_arguments(arguments);
+	if not options then
+		return nil, name;
 	end
 	local given, err = read(options.config);
 	local told;
@@ -123,6 +188,8 @@ end
 
 local commands = { check = check, explain = explain };
 
+local asks_for_help = { help = true, ["--help"] = true, ["-h"] = true };
+
 -- Runs the command with these arguments, and returns its exit status.
 local function main(arguments, out)
 	out = out or io.stdout;
@@ -130,11 +197,20 @@ local function main(arguments, out)
 	for i = 2, #arguments do
 		rest[i - 1] = arguments[i];
 	end
-	local command = commands[arguments[1]];
-	local status = command and command(out, rest);
-	if not status then
+	if asks_for_help[arguments[1]] or asks_for_help[rest[1]] then
 		out:write(usage);
-		return (arguments[1] == "help" or arguments[1] == "--help") and 0 or 2;
+		return 0;
+	end
+	local command = commands[arguments[1]];
+	local status, wrong;
+	if command then
+		status, wrong = command(out, rest);
+	elseif arguments[1] then
+		wrong = "no command is called " .. arguments[1];
+	end
+	if not status then
+		out:write(wrong and "metre: " .. wrong .. "\n\n" or "", usage);
+		return 2;
 	end
 	return status;
 end

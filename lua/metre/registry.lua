@@ -31,7 +31,7 @@ local function log_ignored(self, full_name, why)
 	if logged[short] or self._ignored_count > most_logged then
 		return;
 	end
-	logged[short] = true;
+	logged[short] = why;
 	self._ignored_count = self._ignored_count + 1;
 	if self._ignored_count > most_logged then
 		log("warn", "More metric families are ignored, and not logged any more");
@@ -134,11 +134,27 @@ function registry_methods:render()
 	return page;
 end
 
--- What is decided for a family, and where: by its type and labels if it is there, else as the arguments say.
+-- The family of this name, as a module has given it or as it stands on the page.
+local function find(families, name)
+	if families[name] then
+		return families[name];
+	end
+	for raw, family in pairs(families) do
+		if raw:gsub("/", "__"):gsub("[^%w_]", "_") == name then
+			return family;
+		end
+	end
+end
+
+-- What is decided for a family, and where: by its type if it is there, else as the arguments say.
 function registry_methods:explain(name, kind, host)
-	local family = self.families[name];
+	local family = type(name) == "string" and find(self.families, name);
 	local told, err = self._native.explain(name, kind or family and family.type_, host);
-	return told or "metre: " .. tostring(err);
+	if not told then
+		return "metre: " .. tostring(err);
+	end
+	local why = self._ignored[name];
+	return why and told .. "  ignored: " .. why .. "\n" or told;
 end
 
 -- How many series are looked at before Prosody does something else.
@@ -165,7 +181,7 @@ local function new(provider)
 		-- Families whose series go, and the one that was looked at last.
 		_expiring = {};
 		_expired = 0;
-		-- Names of families that were logged as ignored, and how many that are.
+		-- Why families that were logged are ignored, by name, and how many they are.
 		_ignored = {};
 		_ignored_count = 0;
 		_native = provider;

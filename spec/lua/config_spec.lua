@@ -33,7 +33,7 @@ describe("statistics_config", function ()
 	end);
 
 	it("names what has the wrong type", function ()
-		assert.equal("statistics_config: 'openmetrics.created' is the string \"no\"; allowed: a boolean",
+		assert.equal("statistics_config: 'openmetrics.created' is the string \"no\"; allowed: true or false",
 			why_not({ openmetrics = { created = "no" } }));
 		assert.equal("statistics_config: is the string \"statsd\"; allowed: a table", why_not("statsd"));
 		assert.equal("statistics_config: is the number 5; allowed: a table", why_not(5));

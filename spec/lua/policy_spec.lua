@@ -45,6 +45,23 @@ describe("limits", function ()
 		assert.equal(family:with_labels("x5", "y"), family:with_labels("x6", "y"));
 	end);
 
+	it("don't keep label values that are too long", function ()
+		local stats, registry = provider { limits = { max_label_bytes = 128 }, rule = { { match = "*", type = "counter", idle_ttl = 60 } } };
+		local family = registry:counter("c", "", "", { "a" });
+		local long = ("x"):rep(1e6);
+		local held = {};
+		collectgarbage();
+		local before = collectgarbage("count");
+		for i = 1, 50 do
+			held[i] = family:with_labels(long);
+			held[i]:add(1);
+		end
+		assert.equal(held[1], held[50]);
+		assert.is_true(collectgarbage("count") - before < 1000);
+		stats:uncork();
+		assert.truthy(has(registry:render(), 'c_total{a="overflow"} 50'));
+	end);
+
 	it("count the samples of histograms and summaries that share a series, and hide gauges that do", function ()
 		local _, registry = provider { limits = { max_series_per_family = 1 } };
 		local histogram = registry:histogram("h", "", "", { "a" }, { buckets = { 1 } });
@@ -85,19 +102,19 @@ describe("limits", function ()
 	end);
 
 	it("hold for the length of label values, from each side", function ()
-		local _, registry = provider { limits = { max_label_bytes = 16 } };
+		local _, registry = provider { limits = { max_label_bytes = 128 } };
 		local family = registry:counter("c", "", "", { "a" });
-		family:with_labels(("x"):rep(16)):add(1);
-		family:with_labels(("x"):rep(17)):add(2);
+		family:with_labels(("x"):rep(128)):add(1);
+		family:with_labels(("x"):rep(129)):add(2);
 		-- Three bytes each once they are repaired.
-		family:with_labels(("\255"):rep(6)):add(4);
+		family:with_labels(("\255"):rep(43)):add(4);
 		local page = registry:render();
-		assert.truthy(has(page, ('c_total{a="%s"} 1'):format(("x"):rep(16))));
+		assert.truthy(has(page, ('c_total{a="%s"} 1'):format(("x"):rep(128))));
 		assert.truthy(has(page, 'c_total{a="overflow"} 6'));
 	end);
 
 	it("have families ignored, which modules don't notice", function ()
-		local _, registry = provider { limits = { max_families = 2, max_label_bytes = 16 } };
+		local _, registry = provider { limits = { max_families = 2, max_label_bytes = 128 } };
 		registry:gauge("a"):with_labels():set(1);
 		registry:gauge("b"):with_labels():set(1);
 		local logged = providers.logged_by(function ()
@@ -123,11 +140,11 @@ describe("limits", function ()
 			for _ in registry:summary("g"):with_labels():iter_samples() do
 				error("nothing in it");
 			end
-			registry:gauge(("n"):rep(17));
+			registry:gauge(("n"):rep(129));
 		end);
 		assert.equal("warn: Metric family c is ignored: there are limits.max_families already", logged[1]);
 		assert.equal(6, #logged);
-		assert.equal("warn: Metric family nnnnnnnnnnnnnnnnn is ignored: its name or a label key is longer than limits.max_label_bytes",
+		assert.equal("warn: Metric family " .. ("n"):rep(129) .. " is ignored: its name or a label key is longer than limits.max_label_bytes",
 			logged[6]);
 		assert.is_nil(registry.families.c);
 		assert.falsy(registry:render():find("# TYPE c", 1, true));
@@ -200,6 +217,10 @@ describe("rules", function ()
 		assert.truthy(has(page, 'c_total{host="example.org"} 1'));
 		assert.truthy(has(page, 'c_total{host="muc.example.org"} 3'));
 		assert.falsy(page:find('"a.example.org"', 1, true));
+		-- Not even where a label is too long.
+		family = registry:counter("d", "", "", { "host", "user" });
+		family:with_labels("a.example.org", ("x"):rep(2000)):add(1);
+		assert.falsy(registry:render():find("d_total", 1, true));
 	end);
 
 	it("limit series, those of some hosts by themselves", function ()
@@ -241,9 +262,9 @@ describe("rules", function ()
 		end
 		local page = registry:render();
 		local median = tonumber(page:match('\ns_seconds{l="x",quantile="0.5"} (%S+)\n'));
-		assert.is_true(math.abs(median / 500 - 1) <= 0.01, median);
+		assert.is_true(math.abs(median / 500 - 1) <= 0.01, tostring(median));
 		local high = tonumber(page:match('\ns_seconds{l="x",quantile="0.99"} (%S+)\n'));
-		assert.is_true(math.abs(high / 990 - 1) <= 0.01, high);
+		assert.is_true(math.abs(high / 990 - 1) <= 0.01, tostring(high));
 		local seen = {};
 		for suffix, labels, value in metric:iter_samples() do
 			table.insert(seen, suffix .. (labels and labels.quantile or ""));
@@ -270,7 +291,7 @@ describe("rules", function ()
 		local page = registry:render();
 		assert.truthy(has(page, "# TYPE h_quantiles summary"));
 		local value = tonumber(page:match('\nh_quantiles{l="x",quantile="0.5"} (%S+)\n'));
-		assert.is_true(math.abs(value / 4 - 1) <= 0.01, value);
+		assert.is_true(math.abs(value / 4 - 1) <= 0.01, tostring(value));
 		assert.falsy(page:find("other_quantiles", 1, true));
 		for suffix, labels in registry.families.h:with_labels("x"):iter_samples() do
 			if labels and labels.quantile then
@@ -292,6 +313,11 @@ describe("rules", function ()
 		assert.truthy(page:find('s{l="a",quantile="0.5"}', 1, true));
 		assert.falsy(page:find('s{l="b",quantile="0.5"}', 1, true));
 		assert.truthy(has(page, 's_count{l="b"} 1'));
+		local seen = {};
+		for suffix in summary:with_labels("b"):iter_samples() do
+			table.insert(seen, suffix);
+		end
+		assert.same({ "_count", "_sum", "_created" }, seen);
 	end);
 end);
 
@@ -460,6 +486,39 @@ describe("idle series", function ()
 		assert.falsy(registry:render():find("first", 1, true));
 	end);
 
+	it("may go while Lua collects what nobody needs", function ()
+		local stats, registry = provider { rule = { { match = "*", type = "counter", idle_ttl = 1 } } };
+		local family = registry:counter("c", "", "", { "a", "b" });
+		-- Each of these lets series go as soon as it is collected, in the middle of anything that allocates.
+		local function pull()
+			local function go()
+				stats._native.skip(1);
+				stats:uncork();
+			end
+			if rawget(_G, "newproxy") then
+				getmetatable(newproxy(true)).__gc = go; -- luacheck: ignore 113
+			else
+				setmetatable({}, { __gc = go });
+			end
+		end
+		for round = 1, 300 do
+			pull();
+			local metric = family:with_labels("x" .. round % 7, "y");
+			pull();
+			metric:add(1);
+			for labels, view in family:iter_metrics() do
+				assert.equal(2, #labels);
+				assert.truthy(labels[1]:match("^x%d$"), labels[1]);
+				pull();
+				view:add(1);
+			end
+			if round % 50 == 0 then
+				collectgarbage();
+			end
+		end
+		assert.falsy(registry:render():find('a=""', 1, true));
+	end);
+
 	it("go in turns, so that no family waits for others", function ()
 		local stats, registry = provider { limits = { max_series_per_family = 100000 }, rule = { { match = "*", idle_ttl = 1 } } };
 		for number = 1, 4 do
@@ -509,6 +568,13 @@ describe("labels", function ()
 		assert.truthy(has(registry:render(), 'g{exported_cluster="x",exported_cluster_2="y",cluster="eu1"} 1'));
 		assert.equal(1, #logged);
 		assert.same({ "cluster", "exported_cluster" }, registry.families.g.label_keys);
+		-- Nor by the names that this makes.
+		_, registry = provider { labels = { l = "x", exported_l = "y", exported_l_2 = "z", exported_le = "v" } };
+		registry:gauge("g", "", "", { "l" }):with_labels("a"):set(1);
+		registry:histogram("h", "", "", { "le" }, { buckets = { 1 } }):with_labels("a"):sample(1);
+		local page = registry:render();
+		assert.truthy(has(page, 'g{exported_l_3="a",exported_l="y",exported_l_2="z",exported_le="v",l="x"} 1'));
+		assert.truthy(has(page, 'h_count{exported_le_2="a",exported_l="y",exported_l_2="z",exported_le="v",l="x"} 1'));
 	end);
 end);
 
@@ -521,6 +587,11 @@ describe("explain", function ()
 		assert.truthy(told:find("max_series = 7    (rule 1)\n", 1, true));
 		assert.truthy(registry:explain("x"):find("x as a gauge or counter:\n", 1, true));
 		assert.truthy(registry:explain("x", "nonsense"):find("no type is called nonsense", 1, true));
+		assert.truthy(registry:explain("prosody_mod_c2s__connections"):find("as a gauge:\n", 1, true));
 		assert.truthy(registry:explain(nil):find("the name of a metric family expected", 1, true));
+		assert.truthy(registry:explain("x*"):find("not a pattern", 1, true));
+		_, registry = provider { limits = { max_families = 0 } };
+		registry:gauge("g");
+		assert.truthy(registry:explain("g"):find("ignored: there are limits.max_families already\n", 1, true));
 	end);
 end);

@@ -126,12 +126,12 @@ class Command(unittest.TestCase):
         self.directory = pathlib.Path(directory.name)
         self.environment = dict(os.environ, **installed(directory.name))
 
-    def metre(self, *arguments):
+    def metre(self, *arguments, cwd=None):
         """Runs the command; its status and what it prints."""
         script = self.directory / "metre"
         script.write_text('os.exit(require "metre.command".main(arg))\n')
         command = ["lua5.4", script, *map(str, arguments)]
-        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=60, cwd=cwd)
         self.assertEqual(done.stderr, "")
         return done.returncode, done.stdout
 
@@ -146,7 +146,7 @@ class Command(unittest.TestCase):
         self.assertEqual(status, 1)
         first, second = text.splitlines()
         self.assertTrue(first.startswith(f"{toml}, line 2: unknown key 'limits.max_serie' (given: the number 5); did you mean 'max_series'?"))
-        self.assertTrue(second.startswith(f"{toml}, line 5: 'rule.1.match' is the number 5; allowed: a name, or a pattern"))
+        self.assertTrue(second.startswith(f"{toml}, line 5: 'rule.1.match' is the number 5; allowed: a family's name on the page"))
         self.assertEqual(self.metre("check", toml), (status, text))
         config.write_text('statistics = "internal"\n')
         status, text = self.metre("check", config)
@@ -168,13 +168,46 @@ class Command(unittest.TestCase):
         self.assertIn(f"where host is a: drop = true    (rule 2, {toml}, line 5)\n", text)
         status, text = self.metre("explain", "--config", toml, "--host", "a", "x")
         self.assertIn(f"drop = true    (rule 2, {toml}, line 5)\n", text)
-        self.assertEqual(self.metre("explain", "--config", toml, "--type", "nonsense", "x"), (1, "metre: no type is called nonsense\n"))
+        self.assertEqual(self.metre("explain", f"--config={toml}", "--type", "gauge", "x"), self.metre("explain", "--config", toml, "--type=gauge", "x"))
+        self.assertEqual(
+            self.metre("explain", "--config", toml, "--type", "Counter", "x"),
+            (1, "metre: no type is called Counter; there are gauge, counter, histogram and summary\n"),
+        )
+        self.assertEqual(self.metre("explain", "--config", toml, "x*")[0], 1)
 
     def test_wrong_usage_is_answered_with_the_usage(self):
         for arguments in ((), ("explain",), ("explain", "--config"), ("explain", "a", "b"), ("check", "a", "b"), ("check", "--x"), ("x",)):
             status, text = self.metre(*arguments)
-            self.assertEqual((status, text.split("\n")[0][:11]), (2, "metre check"), arguments)
+            self.assertEqual(status, 2, arguments)
+            self.assertIn("metre check [FILE]", text)
+            self.assertEqual(text.startswith("metre: "), arguments != (), text)
         self.assertEqual(self.metre("help")[0], 0)
+        self.assertEqual(self.metre("check", "--help")[0], 0)
+
+    def test_check_sees_what_keeps_prosody_from_using_metre(self):
+        config = self.directory / "prosody.cfg.lua"
+        config.write_text('statistics = "metre"\n')
+        status, text = self.metre("check", config)
+        self.assertEqual((status, text), (1, f"""{config}: 'statistics' is "metre"; did you mean ":metre"?\n"""))
+        config.write_text('VirtualHost "a"\nstatistics = ":metre"\nstatistics_config = { rules = {} }\n')
+        status, text = self.metre("check", config)
+        self.assertEqual(status, 1)
+        self.assertEqual(len(text.splitlines()), 2, text)
+        self.assertIn("""'statistics' stands after the VirtualHost or Component "a", where it has no effect; move it above""", text)
+        config.write_text('statistics = ":metre"\nstatistics_config = { rules = {} }\n')
+        status, text = self.metre("check", config)
+        self.assertTrue(text.startswith(f"{config}: statistics_config: unknown key 'rules'"), text)
+
+    def test_check_reads_included_files_from_any_directory(self):
+        (self.directory / "conf.d").mkdir()
+        (self.directory / "conf.d" / "metre.cfg.lua").write_text('statistics = ":metre"\nstatistics_config = { config_file = "m.toml" }\n')
+        (self.directory / "prosody.cfg.lua").write_text('Include "conf.d/*.cfg.lua"\n')
+        (self.directory / "m.toml").write_text("[limits]\nmax_series = 0.5\n")
+        for directory, name in ((self.directory, "prosody.cfg.lua"), (self.directory, "./prosody.cfg.lua"),
+                                (self.directory / "conf.d", "../prosody.cfg.lua"), ("/", self.directory / "prosody.cfg.lua")):
+            status, text = self.metre("check", name, cwd=directory)
+            self.assertEqual(status, 1)
+            self.assertIn("m.toml, line 2: 'limits.max_series' is the number 0.5; allowed: a whole number", text)
 
     def test_the_sample_is_right(self):
         self.assertEqual(self.metre("check", ROOT / "docs/metre.toml")[0], 0)

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 /// How many errors are told at most.
 const MOST: usize = 50;
 
-/// Everything that is wrong with a configuration: in the table first, then in the file, line by line. One error a rule at most.
+/// Everything that is wrong with a configuration: in the table first, then in the file, line by line.
 pub fn check(table: Value, statsd: bool) -> Vec<ConfigError> {
     let given = match Given::new(table.clone()) {
         Ok(given) => given,
@@ -41,16 +41,9 @@ fn mend(value: &mut Value, path: &[String]) -> bool {
         Value::Table(keys) if key == "rule" && rest.is_empty() => keys.remove(key).is_some(),
         Value::Table(keys) => match keys.get_mut(key) {
             Some(Value::List(rules)) if key == "rule" => {
-                let place = rest[0]
-                    .parse::<usize>()
-                    .ok()
-                    .and_then(|number| rules.get_mut(number.wrapping_sub(1)));
-                // The others keep their numbers.
-                place.is_some_and(|rule| {
-                    let harmless = [("match", Value::String("-".to_owned())), ("drop", Value::Bool(false))];
-                    *rule = Value::Table(BTreeMap::from(harmless.map(|(key, value)| (key.to_owned(), value))));
-                    true
-                })
+                let place = rest[0].parse::<usize>().ok();
+                let rule = place.and_then(|number| rules.get_mut(number.wrapping_sub(1)));
+                rule.is_some_and(|rule| mend_rule(rule, rest.get(1)))
             }
             Some(table @ Value::Table(_)) if !rest.is_empty() => mend(table, rest),
             Some(_) => keys.remove(key).is_some(),
@@ -58,6 +51,21 @@ fn mend(value: &mut Value, path: &[String]) -> bool {
         },
         _ => false,
     }
+}
+
+/// Takes a wrong key out of a rule, or all of them; what is left is one, and the others keep their numbers.
+fn mend_rule(rule: &mut Value, key: Option<&String>) -> bool {
+    let Value::Table(keys) = rule else {
+        *rule = Value::Table(BTreeMap::new());
+        return mend_rule(rule, None);
+    };
+    match key {
+        Some(key) => drop(keys.remove(key)),
+        None => keys.clear(),
+    }
+    keys.entry("match".to_owned()).or_insert(Value::String("*".to_owned()));
+    keys.entry("drop".to_owned()).or_insert(Value::Bool(false));
+    true
 }
 
 /// What a configuration decides for families of this name on the page, and where it says so; for one type and one host, if

@@ -1,7 +1,7 @@
 //! What can be wrong with a configuration, told so that it can be mended.
 
 use super::file::Lines;
-use super::{Config, Value};
+use super::{Config, Limits, Value};
 use std::fmt;
 
 /// Where keys stand that no file holds.
@@ -132,6 +132,7 @@ impl fmt::Display for ConfigError {
         match &self.problem {
             Problem::UnknownKey { given, allowed } => {
                 let last = path.last().map_or("", String::as_str);
+                let at_top = self.origin == TABLE && path.len() == 1;
                 write!(f, "{origin}: unknown key '{key}' (given: {given}); ")?;
                 if last.bytes().all(|digit| digit.is_ascii_digit()) {
                     write!(
@@ -140,9 +141,13 @@ impl fmt::Display for ConfigError {
                     )?;
                 } else if path.len() > 1 && Config::KEYS.contains(&last) {
                     write!(f, "'{last}' stands outside of '{}'; ", path[0])?;
+                } else if Limits::KEYS.contains(&last) && !allowed.contains(&last) {
+                    write!(f, "'{last}' stands in 'limits'; ")?;
+                } else if last == "config_file" && !at_top {
+                    write!(f, "'config_file' stands in Prosody's statistics_config; ")?;
                 }
                 // `config_file` is taken out before the schema sees the table, but it is a key there all the same.
-                let file = (self.origin == TABLE && path.len() == 1).then_some("config_file");
+                let file = at_top.then_some("config_file");
                 let allowed: Vec<&str> = file.iter().chain(*allowed).copied().collect();
                 if let Some(likely) = nearest(last, &allowed) {
                     write!(f, "did you mean '{likely}'? ")?;
@@ -154,7 +159,7 @@ impl fmt::Display for ConfigError {
             }
             Problem::Unreadable(why) => write!(
                 f,
-                "{origin}: cannot be read: {why}; check 'config_file' and that Prosody's user may read it"
+                "{origin}: cannot be read: {why}; check the path, and that Prosody's user may read it"
             ),
             Problem::Malformed(why) => write!(f, "{origin}: is not valid TOML: {why}"),
             Problem::Other(why) => write!(f, "{origin}: {at}{why}"),
@@ -172,7 +177,10 @@ impl serde::de::Error for ConfigError {
     fn invalid_type(given: serde::de::Unexpected<'_>, allowed: &dyn serde::de::Expected) -> Self {
         let problem = Problem::WrongValue {
             given: given.to_string(),
-            allowed: allowed.to_string(),
+            allowed: match allowed.to_string().as_str() {
+                "a boolean" => "true or false".to_owned(),
+                allowed => allowed.to_owned(),
+            },
         };
         ConfigError::new("", problem)
     }
@@ -195,8 +203,23 @@ fn printable(text: &str) -> String {
     text.replace(char::is_control, "\u{fffd}")
 }
 
+/// Other words for keys that people think of.
+const SYNONYMS: [(&str, &str); 7] = [
+    ("ttl", "idle_ttl"),
+    ("expire", "idle_ttl"),
+    ("window", "quantile_window"),
+    ("name", "match"),
+    ("family", "match"),
+    ("pattern", "match"),
+    ("kind", "type"),
+];
+
 /// The allowed key that was probably meant.
 fn nearest<'a>(key: &str, allowed: &[&'a str]) -> Option<&'a str> {
+    let synonym = SYNONYMS.iter().find(|(word, _)| *word == key);
+    if let Some(meant) = synonym.and_then(|(_, meant)| allowed.iter().find(|other| *other == meant)) {
+        return Some(meant);
+    }
     const ALIKE: f64 = 0.8;
     let likeness = |other: &str| strsim::jaro_winkler(&key.to_lowercase(), other);
     allowed

@@ -30,7 +30,12 @@ pub(super) fn load(path: &str) -> Result<(Value, Lines), ConfigError> {
     if metadata.len() > LARGEST {
         return Err(error(Problem::Unreadable("larger than 1 MiB".to_owned())));
     }
-    let text = std::fs::read_to_string(path).map_err(unreadable)?;
+    let bytes = std::fs::read(path).map_err(unreadable)?;
+    let text = String::from_utf8(bytes).map_err(|_| {
+        error(Problem::Malformed(
+            "it has bytes that are not UTF-8; save it as UTF-8".to_owned(),
+        ))
+    })?;
     let table: toml::Table = text
         .parse()
         .map_err(|why| error(Problem::Malformed(in_a_line(&text, &why))))?;

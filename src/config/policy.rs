@@ -34,6 +34,17 @@ pub struct Limits {
     pub max_quantile_series: usize,
 }
 
+impl Limits {
+    /// Its keys.
+    pub(super) const KEYS: [&'static str; 5] = [
+        "max_families",
+        "max_series",
+        "max_series_per_family",
+        "max_label_bytes",
+        "max_quantile_series",
+    ];
+}
+
 impl Default for Limits {
     fn default() -> Self {
         let policy::Limits {
@@ -99,6 +110,8 @@ impl<'de> DeserializeSeed<'de> for LabelValue<'_> {
             "is no name for a label; allowed: letters, digits and '_', no digit first, and no two '_' at the beginning"
         } else if name == "le" || name == "quantile" {
             "is a label of histograms or summaries already; choose another name"
+        } else if name == "host" {
+            "is a label of most of Prosody's families already; choose another name, such as 'server'"
         } else if value.is_empty() || value.len() > 1024 {
             "has a value that is empty or longer than 1024 bytes; leave the label out, or shorten it"
         } else {
@@ -117,9 +130,9 @@ pub struct Rule(policy::Rule);
 #[derive(Default, Deserialize)]
 #[serde(default, deny_unknown_fields, expecting = "a table")]
 struct Keys {
-    #[serde(rename = "match", deserialize_with = "pattern")]
+    #[serde(rename = "match", deserialize_with = "name_pattern")]
     name: Option<String>,
-    #[serde(deserialize_with = "pattern")]
+    #[serde(deserialize_with = "host_pattern")]
     host: Option<String>,
     #[serde(rename = "type", deserialize_with = "kinds")]
     kinds: Option<Vec<Kind>>,
@@ -220,7 +233,10 @@ const MOST_RULES: usize = 1000;
 
 /// `rule`.
 pub(super) fn rules<'de, D: Deserializer<'de>>(from: D) -> Result<Vec<Rule>, D::Error> {
-    let rules = list(from, "a list of tables, each as [[rule]] begins one")?;
+    let rules = list(
+        from,
+        "a list of tables: [[rule]] begins one in TOML, rule = { { match = … } } is one in Lua",
+    )?;
     match rules.len() <= MOST_RULES {
         true => Ok(rules),
         false => Err(D::Error::custom(format!(
@@ -235,7 +251,7 @@ fn count<'de, D: Deserializer<'de>>(from: D) -> Result<usize, D::Error> {
 }
 
 fn label_bytes<'de, D: Deserializer<'de>>(from: D) -> Result<usize, D::Error> {
-    whole(from, 16, 1 << 20, " bytes").map(|bytes| bytes as usize)
+    whole(from, 128, 1 << 20, " bytes").map(|bytes| bytes as usize)
 }
 
 fn max_series<'de, D: Deserializer<'de>>(from: D) -> Result<Option<usize>, D::Error> {
@@ -257,13 +273,35 @@ fn quantile_window<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration
     seconds(from, 1.0, 86400.0).map(Some)
 }
 
-fn pattern<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
-    const ALLOWED: &str = "a name, or a pattern in which * stands for any characters and ? for one";
-    let text = text(from, ALLOWED)?;
+fn name_pattern<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    let allowed =
+        "a family's name on the page, where * stands for any characters and ? for one; one rule for each name";
+    let pattern = pattern(from, allowed)?;
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"_*?".contains(&byte);
+    match pattern.bytes().all(legal) {
+        true => Ok(Some(pattern)),
+        false => Err(D::Error::custom(format!(
+            "is {}, which no name on the page can be: those have letters, digits and '_' alone, '__' for a '/'; * and ? are \
+             the only wildcards",
+            Value::String(pattern)
+        ))),
+    }
+}
+
+fn host_pattern<'de, D: Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
+    pattern(
+        from,
+        "a host, where * stands for any characters and ? for one; one rule for each host",
+    )
+    .map(Some)
+}
+
+fn pattern<'de, D: Deserializer<'de>>(from: D, allowed: &'static str) -> Result<String, D::Error> {
+    let text = text(from, allowed)?;
     match text.is_empty() || text.len() > 1024 {
-        false => Ok(Some(text)),
+        false => Ok(text),
         true => Err(D::Error::custom(format!(
-            "is {}; allowed: {ALLOWED}",
+            "is {}; allowed: {allowed}",
             Value::String(text)
         ))),
     }
@@ -331,7 +369,10 @@ fn ascending<'de, D: Deserializer<'de>>(from: D, what: &'static str) -> Result<V
 
 fn buckets<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<f64>>, D::Error> {
     const MOST: usize = 500;
-    let all = ascending(from, "a list of ascending numbers, as in [0.1, 1, 10]; +Inf is added")?;
+    let all = ascending(
+        from,
+        "a list of ascending numbers, as in [0.1, 1, 10]; +Inf is added by itself",
+    )?;
     match all.is_empty() || all.len() > MOST {
         false => Ok(Some(all)),
         true => Err(D::Error::custom(format!(

@@ -27,8 +27,9 @@ impl<'de> Visitor<'de> for Range<f64> {
     }
 
     fn visit_str<E: Error>(self, given: &str) -> Result<f64, E> {
-        match humantime::parse_duration(given) {
-            Ok(time) if self.unit == SECONDS => self.visit_f64(time.as_secs_f64()),
+        let time = humantime::parse_duration(given).map(|time| time.as_secs_f64());
+        match time.ok().or_else(|| given.parse().ok()) {
+            Some(seconds) if self.unit == SECONDS => self.visit_f64(seconds),
             _ => Err(E::invalid_value(Unexpected::Str(given), &self)),
         }
     }
@@ -95,7 +96,7 @@ impl<'de> Deserialize<'de> for Finite {
             type Value = Finite;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a finite number")
+                f.write_str("a finite number; +Inf is added by itself")
             }
 
             fn visit_f64<E: Error>(self, given: f64) -> Result<Finite, E> {

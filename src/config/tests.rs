@@ -92,7 +92,7 @@ fn an_unknown_key_is_named_with_the_likely_one() {
 fn a_wrong_type_is_named_with_what_is_allowed() {
     assert_eq!(
         message(table([("openmetrics", table([("created", Value::Int(1))]))])),
-        "statistics_config: 'openmetrics.created' is the number 1; allowed: a boolean"
+        "statistics_config: 'openmetrics.created' is the number 1; allowed: true or false"
     );
     let other = Value::Other("a function".to_owned());
     assert!(message(table([("openmetrics", other)])).contains("'openmetrics' is a function; allowed: "));
@@ -399,7 +399,7 @@ fn a_wrong_file_is_told_line_by_line() {
     ];
     assert_eq!(
         told[0],
-        "statistics_config: 'self_metrics' is the number 1; allowed: a boolean"
+        "statistics_config: 'self_metrics' is the number 1; allowed: true or false"
     );
     assert_eq!(
         told[1..],

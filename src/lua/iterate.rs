@@ -67,56 +67,68 @@ unsafe extern "C-unwind" fn next(state: *mut lua_State) -> c_int {
             let place = ffi::lua_upvalueindex(2);
             let block = FamilyBlock::at(state, family)?;
             let at = ffi::lua_tonumberx(state, place, std::ptr::null_mut());
-            let after = ffi::lua_tonumberx(state, ffi::lua_upvalueindex(3), std::ptr::null_mut()) as u64;
-            let last = (at >= 0.0).then(|| (Location::from_number(at as u32), after));
-            let next = block.with(|family| family.writer.borrow().next(last))?;
-            let Some((location, serial)) = next.flatten() else {
-                ffi::lua_pushnil(state);
-                return Ok(1);
-            };
-            ffi::lua_pushnumber(state, f64::from(location.to_number()));
-            ffi::lua_replace(state, place);
-            // 2^53 of them take longer than anybody lives.
-            ffi::lua_pushnumber(state, serial as f64);
-            ffi::lua_replace(state, ffi::lua_upvalueindex(3));
-            push_labels(state, block, location)?;
-            label::push_view(state, family, location)?;
-            Ok(2)
+            let serial = ffi::lua_tonumberx(state, ffi::lua_upvalueindex(3), std::ptr::null_mut()) as u64;
+            let mut after = (at >= 0.0).then(|| (Location::from_number(at as u32), serial));
+            loop {
+                ffi::lua_settop(state, 0);
+                let next = block.with(|family| {
+                    let next = family.writer.borrow().next(after)?;
+                    let bytes = family.writer.borrow().label_bytes(next.0);
+                    Some((next, bytes, label::place(family, next.0)))
+                })?;
+                let Some((next, bytes, metric)) = next.flatten() else {
+                    ffi::lua_pushnil(state);
+                    return Ok(1);
+                };
+                ffi::lua_pushnumber(state, f64::from(next.0.to_number()));
+                ffi::lua_replace(state, place);
+                // 2^53 of them take longer than anybody lives.
+                ffi::lua_pushnumber(state, next.1 as f64);
+                ffi::lua_replace(state, ffi::lua_upvalueindex(3));
+                after = Some(next);
+                // The labels are copied into a userdata, where they stay put while Lua runs.
+                let memory = ffi::lua_newuserdata(state, bytes).cast::<u8>();
+                memory.write_bytes(0, bytes);
+                let labels = std::slice::from_raw_parts_mut(memory, bytes);
+                let there = block.with(|family| {
+                    let writer = family.writer.borrow();
+                    // A finalizer that Lua has run just now may have let it go.
+                    let there = writer.is_there(next);
+                    if there {
+                        writer.copy_labels(next.0, labels);
+                    }
+                    there
+                })?;
+                if there == Some(true) {
+                    push_labels(state, block, labels)?;
+                    label::push_view(state, family, metric, labels)?;
+                    return Ok(2);
+                }
+            }
         })
     }
 }
 
 /// Pushes the label values as a list, with its length in `n` as Prosody's own; without labels an empty table.
-unsafe fn push_labels(state: *mut lua_State, block: &FamilyBlock, location: Location) -> Result<(), &'static CStr> {
-    const CLOSING: &CStr = c"metre: the Lua state is closing";
-    // SAFETY: the bytes are copied into a userdata, where they stay put while strings are made of them.
+///
+/// # Safety
+/// The labels stay where they are while Lua runs.
+unsafe fn push_labels(state: *mut lua_State, block: &FamilyBlock, labels: &[u8]) -> Result<(), &'static CStr> {
+    // SAFETY: values are pushed within LUA_MINSTACK.
     unsafe {
-        let (names, length) = block
-            .with(|family| {
-                (
-                    family.family.label_names.len(),
-                    family.writer.borrow().label_bytes(location),
-                )
-            })?
-            .ok_or(CLOSING)?;
+        let names = block.with(|family| family.family.label_names.len())?;
+        let names = names.ok_or(c"metre: the Lua state is closing")?;
         ffi::lua_createtable(state, names as c_int, c_int::from(names > 0));
         if names == 0 {
             return Ok(());
         }
         let table = ffi::lua_gettop(state);
-        let memory = ffi::lua_newuserdata(state, length).cast::<u8>();
-        memory.write_bytes(0, length);
-        let encoded = std::slice::from_raw_parts_mut(memory, length);
-        block
-            .with(|family| family.writer.borrow().copy_labels(location, encoded))?
-            .ok_or(CLOSING)?;
-        for (number, value) in (1..).zip(labels::values(encoded)) {
+        for (number, value) in (1..).zip(labels::values(labels)) {
             push_bytes(state, value);
             ffi::lua_rawseti(state, table, number);
         }
         number::push_integer(state, names as i64);
         ffi::lua_setfield(state, table, c"n".as_ptr());
-        ffi::lua_settop(state, table);
         Ok(())
     }
 }

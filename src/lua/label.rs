@@ -59,40 +59,9 @@ unsafe extern "C-unwind" fn with_labels(state: *mut lua_State) -> c_int {
             if placed != Placed::Plainly {
                 tell(state, FamilyBlock::at(state, ffi::lua_upvalueindex(FAMILY))?, placed);
             }
-            match placed {
-                Placed::Limited(limit) if place.lease && limit != Limit::QuantileSeries => push_limited(state, place)?,
-                _ => push_own_handle(state, place)?,
-            }
+            push_own(state, place, placed)?;
             Ok(1)
         })
-    }
-}
-
-/// Pushes a lease for the label set that the arguments are, which has no series of its own. Nobody else gets the same one.
-#[cold]
-unsafe fn push_limited(state: *mut lua_State, place: Place) -> Result<(), &'static CStr> {
-    // SAFETY: the upvalues are those of `closure_over`; the lease is on top of the stack while its labels are written.
-    unsafe {
-        let family = ffi::lua_upvalueindex(FAMILY);
-        let block = FamilyBlock::at(state, family)?;
-        let arguments = ffi::lua_gettop(state);
-        let prefix = bytes_at(state, ffi::lua_upvalueindex(PREFIX)).unwrap_or_default();
-        // It has the labels that were asked for, to find the series once there is room.
-        let of = Leased {
-            limited: true,
-            label_bytes: pure(|| label_set(state, prefix, arguments).as_bytes().len())?,
-            ..leased(block, place.location)?
-        };
-        let labels = Lease::push(state, place.kind, block, of);
-        pure(|| {
-            let set = label_set(state, prefix, arguments);
-            // The arguments are what they were.
-            let length = labels.len().min(set.as_bytes().len());
-            labels[..length].copy_from_slice(&set.as_bytes()[..length]);
-        })?;
-        ffi::lua_getuservalue(state, family);
-        ffi::lua_setmetatable(state, -2);
-        Ok(())
     }
 }
 
@@ -146,20 +115,60 @@ unsafe extern "C-unwind" fn get(state: *mut lua_State) -> c_int {
                 ffi::lua_pushnil(state);
                 return Ok(1);
             };
-            push_own_handle(state, place)?;
+            push_own(state, place, Placed::Plainly)?;
             view::wrap(state, place.kind)?;
             Ok(1)
         })
     }
 }
 
-/// [`push_handle`] for the family and with the table among the upvalues.
+/// Pushes the handle or lease for a series that was found for the arguments, for the family and with the table among the
+/// upvalues.
 #[inline(always)]
-unsafe fn push_own_handle(state: *mut lua_State, place: Place) -> Result<(), &'static CStr> {
+unsafe fn push_own(state: *mut lua_State, place: Place, placed: Placed) -> Result<(), &'static CStr> {
     // SAFETY: the upvalues are those of `closure_over`, and the series is one of that family.
     unsafe {
+        match place.serial {
+            None => {
+                let handles = ffi::lua_upvalueindex(HANDLES_UPVALUE);
+                push_handle(state, handles, ffi::lua_upvalueindex(FAMILY), place)
+            }
+            Some(serial) => push_own_lease(state, place, serial, placed),
+        }
+    }
+}
+
+/// A lease has the labels that were asked for, to find the series again. It has them from the arguments, since Lua may run
+/// a finalizer meanwhile that lets the series go.
+#[cold]
+unsafe fn push_own_lease(
+    state: *mut lua_State,
+    place: Place,
+    serial: u64,
+    placed: Placed,
+) -> Result<(), &'static CStr> {
+    // SAFETY: the upvalues are those of `closure_over`; the arguments are strings by now.
+    unsafe {
+        let arguments = ffi::lua_gettop(state);
+        let prefix = bytes_at(state, ffi::lua_upvalueindex(PREFIX)).unwrap_or_default();
+        let label_bytes = match placed {
+            // There will never be a series for them, and the one that they share never goes.
+            Placed::Limited(Limit::LabelBytes) => 0,
+            _ => pure(|| label_set(state, prefix, arguments).as_bytes().len())?,
+        };
+        let of = Leased {
+            location: place.location,
+            serial,
+            label_bytes,
+            limited: matches!(placed, Placed::Limited(limit) if limit.may_pass()),
+        };
         let handles = ffi::lua_upvalueindex(HANDLES_UPVALUE);
-        push_handle(state, handles, ffi::lua_upvalueindex(FAMILY), place)
+        push_lease(state, handles, ffi::lua_upvalueindex(FAMILY), place, of, |labels| {
+            let set = label_set(state, prefix, arguments);
+            // The arguments are what they were.
+            let length = labels.len().min(set.as_bytes().len());
+            labels[..length].copy_from_slice(&set.as_bytes()[..length]);
+        })
     }
 }
 
@@ -168,33 +177,22 @@ unsafe fn push_own_handle(state: *mut lua_State, place: Place) -> Result<(), &'s
 pub(super) struct Place {
     record: *const AtomicU64,
     kind: Kind,
-    /// Whether the family has leases instead.
-    lease: bool,
     location: Location,
+    /// In families that have leases instead of handles.
+    serial: Option<u64>,
 }
 
-fn place(family: &FamilyState, location: Location) -> Place {
+pub(super) fn place(family: &FamilyState, location: Location) -> Place {
+    let writer = family.writer.borrow();
     Place {
-        record: family.writer.borrow().record(location).as_ptr(),
+        record: writer.record(location).as_ptr(),
         kind: family.family.kind,
-        lease: family.family.has_lives(),
         location,
+        serial: match family.family.has_lives() {
+            true => writer.serial(location),
+            false => None,
+        },
     }
-}
-
-/// What a lease of the series at `location` has to know.
-#[cold]
-fn leased(block: &FamilyBlock, location: Location) -> Result<Leased, &'static CStr> {
-    let leased = block.with(|family| {
-        let writer = family.writer.borrow();
-        Some(Leased {
-            location,
-            serial: writer.serial(location)?,
-            label_bytes: writer.label_bytes(location),
-            limited: false,
-        })
-    })?;
-    leased.flatten().ok_or(c"metre: the Lua state is closing")
 }
 
 /// Runs `look_up` with the label set that the arguments after the first are. `None` if that gave it, or at the end of
@@ -241,27 +239,11 @@ unsafe fn push_handle(state: *mut lua_State, handles: c_int, family: c_int, plac
     unsafe {
         let block = FamilyBlock::at(state, family)?;
         ffi::lua_rawgetp(state, handles, place.record.cast());
-        if place.lease {
-            let of = leased(block, place.location)?;
-            if Lease::at(state, -1, place.kind).is_some_and(|lease| lease.is_of(block, of.serial)) {
-                return Ok(());
-            }
-            ffi::lua_pop(state, 1);
-            let labels = Lease::push(state, place.kind, block, of);
-            block.with(|family| {
-                let writer = family.writer.borrow();
-                // A finalizer that Lua has run just now may have let it go.
-                if writer.record_of(of.location, of.serial).is_some() {
-                    writer.copy_labels(of.location, labels);
-                }
-            })?;
-        } else {
-            if Handle::at(state, -1, place.kind).is_some_and(|handle| handle.is_of(block)) {
-                return Ok(());
-            }
-            ffi::lua_pop(state, 1);
-            Handle::push(state, place.record, place.kind, block);
+        if Handle::at(state, -1, place.kind).is_some_and(|handle| handle.is_of(block)) {
+            return Ok(());
         }
+        ffi::lua_pop(state, 1);
+        Handle::push(state, place.record, place.kind, block);
         ffi::lua_getuservalue(state, family);
         ffi::lua_setmetatable(state, -2);
         ffi::lua_pushvalue(state, -1);
@@ -270,18 +252,69 @@ unsafe fn push_handle(state: *mut lua_State, handles: c_int, family: c_int, plac
     }
 }
 
-/// Pushes a view of the series at `location`.
+/// Pushes the lease for a series; `fill` writes its labels, and calls nothing in Lua that can raise. Nobody else gets the same
+/// one if it ran into a limit.
 ///
 /// # Safety
-/// At `family`, an absolute index or an upvalue, there is a family's block, and the location is one of its.
-pub(super) unsafe fn push_view(state: *mut lua_State, family: c_int, location: Location) -> Result<(), &'static CStr> {
+/// Those of [`push_handle`].
+#[cold]
+unsafe fn push_lease(
+    state: *mut lua_State,
+    handles: c_int,
+    family: c_int,
+    place: Place,
+    of: Leased,
+    fill: impl FnOnce(&mut [u8]),
+) -> Result<(), &'static CStr> {
+    // SAFETY: the stack has room for the three values; a lease gets its family's metatable, which keeps the block.
+    unsafe {
+        let block = FamilyBlock::at(state, family)?;
+        if !of.limited {
+            ffi::lua_rawgetp(state, handles, place.record.cast());
+            if Lease::at(state, -1, place.kind).is_some_and(|lease| lease.is_of(block, of.serial)) {
+                return Ok(());
+            }
+            ffi::lua_pop(state, 1);
+        }
+        let labels = Lease::push(state, place.kind, block, of);
+        pure(|| fill(labels))?;
+        ffi::lua_getuservalue(state, family);
+        ffi::lua_setmetatable(state, -2);
+        if !of.limited {
+            ffi::lua_pushvalue(state, -1);
+            ffi::lua_rawsetp(state, handles, place.record.cast());
+        }
+        Ok(())
+    }
+}
+
+/// Pushes a view of the series at `place`, whose encoded label set is `labels`.
+///
+/// # Safety
+/// At `family`, an absolute index or an upvalue, there is a family's block, and the place is one of its. The labels stay
+/// where they are while Lua runs.
+pub(super) unsafe fn push_view(
+    state: *mut lua_State,
+    family: c_int,
+    place: Place,
+    labels: &[u8],
+) -> Result<(), &'static CStr> {
     // SAFETY: by the contract above.
     unsafe {
-        let place = FamilyBlock::at(state, family)?.with(|family| place(family, location))?;
-        let place = place.ok_or(c"metre: the Lua state is closing")?;
         ffi::lua_rawgetp(state, ffi::LUA_REGISTRYINDEX, key(&HANDLES));
         let handles = ffi::lua_gettop(state);
-        push_handle(state, handles, family, place)?;
+        match place.serial {
+            None => push_handle(state, handles, family, place)?,
+            Some(serial) => {
+                let of = Leased {
+                    location: place.location,
+                    serial,
+                    label_bytes: labels.len(),
+                    limited: false,
+                };
+                push_lease(state, handles, family, place, of, |out| out.copy_from_slice(labels))?;
+            }
+        }
         ffi::lua_remove(state, handles);
         view::wrap(state, place.kind)
     }

@@ -5,7 +5,6 @@
 
 use super::block::{tag, FamilyBlock, FamilyState, Handle, LEASE_TAGS};
 use crate::model::Kind;
-use crate::policy::Limit;
 use crate::store::{FamilyWriter, Location, Placed};
 use mlua::ffi::{self, lua_State};
 use std::cell::Cell;
@@ -19,7 +18,9 @@ pub(super) struct Lease {
     family: *const FamilyBlock,
     serial: Cell<u64>,
     location: Cell<Location>,
-    label_bytes: u32,
+    /// Right after this, with the block's own pointer.
+    labels: *const u8,
+    label_bytes: usize,
     /// If the label set ran into a limit: how many series had gone by then. Once more have, there may be room.
     limited_at: Cell<u64>,
 }
@@ -54,17 +55,18 @@ impl Lease {
             let block = ffi::lua_newuserdatauv(state, size, 0);
             #[cfg(not(feature = "lua54"))]
             let block = ffi::lua_newuserdata(state, size);
+            let labels = block.cast::<u8>().add(size_of::<Lease>());
+            labels.write_bytes(0, of.label_bytes);
             block.cast::<Lease>().write(Lease {
                 tag: tag(LEASE_TAGS + kind as usize),
                 family,
                 serial: Cell::new(of.serial),
                 location: Cell::new(of.location),
-                label_bytes: of.label_bytes as u32,
+                labels,
+                label_bytes: of.label_bytes,
                 // Looks once more at the first update, which tells the number.
                 limited_at: Cell::new(if of.limited { 0 } else { NOT_LIMITED }),
             });
-            let labels = block.cast::<u8>().add(size_of::<Lease>());
-            labels.write_bytes(0, of.label_bytes);
             std::slice::from_raw_parts_mut(labels, of.label_bytes)
         }
     }
@@ -97,8 +99,8 @@ impl Lease {
     }
 
     fn labels(&self) -> &[u8] {
-        // SAFETY: `push` made as many bytes of room after the lease, and wrote them.
-        unsafe { std::slice::from_raw_parts((&raw const *self).add(1).cast(), self.label_bytes as usize) }
+        // SAFETY: `push` made room for as many bytes and wrote them; blocks stay where they are.
+        unsafe { std::slice::from_raw_parts(self.labels, self.label_bytes) }
     }
 
     /// Runs `use_it` on the record, which counts as updated. If the series has gone, there is a new one. `None` at the end of
@@ -113,7 +115,7 @@ impl Lease {
             let limited_at = self.limited_at.get();
             if !self.is_there(&writer) || (limited_at != NOT_LIMITED && limited_at != expired) {
                 let (location, placed) = writer.find_or_create(self.labels())?;
-                let limited = matches!(placed, Placed::Limited(limit) if limit != Limit::QuantileSeries);
+                let limited = matches!(placed, Placed::Limited(limit) if limit.may_pass());
                 self.limited_at.set(if limited { expired } else { NOT_LIMITED });
                 self.move_to(location, &writer)?;
             }

@@ -75,9 +75,13 @@ fn explained((name, kind, host): &Explained) -> Result<(String, Option<Kind>, Op
     let text = |value: &LuaValue| value.as_string().map(|text| text.to_string_lossy());
     let kind = match text(kind) {
         None => None,
-        Some(name) => Some(Kind::from_name(&name).ok_or_else(|| format!("no type is called {name}"))?),
+        Some(name) => Some(
+            Kind::from_name(&name)
+                .ok_or_else(|| format!("no type is called {name}; there are gauge, counter, histogram and summary"))?,
+        ),
     };
-    let name = text(name).ok_or("the name of a metric family expected")?;
+    let name = text(name).filter(|name| !name.is_empty() && !name.contains(['*', '?']));
+    let name = name.ok_or("the name of a metric family expected, not a pattern")?;
     // As a module has registered it, or as it stands on the page.
     Ok((model::name::family(name.as_bytes()), kind, text(host)))
 }

@@ -139,9 +139,12 @@ unsafe extern "C-unwind" fn metric(state: *mut lua_State) -> c_int {
     unsafe {
         super::call::run(state, || {
             ffi::lua_settop(state, 1);
-            let first = FamilyBlock::at(state, 1)?.with(|family| family.writer.borrow().next(None))?;
-            let (location, _) = first.flatten().ok_or(c"metre: a family without labels expected")?;
-            label::push_view(state, 1, location)?;
+            let first = FamilyBlock::at(state, 1)?.with(|family| {
+                let (location, _) = family.writer.borrow().next(None)?;
+                Some(label::place(family, location))
+            })?;
+            let place = first.flatten().ok_or(c"metre: a family without labels expected")?;
+            label::push_view(state, 1, place, &[])?;
             Ok(1)
         })
     }

@@ -86,7 +86,7 @@ struct Sample {
 fn sample(family: &Family, record: &[AtomicU64], step: usize) -> Option<Sample> {
     let created = || Number::Float(cell::created(record));
     let count = |buckets| Number::Int(cell::samples::count(record, buckets) as i64);
-    let quantiles = family.quantiles().map_or(0, |quantiles| quantiles.asked().len());
+    let quantiles = cell::samples::quantile_count(record, family);
     let buckets = family.buckets.as_slice();
     let mut label = None;
     let (suffix, value) = match (family.kind, step) {

@@ -36,7 +36,9 @@ pub fn label_keys<'a>(raw: impl Iterator<Item = &'a [u8]>, reserved: &[&str]) ->
         } else if reserved.contains(&name.as_str()) {
             name.insert_str(0, "exported_");
         }
-        let name = first_free(&name, |candidate| !taken.contains(candidate));
+        let name = first_free(&name, |candidate| {
+            !taken.contains(candidate) && !reserved.contains(&candidate)
+        });
         taken.insert(name.clone());
         name
     })

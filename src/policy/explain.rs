@@ -10,7 +10,9 @@ use std::time::Duration;
 pub fn explain(policy: &Policy, name: &str, kind: Option<Kind>, host: Option<&str>) -> String {
     let mut told: Vec<(Vec<&str>, String)> = Vec::new();
     for kind in Kind::ALL.into_iter().filter(|any| kind.is_none_or(|kind| kind == *any)) {
-        let text = Explained::new(policy, name, kind, host).text(policy);
+        // Which is what a counter's samples are called.
+        let total = name.strip_suffix("_total").filter(|_| kind == Kind::Counter);
+        let text = Explained::new(policy, total.unwrap_or(name), kind, host).text(policy);
         match told.iter_mut().find(|(_, other)| *other == text) {
             Some((kinds, _)) => kinds.push(kind.name()),
             None => told.push((vec![kind.name()], text)),

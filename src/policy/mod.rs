@@ -97,6 +97,11 @@ impl Limit {
         }
     }
 
+    /// Whether a label set that ran into it may have a series later on.
+    pub fn may_pass(self) -> bool {
+        matches!(self, Limit::Series | Limit::SeriesPerFamily | Limit::Rule)
+    }
+
     /// What it means for a label set that is new, as the rest of a sentence that begins with "new label sets".
     pub fn meaning(self) -> &'static str {
         match self {
@@ -163,6 +168,8 @@ pub struct FamilyPolicy {
     pub quantile_window: Duration,
     /// The longest label value, in bytes.
     pub max_label_bytes: usize,
+    /// Whether nothing is kept of any series.
+    drops_all: bool,
     /// What holds for series for which no other rule does.
     series: SeriesPolicy,
     /// Which label holds the host, and the rules for some hosts and for all, in order; only if there are any for some.
@@ -222,6 +229,7 @@ impl FamilyPolicy {
             quantiles: Vec::new(),
             quantile_window: DEFAULT_WINDOW,
             max_label_bytes: usize::MAX,
+            drops_all: false,
             series: SeriesPolicy {
                 drop: false,
                 max_series: usize::MAX,
@@ -234,7 +242,7 @@ impl FamilyPolicy {
 
     /// Whether nothing is kept of the whole family.
     pub fn drops_all(&self) -> bool {
-        self.by_host.is_none() && self.series.drop
+        self.drops_all
     }
 
     /// The shortest idle time after which a series of the family may go, in seconds; 0 if none may.
@@ -259,7 +267,8 @@ impl FamilyPolicy {
             return self.series;
         };
         let host = labels::values(labels).nth(*position).unwrap_or_default();
-        let host = String::from_utf8_lossy(host);
+        // Patterns take time on long texts, and whoever sends this chooses its length.
+        let host = String::from_utf8_lossy(&host[..host.len().min(self.max_label_bytes)]);
         let mut series = self.series;
         for (number, rule) in (1..).zip(rules) {
             if rule.host.as_ref().is_none_or(|pattern| pattern.matches(&host)) {
@@ -310,6 +319,13 @@ impl Policy {
             policy.quantile_window = rule.quantile_window.unwrap_or(policy.quantile_window);
         }
         let rules: Vec<SeriesRule> = rules.iter().filter_map(SeriesRule::new).collect();
+        for rule in &rules {
+            policy.drops_all = match (&rule.host, rule.drop) {
+                (None, Some(drop)) => drop,
+                (Some(_), Some(false)) => false,
+                _ => policy.drops_all,
+            };
+        }
         match host.filter(|_| rules.iter().any(|rule| rule.host.is_some())) {
             Some(host) => policy.by_host = Some((host, rules)),
             // Whichever says so, there is one limit.

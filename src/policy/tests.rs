@@ -218,3 +218,32 @@ fn explain_says_what_and_from_where() {
         "{text}"
     );
 }
+
+#[test]
+fn a_rule_for_a_host_leaves_what_is_dropped_dropped() {
+    let host = |host, drop| Rule {
+        host: Some(Pattern::new(host)),
+        drop: Some(drop),
+        ..rule("*")
+    };
+    let all = Rule {
+        drop: Some(true),
+        ..rule("*")
+    };
+    let keys = [b"host".to_vec()];
+    let drops_all = |rules| policy(rules).family("x", Kind::Gauge, &keys).drops_all();
+    assert!(drops_all(vec![all.clone(), host("a", true)]));
+    assert!(drops_all(vec![host("a", false), all.clone()]));
+    assert!(!drops_all(vec![all, host("a", false)]));
+    assert!(!drops_all(vec![host("*", true)]));
+}
+
+#[test]
+fn a_counter_is_explained_by_both_its_names() {
+    let policy = policy(vec![Rule {
+        drop: Some(true),
+        ..rule("x")
+    }]);
+    assert!(explain(&policy, "x_total", Some(Kind::Counter), None).contains("drop = true"));
+    assert!(explain(&policy, "x_total", Some(Kind::Gauge), None).contains("drop = false"));
+}

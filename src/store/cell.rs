@@ -411,6 +411,13 @@ pub mod samples {
         }
     }
 
+    /// How many quantiles the series has.
+    pub fn quantile_count(record: &[AtomicU64], family: &Family) -> usize {
+        let life = life(record, family).filter(|life| life.has_quantiles());
+        let quantiles = family.quantiles().filter(|_| life.is_some());
+        quantiles.map_or(0, |quantiles| quantiles.asked().len())
+    }
+
     /// The quantiles over the window, each with its value; none if the series has none.
     pub fn quantiles(record: &[AtomicU64], family: &Family) -> Vec<(f64, f64)> {
         let life = life(record, family).filter(|life| life.has_quantiles());

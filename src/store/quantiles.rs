@@ -125,9 +125,29 @@ impl Quantiles {
                 }
             }
         }
-        let value = move |quantile| all.quantile(quantile).ok().flatten().unwrap_or(f64::NAN);
-        self.asked.iter().map(move |quantile| (*quantile, value(*quantile)))
+        self.asked.iter().map(move |quantile| (*quantile, at(&all, *quantile)))
     }
+}
+
+/// The smallest sample that is not below the share `quantile` of all: of few samples a high quantile is the largest. (The
+/// sketch's own rank is rounded down.) NaN without samples.
+fn at(all: &DDSketch, quantile: f64) -> f64 {
+    let count = all.count() as f64;
+    let (Some(min), Some(max)) = (all.min(), all.max()) else {
+        return f64::NAN;
+    };
+    let rank = (quantile * count).ceil();
+    if rank <= 1.0 {
+        return min;
+    }
+    // In the middle of the rank, so that rounding doesn't matter.
+    let share = (rank - 0.5) / (count - 1.0);
+    let found = if rank < count {
+        all.quantile(share).ok().flatten()
+    } else {
+        None
+    };
+    found.unwrap_or(max).clamp(min, max)
 }
 
 fn config() -> Config {
@@ -200,12 +220,12 @@ mod tests {
         quantiles.read(id).collect()
     }
 
-    /// Compares with what sorting gives, for the rank that DDSketch goes by: ⌊q(n − 1)⌋.
+    /// Compares with what sorting gives.
     fn worst_error(samples: &mut [f64], asked: &[f64]) -> f64 {
         let (quantiles, _) = quantiles(asked, 3600);
         samples.iter().for_each(|sample| quantiles.sample(ID, *sample));
         samples.sort_by(f64::total_cmp);
-        let exact = |q: f64| samples[(q * (samples.len() - 1) as f64) as usize];
+        let exact = |q: f64| samples[(q * samples.len() as f64).ceil() as usize - 1];
         let told = quantiles.read(ID);
         told.map(|(q, value)| (value / exact(q) - 1.0).abs())
             .fold(0.0, f64::max)
@@ -235,6 +255,26 @@ mod tests {
             let worst = worst_error(samples, &asked);
             assert!(worst <= RELATIVE_ERROR * 1.000_001, "{worst}");
         }
+    }
+
+    #[test]
+    fn of_few_samples_a_high_quantile_is_the_largest() {
+        let (quantiles, _) = quantiles(&[0.0, 0.5, 0.9, 0.99, 1.0], 100);
+        let values = || {
+            told(&quantiles, ID)
+                .into_iter()
+                .map(|(_, value)| value)
+                .collect::<Vec<_>>()
+        };
+        quantiles.sample(ID, 1.0);
+        assert_eq!(values(), [1.0; 5]);
+        quantiles.sample(ID, 2.0);
+        quantiles.sample(ID, 3.5);
+        let [least, median, high, higher, most] = values()[..] else {
+            panic!("five");
+        };
+        assert_eq!((least, high, higher, most), (1.0, 3.5, 3.5, 3.5));
+        assert!((median / 2.0 - 1.0).abs() <= RELATIVE_ERROR);
     }
 
     #[test]

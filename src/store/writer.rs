@@ -100,11 +100,6 @@ impl FamilyWriter {
 
     /// A new series for this label set, or the one for those beyond a limit.
     fn create_limited(&mut self, labels: &[u8]) -> Option<(Location, Placed)> {
-        let most = self.family.policy().max_label_bytes;
-        // Before any rule looks at the values.
-        if labels::values(labels).any(|value| value.len() > most) {
-            return self.limited(Limit::LabelBytes);
-        }
         let policy = self.family.policy().series(labels);
         if policy.drop {
             return Some((self.unseen()?, Placed::Plainly));
@@ -123,6 +118,9 @@ impl FamilyWriter {
     /// What keeps this label set from having a series, if anything does. Without labels there is one in any case.
     fn limit(&self, labels: &[u8], policy: SeriesPolicy) -> Option<Limit> {
         let budget = self.budget.as_ref().filter(|_| !labels.is_empty())?;
+        if labels::values(labels).any(|value| value.len() > self.family.policy().max_label_bytes) {
+            return Some(Limit::LabelBytes);
+        }
         if self.counts[policy.limited_by] >= policy.max_series {
             return Some(match policy.limited_by {
                 0 => Limit::SeriesPerFamily,
@@ -248,6 +246,11 @@ impl FamilyWriter {
         let record = self.memory.get(location, serial)?;
         let life = cell::life(record, &self.family)?;
         (life.id().serial == serial && !cell::is_gone(record)).then_some(record)
+    }
+
+    /// Whether the series with this location and serial number, as [`FamilyWriter::next`] gave them, hasn't gone.
+    pub fn is_there(&self, (location, serial): (Location, u64)) -> bool {
+        !self.family.has_lives() || self.record_of(location, serial).is_some()
     }
 
     /// The series at `location` is being updated, which keeps it from going.
