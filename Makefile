@@ -103,7 +103,7 @@ lint: ## check formatting, and look for mistakes in Rust and Lua
 	$(CARGO) clippy --locked --features lua54 -- -D warnings
 	luacheck --quiet bin/metre lua spec benches
 
-bench: export LUA_PATH = lua/?.lua;/usr/lib/prosody/?.lua;;
+bench: export LUA_PATH = benches/?.lua;lua/?.lua;/usr/lib/prosody/?.lua;;
 bench: export LUA_CPATH = $(BUILD)/5.4/?.so;/usr/lib/prosody/?.so;;
 bench: $(call MODULE,5.4) ## compare with Prosody's own providers, side by side
 	@.ci/setup prosody

@@ -1,10 +1,10 @@
--- What limits and rules cost: the same work with and without them, turn by turn, each in a process of its own. Medians of
--- nanoseconds. Then how far quantiles are off.
+-- What limits and rules cost: the same work with and without them, turn by turn. Medians of nanoseconds. Then how far quantiles are off.
 --
 -- Usage: lua policy.lua [rounds]
 -- What it runs for each turn: lua policy.lua run VARIANT
 
-local clock = os.clock;
+local turns = require "turns";
+
 local labels = { "host", "type", "ip_family" };
 
 -- 100 rules of which the last one is for all that is measured.
@@ -71,48 +71,21 @@ case("registering a family", 2e3, function (registry)
 	return function (n) for i = 1, n do registry:gauge("bench_family" .. i, "", "", labels); end end
 end);
 
-local function run(variant)
-	local registry = assert(require(variant.provider or "metre").new(variant.config)).metric_registry;
-	for _, c in ipairs(cases) do
-		local measured = c.prepare(registry);
-		collectgarbage();
-		local start = clock();
-		measured(c.times);
-		print((clock() - start) / c.times * 1e9);
-	end
-end
-
-local function median(list)
-	table.sort(list);
-	return list[math.ceil(#list / 2)];
-end
-
 local function compare(rounds)
-	local times = {};
-	for _ = 1, rounds do
-		for number in ipairs(variants) do
-			local output = assert(io.popen(arg[-1] .. " " .. arg[0] .. " run " .. number .. " 2>/dev/null"));
-			for i = 1, #cases do
-				local key = number .. "," .. i;
-				times[key] = times[key] or {};
-				local nanoseconds = output:read("*n");
-				assert(nanoseconds, "a run has failed");
-				table.insert(times[key], nanoseconds);
-			end
-			output:close();
-		end
-	end
+	local numbers = {};
 	local head, line = { "ns" }, { "---" };
-	for _, variant in ipairs(variants) do
+	for number, variant in ipairs(variants) do
+		numbers[number] = number;
 		table.insert(head, variant.name);
 		table.insert(line, "---:");
 	end
+	local times = turns.medians(rounds, numbers, cases);
 	print("| " .. table.concat(head, " | ") .. " |");
 	print("| " .. table.concat(line, " | ") .. " |");
 	for i, c in ipairs(cases) do
 		local row = { c.name };
 		for number in ipairs(variants) do
-			table.insert(row, ("%.0f"):format(median(times[number .. "," .. i])));
+			table.insert(row, ("%.0f"):format(times[number][i]));
 		end
 		print("| " .. table.concat(row, " | ") .. " |");
 	end
@@ -156,7 +129,8 @@ local function errors()
 end
 
 if arg[1] == "run" then
-	run(variants[tonumber(arg[2])]);
+	local variant = variants[tonumber(arg[2])];
+	turns.run(cases, function () return assert(require(variant.provider or "metre").new(variant.config)).metric_registry; end);
 else
 	compare(tonumber(arg[1]) or 5);
 	print();

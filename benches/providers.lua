@@ -1,10 +1,9 @@
--- metre against Prosody's own provider, side by side: turn by turn, each in a process of its own, so that neither pays for
--- collecting the other's garbage. Medians.
+-- metre against Prosody's own provider, side by side and turn by turn. Medians.
 --
 -- Usage: lua providers.lua [rounds]
 -- What it runs for each turn: lua providers.lua run util.statistics|metre
 
-local clock = os.clock;
+local turns = require "turns";
 
 -- Each case: a name, how often to run it, and a function of a registry that returns the function to measure.
 local cases = {};
@@ -97,52 +96,19 @@ render_case("render, a 7-bucket histogram", 2e3, function (registry, series)
 	end
 end);
 
--- Runs all cases on a provider and prints nanoseconds, a line a case.
-local function run(provider)
-	local function new_registry()
-		return assert(require(provider).new()).metric_registry;
-	end
-	local registry = new_registry();
-	for _, c in ipairs(cases) do
-		local measured = c.prepare(registry, new_registry);
-		collectgarbage();
-		local start = clock();
-		measured(c.times);
-		print((clock() - start) / c.times * 1e9);
-	end
-end
-
-local function median(list)
-	table.sort(list);
-	return list[math.ceil(#list / 2)];
-end
-
 local function compare(rounds)
 	local providers = { "util.statistics", "metre" };
-	local times = {};
-	for _ = 1, rounds do
-		for _, provider in ipairs(providers) do
-			local output = assert(io.popen(arg[-1] .. " " .. arg[0] .. " run " .. provider));
-			for i = 1, #cases do
-				local key = provider .. i;
-				times[key] = times[key] or {};
-				local nanoseconds = output:read("*n");
-				assert(nanoseconds, "the run of " .. provider .. " has failed");
-				table.insert(times[key], nanoseconds);
-			end
-			output:close();
-		end
-	end
+	local times = turns.medians(rounds, providers, cases);
 	print(("| %-40s | %10s | %8s | %6s |"):format("ns", "Prosody's", "metre", "ratio"));
 	print("| --- | ---: | ---: | ---: |");
 	for i, c in ipairs(cases) do
-		local theirs, ours = median(times["util.statistics" .. i]), median(times["metre" .. i]);
+		local theirs, ours = times[1][i], times[2][i];
 		print(("| %-40s | %10.0f | %8.0f | %6.2f |"):format(c.name, theirs, ours, theirs / ours));
 	end
 end
 
 if arg[1] == "run" then
-	run(arg[2]);
+	turns.run(cases, function () return assert(require(arg[2]).new()).metric_registry; end);
 else
 	compare(tonumber(arg[1]) or 7);
 end

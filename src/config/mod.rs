@@ -7,16 +7,19 @@ mod check;
 mod error;
 mod exporter;
 mod file;
+mod limits;
 mod policy;
 mod read;
 mod read_values;
+mod rule;
 mod statsd;
 mod value;
 
 pub use check::{check, explain};
 pub use error::{ConfigError, Problem};
 pub use exporter::{Exporter, Listen, Range};
-pub use policy::{Labels, Limits, Rule};
+pub use limits::{Labels, Limits};
+pub use rule::Rule;
 pub use statsd::{Prefix, Server, Statsd};
 pub use value::Value;
 
@@ -39,7 +42,7 @@ pub struct Config {
     /// Labels on every series.
     pub labels: Labels,
     /// The rules, in order.
-    #[serde(deserialize_with = "policy::rules")]
+    #[serde(deserialize_with = "rule::rules")]
     pub rule: Vec<Rule>,
     /// The HTTP server for metrics; there is one only if this is given.
     pub exporter: Option<Exporter>,

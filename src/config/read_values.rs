@@ -1,6 +1,7 @@
 //! How single values are read: numbers in a range, one of several words, one or a list.
 
 use super::Value;
+use crate::model::plain_text;
 use serde::de::value::StrDeserializer;
 use serde::de::{DeserializeOwned, Error, MapAccess, SeqAccess, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -87,7 +88,7 @@ pub(super) fn seconds<'de, D: Deserializer<'de>>(from: D, least: f64, most: f64)
 }
 
 /// A number.
-pub(super) struct Finite(pub(super) f64);
+struct Finite(f64);
 
 impl<'de> Deserialize<'de> for Finite {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Finite, D::Error> {
@@ -155,21 +156,28 @@ pub(super) fn text<'de, D: Deserializer<'de>>(from: D, allowed: &'static str) ->
     from.deserialize_str(Text(allowed))
 }
 
-/// Takes a text or a list of texts.
-struct OneOrMore<T> {
+/// Takes a list, or what may stand for a list of just that.
+struct List<T> {
     what: &'static str,
+    or_one: bool,
     of: PhantomData<T>,
 }
 
-impl<'de, T: DeserializeOwned> Visitor<'de> for OneOrMore<T> {
+impl<'de, T: DeserializeOwned> Visitor<'de> for List<T> {
     type Value = Vec<T>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} as a string, or a list of them", self.what)
+        match self.or_one {
+            true => write!(f, "{} as a string, or a list of them", self.what),
+            false => f.write_str(self.what),
+        }
     }
 
     fn visit_str<E: Error>(self, given: &str) -> Result<Vec<T>, E> {
-        T::deserialize(StrDeserializer::new(given)).map(|value| vec![value])
+        match self.or_one {
+            true => T::deserialize(StrDeserializer::new(given)).map(|value| vec![value]),
+            false => Err(E::invalid_type(Unexpected::Str(given), &self)),
+        }
     }
 
     /// Lua's empty list is an empty table.
@@ -194,5 +202,36 @@ pub(super) fn one_or_more<'de, D: Deserializer<'de>, T: DeserializeOwned>(
     from: D,
     what: &'static str,
 ) -> Result<Vec<T>, D::Error> {
-    from.deserialize_any(OneOrMore { what, of: PhantomData })
+    let of = PhantomData;
+    from.deserialize_any(List { what, or_one: true, of })
+}
+
+/// A list, which `what` describes.
+pub(super) fn list<'de, D: Deserializer<'de>, T: DeserializeOwned>(
+    from: D,
+    what: &'static str,
+) -> Result<Vec<T>, D::Error> {
+    let of = PhantomData;
+    from.deserialize_any(List {
+        what,
+        or_one: false,
+        of,
+    })
+}
+
+/// A list of numbers, each larger than the one before.
+pub(super) fn ascending<'de, D: Deserializer<'de>>(from: D, what: &'static str) -> Result<Vec<f64>, D::Error> {
+    let all: Vec<f64> = list::<D, Finite>(from, what)?
+        .into_iter()
+        .map(|Finite(number)| number)
+        .collect();
+    // As they are written, since that is how they are told apart.
+    let alike = |pair: &&[f64]| pair[0] >= pair[1] || plain_text(pair[0]) == plain_text(pair[1]);
+    match all.windows(2).find(alike) {
+        None => Ok(all),
+        Some(pair) => Err(D::Error::custom(format!(
+            "has {} before {}; put them in ascending order, each once",
+            pair[0], pair[1]
+        ))),
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::block::FamilyBlock;
 use super::call::{push_bytes, run};
-use super::{label, number, update};
+use super::{number, place, update};
 use crate::model::labels;
 use crate::store::Location;
 use mlua::ffi::{self, lua_State};
@@ -64,9 +64,9 @@ unsafe extern "C-unwind" fn next(state: *mut lua_State) -> c_int {
     unsafe {
         run(state, || {
             let family = ffi::lua_upvalueindex(1);
-            let place = ffi::lua_upvalueindex(2);
+            let at_last = ffi::lua_upvalueindex(2);
             let block = FamilyBlock::at(state, family)?;
-            let at = ffi::lua_tonumberx(state, place, std::ptr::null_mut());
+            let at = ffi::lua_tonumberx(state, at_last, std::ptr::null_mut());
             let serial = ffi::lua_tonumberx(state, ffi::lua_upvalueindex(3), std::ptr::null_mut()) as u64;
             let mut after = (at >= 0.0).then(|| (Location::from_number(at as u32), serial));
             loop {
@@ -74,14 +74,14 @@ unsafe extern "C-unwind" fn next(state: *mut lua_State) -> c_int {
                 let next = block.with(|family| {
                     let next = family.writer.borrow().next(after)?;
                     let bytes = family.writer.borrow().label_bytes(next.0);
-                    Some((next, bytes, label::place(family, next.0)))
+                    Some((next, bytes, place::place(family, next.0)))
                 })?;
                 let Some((next, bytes, metric)) = next.flatten() else {
                     ffi::lua_pushnil(state);
                     return Ok(1);
                 };
                 ffi::lua_pushnumber(state, f64::from(next.0.to_number()));
-                ffi::lua_replace(state, place);
+                ffi::lua_replace(state, at_last);
                 // 2^53 of them take longer than anybody lives.
                 ffi::lua_pushnumber(state, next.1 as f64);
                 ffi::lua_replace(state, ffi::lua_upvalueindex(3));
@@ -101,7 +101,7 @@ unsafe extern "C-unwind" fn next(state: *mut lua_State) -> c_int {
                 })?;
                 if there == Some(true) {
                     push_labels(state, block, labels)?;
-                    label::push_view(state, family, metric, labels)?;
+                    place::push_view(state, family, metric, labels)?;
                     return Ok(2);
                 }
             }

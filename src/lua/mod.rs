@@ -19,6 +19,7 @@ mod label;
 mod lease;
 mod notice;
 mod number;
+mod place;
 mod provider;
 mod register;
 mod samples;

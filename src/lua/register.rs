@@ -2,7 +2,7 @@
 
 use super::block::{family_gc, key, FamilyBlock, FamilyState};
 use super::call::set_function;
-use super::{bucket, iterate, label, notice, samples, update, view};
+use super::{bucket, iterate, label, notice, place, samples, update, view};
 use crate::model::Kind;
 use crate::store::FamilyWriter;
 use mlua::ffi::{self, lua_State};
@@ -53,7 +53,7 @@ unsafe fn make_handles(state: *mut lua_State) {
         ffi::lua_pushstring(state, c"v".as_ptr());
         ffi::lua_setfield(state, -2, c"__mode".as_ptr());
         ffi::lua_setmetatable(state, -2);
-        ffi::lua_rawsetp(state, ffi::LUA_REGISTRYINDEX, key(&label::HANDLES));
+        ffi::lua_rawsetp(state, ffi::LUA_REGISTRYINDEX, key(&place::HANDLES));
     }
 }
 
@@ -141,10 +141,10 @@ unsafe extern "C-unwind" fn metric(state: *mut lua_State) -> c_int {
             ffi::lua_settop(state, 1);
             let first = FamilyBlock::at(state, 1)?.with(|family| {
                 let (location, _) = family.writer.borrow().next(None)?;
-                Some(label::place(family, location))
+                Some(place::place(family, location))
             })?;
             let place = first.flatten().ok_or(c"metre: a family without labels expected")?;
-            label::push_view(state, 1, place, &[])?;
+            place::push_view(state, 1, place, &[])?;
             Ok(1)
         })
     }

@@ -323,7 +323,7 @@ impl Pusher {
     fn forget(&mut self, at: usize) {
         if let Some(Tracked { changes, state }) = self.families.remove(&at) {
             let snapshot = FamilySnapshot::of(changes.family());
-            self.encoder.forget(changes.family(), &state, &snapshot);
+            self.encoder.forget(changes.family(), state, &snapshot);
         }
     }
 

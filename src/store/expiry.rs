@@ -3,9 +3,9 @@
 //! A series goes in two steps. First it leaves the index and the page. Its record stays until a pusher, if there is
 //! one, has told the last of it; then the record's memory is free for others.
 
+use super::cell;
 use super::index::Location;
 use super::writer::FamilyWriter;
-use super::{cell, record};
 use std::collections::VecDeque;
 use std::sync::atomic::AtomicU64;
 use std::sync::Arc;
@@ -98,6 +98,7 @@ impl FamilyWriter {
                 self.numbers.0.push(life.id().number);
                 if let Some(quantiles) = family.quantiles().filter(|_| life.has_quantiles()) {
                     quantiles.end(life.id());
+                    self.with_quantiles -= 1;
                     self.budget.iter().for_each(|budget| budget.give_back_quantiles(1));
                 }
             }
@@ -117,22 +118,5 @@ impl FamilyWriter {
     /// How many series have gone whose records aren't free yet.
     pub(super) fn leaving(&self) -> usize {
         self.sweep.leaving.len()
-    }
-
-    /// How many series have quantiles by now.
-    pub(super) fn quantile_series(&self) -> usize {
-        let mut count = 0;
-        if self.family.quantiles().is_some() {
-            for number in 0..self.memory.rooms() {
-                let records = self.memory.places(number);
-                let has = |location: &Location| {
-                    let record = self.memory.record(*location);
-                    let free = record::flags(&record[record::HEAD]) & cell::FREE != 0;
-                    !free && cell::life(record, &self.family).is_some_and(|life| life.has_quantiles())
-                };
-                count += records.iter().filter(|location| has(location)).count();
-            }
-        }
-        count
     }
 }

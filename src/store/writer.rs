@@ -27,6 +27,8 @@ pub struct FamilyWriter {
     /// How many series there are for each limit on series, the one for all families not among them; last, how many there are
     /// that none of these is for.
     pub(super) counts: Vec<usize>,
+    /// How many records are those of series with quantiles.
+    pub(super) with_quantiles: usize,
     /// Numbers of series that have gone, and the first one that was never given.
     pub(super) numbers: (Vec<u32>, u32),
     /// The record for what nobody is to see.
@@ -53,6 +55,7 @@ impl FamilyWriter {
             budget,
             sweep: Sweep::default(),
             counts: vec![0; family.policy().scopes() + 2],
+            with_quantiles: 0,
             numbers: (Vec::new(), 0),
             unseen: None,
             family: Arc::new(family),
@@ -203,6 +206,7 @@ impl FamilyWriter {
         if let Some(budget) = &self.budget {
             budget.take();
         }
+        self.with_quantiles += usize::from(quantiles);
         family.note_created();
         if has_quantiles && !quantiles {
             family.note_limited(Limit::QuantileSeries);
@@ -304,7 +308,7 @@ impl Drop for FamilyWriter {
         if let Some(budget) = &self.budget {
             budget.give_back(self.counts.iter().sum());
             budget.give_back_leaving(self.leaving());
-            budget.give_back_quantiles(self.quantile_series());
+            budget.give_back_quantiles(self.with_quantiles);
         }
         // Readers don't have it, so nobody else does this.
         if let (Some(journal), Some(unseen)) = (self.family.journal(), self.unseen) {

@@ -49,9 +49,9 @@ impl Encoder {
     }
 
     /// Gives back the names of a family whose series are all in `snapshot`.
-    pub fn forget(&mut self, family: &Family, state: &FamilyState, snapshot: &FamilySnapshot) {
+    pub fn forget(&mut self, family: &Family, mut state: FamilyState, snapshot: &FamilySnapshot) {
         for series in snapshot.all(family) {
-            let names = &state.names;
+            let names = &mut state.names;
             names.give_back_series(family, series.number, &series, &self.options, &mut self.names);
         }
         state.names.give_back(&self.options, &mut self.names);
@@ -74,7 +74,7 @@ impl Encoder {
             lines,
         } = self;
         if *news == News::Gone {
-            return state.names.forget_series(family, number, series, options, names);
+            return state.names.give_back_series(family, number, series, options, names);
         }
         if !state.names.name(family, number, series, options, names, name) {
             return sink.dropped(Dropped::NameTaken, &name.path);

@@ -143,8 +143,8 @@ impl FamilyNames {
         self.series[number] != Naming::Nameless
     }
 
-    /// Gives back the names of the series of this number, which another one will have.
-    pub(super) fn forget_series(
+    /// Gives back the names of the series of this number, if it has any. Another series may have its number next.
+    pub(super) fn give_back_series(
         &mut self,
         family: &Family,
         number: usize,
@@ -152,24 +152,10 @@ impl FamilyNames {
         options: &Options,
         names: &mut Names,
     ) {
-        self.give_back_series(family, number, series, options, names);
-        if let Some(naming) = self.series.get_mut(number) {
-            *naming = Naming::Unknown;
-        }
-    }
-
-    /// Gives back the names of the series of this number, if it has any.
-    pub(super) fn give_back_series(
-        &self,
-        family: &Family,
-        number: usize,
-        series: &Series<'_>,
-        options: &Options,
-        names: &mut Names,
-    ) {
-        if let Some(naming @ (Naming::Plain | Naming::Hashed | Naming::Seeded)) = self.series.get(number) {
+        let naming = self.series.get_mut(number).map(std::mem::take);
+        if let Some(naming @ (Naming::Plain | Naming::Hashed | Naming::Seeded)) = naming {
             let mut name = SeriesName::default();
-            self.write(family, *naming, series, options, names, &mut name);
+            self.write(family, naming, series, options, names, &mut name);
             self.hash(options, names, &mut name);
             names.give_back(&name.hashes);
         }

@@ -316,7 +316,7 @@ fn names_go_with_their_family() {
     assert_eq!(wire.push().lines, ["c.x:1|c"]);
     let (changes, state) = wire.tracked.remove(0);
     let snapshot = FamilySnapshot::of(changes.family());
-    wire.encoder.forget(changes.family(), &state, &snapshot);
+    wire.encoder.forget(changes.family(), state, &snapshot);
     let mut next = wire.family(Kind::Counter, "c/x", &[]);
     add(&mut next, &[], Number::Int(1));
     assert_eq!(wire.push().lines, ["c.x:1|c"]);
