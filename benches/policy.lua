@@ -27,35 +27,8 @@ local variants = {
 	{ name = "Prosody's own", provider = "util.statistics" };
 };
 
-local cases = {};
-local function case(name, times, prepare)
-	cases[#cases + 1] = { name = name, times = times, prepare = prepare };
-end
+local cases, case = require "updates"();
 
-local function handle(registry, kind, extra)
-	return registry[kind](registry, "bench_" .. kind, "", "", labels, extra):with_labels("example.org", "c2s", "ipv4");
-end
-
-case("counter add", 2e6, function (registry)
-	local m = handle(registry, "counter");
-	return function (n) for _ = 1, n do m:add(1); end end
-end);
-case("gauge set", 2e6, function (registry)
-	local m = handle(registry, "gauge");
-	return function (n) for i = 1, n do m:set(i); end end
-end);
-case("summary sample", 1e6, function (registry)
-	local m = handle(registry, "summary");
-	return function (n) for i = 1, n do m:sample(i % 1000 / 100); end end
-end);
-case("histogram sample, 7 buckets", 3e5, function (registry)
-	local m = handle(registry, "histogram", { buckets = { 0.001, 0.01, 0.1, 1, 10, 100, 1000 } });
-	return function (n) for i = 1, n do m:sample(i % 100 / 10); end end
-end);
-case("with_labels of 3 + add", 5e5, function (registry)
-	local family = registry:counter("bench_labels", "", "", labels);
-	return function (n) for _ = 1, n do family:with_labels("example.org", "c2s", "ipv4"):add(1); end end
-end);
 case("new series", 2e4, function (registry)
 	local family = registry:counter("bench_new", "", "", labels);
 	return function (n) for i = 1, n do family:with_labels("example.org", "user" .. i, ""):add(1); end end
