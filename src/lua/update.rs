@@ -1,7 +1,7 @@
 //! `set`, `add`, `sample` and `reset`: the calls that must cost nothing.
 
 use super::block::{FamilyState, Handle};
-use super::call::run;
+use super::call::{run, Outcome};
 use super::lease::Metric;
 use super::notice::{self, About};
 use super::number::number_at;
@@ -73,21 +73,7 @@ unsafe fn with_number(
     unsafe {
         run(state, || {
             let Some(handle) = Handle::at(state, 1, kind) else {
-                let metric = other_metric(state, kind)?;
-                let taken = match number_at(state, 2) {
-                    Some(number) => metric.update(|family, record| {
-                        let taken = update(record, number, family);
-                        if method == "sample" && taken.is_ok() {
-                            cell::samples::into_window(record, number, &family.family);
-                        }
-                        taken
-                    })?,
-                    None => Some(Err(Refused::NotANumber)),
-                };
-                if !matches!(taken, Some(Ok(Taken::Plainly))) {
-                    tell(state, metric, method, taken);
-                }
-                return Ok(0);
+                return with_other(state, kind, method, update);
             };
             let taken = match number_at(state, 2) {
                 Some(number) => {
@@ -104,6 +90,38 @@ unsafe fn with_number(
             }
             Ok(0)
         })
+    }
+}
+
+/// The same where the first argument is none of the handles that most are. Apart, so that those pay nothing for it.
+///
+/// # Safety
+/// A raw function's state.
+#[cold]
+#[inline(never)]
+unsafe fn with_other(
+    state: *mut lua_State,
+    kind: Kind,
+    method: &'static str,
+    update: impl FnOnce(&[AtomicU64], Number, &FamilyState) -> Result<Taken, Refused>,
+) -> Outcome {
+    // SAFETY: the metric stays the first argument.
+    unsafe {
+        let metric = other_metric(state, kind)?;
+        let taken = match number_at(state, 2) {
+            Some(number) => metric.update(|family, record| {
+                let taken = update(record, number, family);
+                if method == "sample" && taken.is_ok() {
+                    cell::samples::into_window(record, number, &family.family);
+                }
+                taken
+            })?,
+            None => Some(Err(Refused::NotANumber)),
+        };
+        if !matches!(taken, Some(Ok(Taken::Plainly))) {
+            tell(state, metric, method, taken);
+        }
+        Ok(0)
     }
 }
 
