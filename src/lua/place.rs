@@ -30,8 +30,9 @@ pub(super) fn place(family: &FamilyState, location: Location) -> Place {
         record: writer.record(location).as_ptr(),
         kind: family.family.kind,
         location,
+        // A handle would outlive the record. No series has the number 0.
         serial: match family.family.has_lives() {
-            true => writer.serial(location),
+            true => Some(writer.serial(location).unwrap_or(0)),
             false => None,
         },
     }
