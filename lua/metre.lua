@@ -19,7 +19,9 @@ end
 function stats_methods:uncork()
 	report(self._native.uncork());
 	local ok, err = pcall(registry.expire, self.metric_registry);
-	report(ok or nil, err);
+	if not ok then
+		report(nil, err);
+	end
 	lifecycle.log_notices(self._native);
 end
 
