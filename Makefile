@@ -103,19 +103,9 @@ lint: ## check formatting, and look for mistakes in Rust and Lua
 	$(CARGO) clippy --locked --features lua54 -- -D warnings
 	luacheck --quiet bin/metre lua spec benches
 
-bench: export LUA_PATH = benches/?.lua;lua/?.lua;/usr/lib/prosody/?.lua;;
-bench: export LUA_CPATH = $(BUILD)/5.4/?.so;/usr/lib/prosody/?.so;;
-bench: $(call MODULE,5.4) ## compare with Prosody's own providers, side by side
-	@.ci/setup prosody
-	lua5.4 benches/providers.lua
-	@echo
-	$(PYTHON) benches/statsd.py
-	@echo
-	METRE_MODULES=$(CURDIR)/$(BUILD)/5.4 $(PYTHON) benches/exporter.py
-	@echo
-	lua5.4 benches/policy.lua
-	@echo
-	METRE_MODULES=$(CURDIR)/$(BUILD)/5.4 $(PYTHON) benches/policy.py
+bench: $(foreach version,$(LUA_VERSIONS),$(call MODULE,$(version))) ## measure against Prosody's own providers and other natives; PARTS="calls render" for some
+	@.ci/setup lua prosody
+	METRE_MODULES=$(CURDIR)/$(BUILD)/5.4 $(PYTHON) benches/bench.py $(PARTS)
 
 demo: $(call MODULE,5.4) ## run a real Prosody on metre with real clients; DEMO_SECONDS=20 ends it by itself
 	@.ci/setup prosody

@@ -1,11 +1,6 @@
--- metre against Prosody's own provider, side by side and turn by turn. Medians.
---
--- Usage: lua providers.lua [rounds]
--- What it runs for each turn: lua providers.lua run util.statistics|metre
+-- All that modules call on metrics, families and registries.
 
-local turns = require "turns";
-
-local cases, case = require "updates"();
+local cases, case = require "cases.updates"();
 
 local labels = { "host", "type", "ip_family" };
 local seven = { 0.001, 0.01, 0.1, 1, 10, 100, 1000 };
@@ -62,19 +57,4 @@ render_case("render, a 7-bucket histogram", 2e3, function (registry, series)
 	end
 end);
 
-local function compare(rounds)
-	local providers = { "util.statistics", "metre" };
-	local times = turns.medians(rounds, providers, cases);
-	print(("| %-40s | %10s | %8s | %6s |"):format("ns", "Prosody's", "metre", "ratio"));
-	print("| --- | ---: | ---: | ---: |");
-	for i, c in ipairs(cases) do
-		local theirs, ours = times[1][i], times[2][i];
-		print(("| %-40s | %10.0f | %8.0f | %6.2f |"):format(c.name, theirs, ours, theirs / ours));
-	end
-end
-
-if arg[1] == "run" then
-	turns.run(cases, function () return assert(require(arg[2]).new()).metric_registry; end);
-else
-	compare(tonumber(arg[1]) or 7);
-end
+return cases;

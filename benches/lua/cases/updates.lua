@@ -1,4 +1,4 @@
--- The calls that modules make most: cases for turns.lua. Each has a name, how often it is run, and a function of a registry that
+-- The calls that modules make most: cases for turn.lua. Each has a name, how often it is run, and a function of a registry that
 -- returns the function to measure.
 
 local labels = { "host", "type", "ip_family" };

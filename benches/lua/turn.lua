@@ -1,0 +1,21 @@
+-- One turn: measures each case with one provider, in this process alone. Prints a line a case: its name, a tab, nanoseconds.
+--
+-- Usage: lua turn.lua CASES PROVIDER [VARIANT]
+
+local cases = require("cases." .. arg[1]);
+local provider = require "providers"[arg[2]];
+
+local function new_registry()
+	return provider(cases.config and cases.config(arg[3]));
+end
+
+local registry = new_registry();
+for _, case in ipairs(cases) do
+	if not (case.skip and case.skip(arg[2])) then
+		local measured = case.prepare(registry, new_registry);
+		collectgarbage();
+		local start = os.clock();
+		measured(case.times);
+		print(case.name .. "\t" .. (os.clock() - start) / case.times * 1e9);
+	end
+end

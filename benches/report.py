@@ -1,0 +1,81 @@
+"""What a run of benchmarks has found: shown as it comes, and kept for target/bench.json."""
+
+import json
+import os
+import pathlib
+import platform
+import re
+import subprocess
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+
+def _said(*command):
+    """The first line of what a command prints, wherever it prints it."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True)
+    except OSError:
+        return "none"
+    return (done.stdout or done.stderr).strip().split("\n")[0]
+
+
+def machine():
+    """What was measured, and on what."""
+    processor = re.search(r"model name\s*:\s*(.*)", pathlib.Path("/proc/cpuinfo").read_text())
+    return {
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "commit": _said("git", "-C", str(ROOT), "describe", "--always", "--dirty"),
+        "processor": processor.group(1) if processor else platform.machine(),
+        "cores": len(os.sched_getaffinity(0)),
+        "kernel": platform.release(),
+        "rustc": _said("rustc", "--version"),
+        "lua": [_said(lua, "-v") for lua in ("lua5.1", "lua5.2", "lua5.3", "lua5.4", "luajit")],
+        "prosody": _said("dpkg-query", "-W", "-f", "${Version}", "prosody"),
+    }
+
+
+def shown(value):
+    """A cell of a table: three digits are enough for anybody."""
+    if not isinstance(value, float):
+        return f"{value:,}" if isinstance(value, int) else str(value)
+    if value == 0 or abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
+
+
+class Report:
+    """The tables of a run, by part."""
+
+    def __init__(self):
+        self.parts = {}
+        self.part = None
+
+    def begin(self, part, title):
+        """What follows is of this part."""
+        self.part = self.parts.setdefault(part, [])
+        print(f"\n## {title}\n", flush=True)
+
+    def table(self, title, columns, rows):
+        """A table; the first column names what a row is about."""
+        rows = [list(row) for row in rows]
+        self.part.append({"title": title, "columns": list(columns), "rows": rows})
+        print(f"{title}\n\n| " + " | ".join(columns) + " |\n| --- |" + " ---: |" * (len(columns) - 1))
+        for row in rows:
+            print("| " + " | ".join(shown(value) for value in row) + " |")
+        print(flush=True)
+
+    def say(self, text):
+        """A sentence that belongs to the figures."""
+        self.part.append({"text": text})
+        print(text + "\n", flush=True)
+
+    def write(self, path):
+        """Writes all that was found. Parts that were not run this time stay as they were."""
+        path = pathlib.Path(path)
+        parts = json.loads(path.read_text())["parts"] if path.exists() else {}
+        about = machine()
+        for name, tables in self.parts.items():
+            parts[name] = {"machine": about, "found": tables}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"parts": parts}, indent=1) + "\n")
