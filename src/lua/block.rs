@@ -1,7 +1,8 @@
-//! The userdata blocks that Lua holds: one a family, and one a metric that somebody writes to (a *handle*; in families whose
+//! The userdata blocks that Lua holds: one a family, and one a metric that somebody has (a *handle*; in families whose
 //! series go or have quantiles, a [`lease`](super::lease)).
 //!
-//! A handle points into its family's memory, and its metatable keeps the family's block from being collected. A
+//! Modules get a handle only as what is behind a table of methods ([`place`](super::place)) or a [`view`](super::view). It
+//! points into its family's memory, and its metatable keeps the family's block from being collected. A
 //! family's block outlives its content in one case only: its finalizer has run, at the end of the Lua state or
 //! together with everything that refers to it, and some other finalizer still uses a handle. Then the block's
 //! pointer is null, which every access checks.
@@ -60,6 +61,8 @@ pub(super) struct Handle {
     tag: *const u8,
     record: *const AtomicU64,
     family: *const FamilyBlock,
+    /// The address of the table whose methods have this handle, which they keep alive; null for a view's.
+    owner: *const c_void,
 }
 
 /// The block at `index` if it is a userdata of `T`'s size with this tag first.
@@ -113,6 +116,17 @@ impl FamilyBlock {
         }
     }
 
+    /// The block that is an upvalue of the function that runs.
+    ///
+    /// # Safety
+    /// The function was made with a family's block there. (Upvalues of C functions are out of reach for Lua code, but for the
+    /// debug library, which can do as much to any C function.)
+    #[inline(always)]
+    pub(super) unsafe fn of_call<'a>(state: *mut lua_State, upvalue: c_int) -> &'a FamilyBlock {
+        // SAFETY: by the contract above; the function keeps the block.
+        unsafe { &*ffi::lua_touserdata(state, ffi::lua_upvalueindex(upvalue)).cast() }
+    }
+
     /// Runs `use_it` on the content, or gives `None` if that is gone. Whatever Lua does, nothing of the content is kept
     /// meanwhile: `use_it` calls nothing that runs Lua, and what it returns borrows nothing.
     #[inline(always)]
@@ -150,7 +164,13 @@ impl Handle {
     /// # Safety
     /// There is room on the stack. `record` is one of the family in `family`, whose block the metatable that the
     /// caller sets keeps alive.
-    pub(super) unsafe fn push(state: *mut lua_State, record: *const AtomicU64, kind: Kind, family: *const FamilyBlock) {
+    pub(super) unsafe fn push(
+        state: *mut lua_State,
+        record: *const AtomicU64,
+        kind: Kind,
+        family: *const FamilyBlock,
+        owner: *const c_void,
+    ) {
         // SAFETY: the block has the size of what is written to it.
         unsafe {
             #[cfg(feature = "lua54")]
@@ -161,6 +181,7 @@ impl Handle {
                 tag: tag(kind as usize),
                 record,
                 family,
+                owner,
             });
         }
     }
@@ -175,11 +196,19 @@ impl Handle {
         unsafe { block_at::<Handle>(state, index, tag(kind as usize)).map(|block| &*block) }
     }
 
-    /// Whether this is a handle of the family in `block`. Memory is used again: a handle that a finalizer has kept
-    /// beyond its family's end may have the record address of another family.
+    /// The handle that is the first upvalue of the function that runs, if the first argument is the table that has this
+    /// function as a method.
+    ///
+    /// # Safety
+    /// The function was made with a handle there; see [`FamilyBlock::of_call`].
     #[inline(always)]
-    pub(super) fn is_of(&self, block: *const FamilyBlock) -> bool {
-        self.family == block
+    pub(super) unsafe fn of_call<'a>(state: *mut lua_State) -> Option<&'a Handle> {
+        // SAFETY: by the contract above; the function keeps the handle. Two objects that are alive never have one address, and
+        // the function keeps the owner alive, too.
+        unsafe {
+            let handle: &Handle = &*ffi::lua_touserdata(state, ffi::lua_upvalueindex(1)).cast();
+            (ffi::lua_topointer(state, 1) == handle.owner).then_some(handle)
+        }
     }
 
     /// The family's block.

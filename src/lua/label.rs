@@ -1,11 +1,11 @@
 //! From label values to metrics: `with_labels`, `with_partial_label`, `data:get`.
 
-use super::block::{key, FamilyBlock, FamilyState};
+use super::block::{FamilyBlock, FamilyState};
 use super::call::{bytes_at, pure, push_bytes, run, Outcome};
 use super::lease::Leased;
 use super::notice::{self, About};
-use super::place::{place, push_handle, push_lease, Place, HANDLES};
-use super::{number, view};
+use super::place::{place, push_handles, push_lease, push_metric, push_view, Place};
+use super::{number, recent, view};
 use crate::model::labels::{self, LabelSet};
 use crate::model::Number;
 use crate::policy::Limit;
@@ -14,7 +14,7 @@ use mlua::ffi::{self, lua_State};
 use std::ffi::{c_int, CStr};
 
 /// The upvalues of [`with_labels`] and [`get`]: the family, the values of its first keys as encoded (or nil), and the
-/// table of handles.
+/// table of its metrics.
 const FAMILY: c_int = 1;
 const PREFIX: c_int = 2;
 const HANDLES_UPVALUE: c_int = 3;
@@ -22,22 +22,24 @@ const HANDLES_UPVALUE: c_int = 3;
 /// `with_labels_of(family, prefix or nil)`: the family's `with_labels`.
 pub(super) unsafe extern "C-unwind" fn with_labels_of(state: *mut lua_State) -> c_int {
     // SAFETY: a raw function's state.
-    unsafe { run(state, || closure_over(state, with_labels)) }
+    // Two upvalues more are for what it finds.
+    unsafe { run(state, || closure_over(state, with_labels, recent::KEPT)) }
 }
 
 /// `get_of(family)`: the `get` of the family's `data`.
 pub(super) unsafe extern "C-unwind" fn get_of(state: *mut lua_State) -> c_int {
     // SAFETY: a raw function's state.
-    unsafe { run(state, || closure_over(state, get)) }
+    unsafe { run(state, || closure_over(state, get, HANDLES_UPVALUE)) }
 }
 
-unsafe fn closure_over(state: *mut lua_State, function: ffi::lua_CFunction) -> Outcome {
-    // SAFETY: three values are pushed as upvalues; the family's type is checked, which the function relies on.
+unsafe fn closure_over(state: *mut lua_State, function: ffi::lua_CFunction, upvalues: c_int) -> Outcome {
+    // SAFETY: these are pushed; the family's type is checked, which the function relies on.
     unsafe {
         ffi::lua_settop(state, 2);
         FamilyBlock::at(state, 1)?;
-        ffi::lua_rawgetp(state, ffi::LUA_REGISTRYINDEX, key(&HANDLES));
-        ffi::lua_pushcclosure(state, function, 3);
+        push_handles(state, FAMILY);
+        ffi::lua_settop(state, upvalues);
+        ffi::lua_pushcclosure(state, function, upvalues);
         Ok(1)
     }
 }
@@ -46,18 +48,37 @@ unsafe fn closure_over(state: *mut lua_State, function: ffi::lua_CFunction) -> O
 unsafe extern "C-unwind" fn with_labels(state: *mut lua_State) -> c_int {
     // SAFETY: the upvalues are those of `closure_over`.
     unsafe {
-        run(state, || {
-            let found = find(state, |family, labels| {
-                let (location, placed) = family.writer.borrow_mut().find_or_create(labels)?;
-                Some((place(family, location), placed))
-            })?;
-            let (place, placed) = found.ok_or(c"metre: no room for another series in this family")?;
-            if placed != Placed::Plainly {
-                tell(state, FamilyBlock::at(state, ffi::lua_upvalueindex(FAMILY))?, placed);
-            }
-            push_own(state, place, placed)?;
-            Ok(1)
+        run(state, || match recent::push_found(state) {
+            true => Ok(1),
+            false => look_up(state),
         })
+    }
+}
+
+/// The same without looking at what was found lately.
+unsafe fn look_up(state: *mut lua_State) -> Outcome {
+    // SAFETY: the upvalues are those of `closure_over`.
+    unsafe {
+        let arguments = ffi::lua_gettop(state);
+        let found = find(state, |family, labels| {
+            let (location, placed) = family.writer.borrow_mut().find_or_create(labels)?;
+            Some((place(family, location), placed))
+        })?;
+        let (place, placed) = found.ok_or(c"metre: no room for another series in this family")?;
+        if placed != Placed::Plainly {
+            tell(state, FamilyBlock::of_call(state, FAMILY), placed);
+        }
+        match place.serial {
+            None => {
+                let handles = ffi::lua_upvalueindex(HANDLES_UPVALUE);
+                push_metric(state, handles, ffi::lua_upvalueindex(FAMILY), place);
+                if placed == Placed::Plainly {
+                    recent::remember(state, arguments.max(1) as usize - 1);
+                }
+            }
+            Some(serial) => push_own_lease(state, place, serial, placed)?,
+        }
+        Ok(1)
     }
 }
 
@@ -111,26 +132,16 @@ unsafe extern "C-unwind" fn get(state: *mut lua_State) -> c_int {
                 ffi::lua_pushnil(state);
                 return Ok(1);
             };
-            push_own(state, place, Placed::Plainly)?;
-            view::wrap(state, place.kind)?;
+            let family = ffi::lua_upvalueindex(FAMILY);
+            match place.serial {
+                None => push_view(state, family, place, &[])?,
+                Some(serial) => {
+                    push_own_lease(state, place, serial, Placed::Plainly)?;
+                    view::wrap(state, place.kind)?;
+                }
+            }
             Ok(1)
         })
-    }
-}
-
-/// Pushes the handle or lease for a series that was found for the arguments, for the family and with the table among the
-/// upvalues.
-#[inline(always)]
-unsafe fn push_own(state: *mut lua_State, place: Place, placed: Placed) -> Result<(), &'static CStr> {
-    // SAFETY: the upvalues are those of `closure_over`, and the series is one of that family.
-    unsafe {
-        match place.serial {
-            None => {
-                let handles = ffi::lua_upvalueindex(HANDLES_UPVALUE);
-                push_handle(state, handles, ffi::lua_upvalueindex(FAMILY), place)
-            }
-            Some(serial) => push_own_lease(state, place, serial, placed),
-        }
     }
 }
 
@@ -177,7 +188,7 @@ unsafe fn find<T: 'static>(
 ) -> Result<Option<T>, &'static CStr> {
     // SAFETY: the upvalues are those of `closure_over`. `with` calls nothing that can raise: `bytes_at` doesn't.
     unsafe {
-        let block = FamilyBlock::at(state, ffi::lua_upvalueindex(FAMILY))?;
+        let block = FamilyBlock::of_call(state, FAMILY);
         let prefix = bytes_at(state, ffi::lua_upvalueindex(PREFIX)).unwrap_or_default();
         let top = ffi::lua_gettop(state);
         let missing = block

@@ -21,6 +21,7 @@ mod notice;
 mod number;
 mod place;
 mod provider;
+mod recent;
 mod register;
 mod samples;
 mod update;

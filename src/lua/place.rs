@@ -1,20 +1,20 @@
-//! From series to the handles, leases and views that Lua holds.
+//! From series to the metrics, leases and views that Lua holds.
 
 use super::block::{key, FamilyBlock, FamilyState, Handle};
-use super::call::pure;
+use super::call::{pure, set_function};
 use super::lease::{Lease, Leased};
-use super::view;
+use super::{update, view};
 use crate::model::Kind;
 use crate::store::Location;
 use mlua::ffi::{self, lua_State};
-use std::ffi::{c_int, CStr};
+use std::ffi::{c_int, c_void, CStr};
 use std::sync::atomic::AtomicU64;
 
-/// The registry's table of live handles by the address of their record, with weak values: the same labels give the
-/// same object, and nothing is kept for metrics that nobody holds.
+/// Where a family's uservalue has the table of its metrics that are alive (leases, in families that have them) by the address
+/// of their record, with weak values: the same labels give the same object, and nothing is kept for metrics that nobody holds.
 pub(super) static HANDLES: u8 = 0;
 
-/// Where a series is, for handles.
+/// Where a series is.
 #[derive(Clone, Copy)]
 pub(super) struct Place {
     record: *const AtomicU64,
@@ -38,31 +38,50 @@ pub(super) fn place(family: &FamilyState, location: Location) -> Place {
     }
 }
 
-/// Pushes the handle for a series.
+/// Pushes the metric for a series: a table with a view's fields and methods, but with the methods that modules call most as
+/// elements, each a function that has the handle as an upvalue. So Lua finds them without asking a metatable.
 ///
 /// # Safety
-/// At `handles` there is the table of handles and at `family` the block of the family that the series is one of.
+/// At `handles` there is the table of the family's metrics and at `family` the block of the family that the series is one of.
 #[inline(always)]
-pub(super) unsafe fn push_handle(
-    state: *mut lua_State,
-    handles: c_int,
-    family: c_int,
-    place: Place,
-) -> Result<(), &'static CStr> {
-    // SAFETY: the stack has room for the three values; a handle gets its family's metatable, which keeps the block.
+pub(super) unsafe fn push_metric(state: *mut lua_State, handles: c_int, family: c_int, place: Place) {
+    // SAFETY: the stack has room for a few values. Nothing else is in the table of metrics, and no record of a family without
+    // lives is ever another series'.
     unsafe {
-        let block = FamilyBlock::at(state, family)?;
-        ffi::lua_rawgetp(state, handles, place.record.cast());
-        if Handle::at(state, -1, place.kind).is_some_and(|handle| handle.is_of(block)) {
-            return Ok(());
+        if ffi::lua_rawgetp(state, handles, place.record.cast()) == ffi::LUA_TTABLE {
+            return;
         }
         ffi::lua_pop(state, 1);
-        Handle::push(state, place.record, place.kind, block);
-        ffi::lua_getuservalue(state, family);
-        ffi::lua_setmetatable(state, -2);
+        push_new_metric(state, family, place);
         ffi::lua_pushvalue(state, -1);
         ffi::lua_rawsetp(state, handles, place.record.cast());
-        Ok(())
+    }
+}
+
+unsafe fn push_new_metric(state: *mut lua_State, family: c_int, place: Place) {
+    // SAFETY: `push_metric`'s. A function gets the table as an upvalue too, so that no other one has its address.
+    unsafe {
+        let methods = update::bound_methods(place.kind);
+        ffi::lua_createtable(state, 0, methods.len() as c_int + 1);
+        let metric = ffi::lua_gettop(state);
+        push_handle(state, family, place, ffi::lua_topointer(state, metric));
+        for (name, function) in methods {
+            ffi::lua_pushvalue(state, metric + 1);
+            ffi::lua_pushvalue(state, metric);
+            set_function(state, metric, name, *function, 2);
+        }
+        view::link(state, metric, place.kind);
+    }
+}
+
+/// Pushes a handle for a series.
+unsafe fn push_handle(state: *mut lua_State, family: c_int, place: Place, owner: *const c_void) {
+    // SAFETY: `push_metric`'s; a handle gets its family's metatable, which keeps the block.
+    unsafe {
+        let block = ffi::lua_touserdata(state, family).cast::<FamilyBlock>();
+        Handle::push(state, place.record, place.kind, block, owner);
+        ffi::lua_getuservalue(state, family);
+        ffi::lua_setmetatable(state, -2);
     }
 }
 
@@ -70,7 +89,7 @@ pub(super) unsafe fn push_handle(
 /// one if it ran into a limit.
 ///
 /// # Safety
-/// Those of [`push_handle`].
+/// Those of [`push_metric`].
 #[cold]
 pub(super) unsafe fn push_lease(
     state: *mut lua_State,
@@ -113,12 +132,10 @@ pub(super) unsafe fn push_view(
     place: Place,
     labels: &[u8],
 ) -> Result<(), &'static CStr> {
-    // SAFETY: by the contract above.
+    // SAFETY: by the contract above; a family's uservalue is a table.
     unsafe {
-        ffi::lua_rawgetp(state, ffi::LUA_REGISTRYINDEX, key(&HANDLES));
-        let handles = ffi::lua_gettop(state);
         match place.serial {
-            None => push_handle(state, handles, family, place)?,
+            None => push_handle(state, family, place, std::ptr::null()),
             Some(serial) => {
                 let of = Leased {
                     location: place.location,
@@ -126,10 +143,25 @@ pub(super) unsafe fn push_view(
                     label_bytes: labels.len(),
                     limited: false,
                 };
+                push_handles(state, family);
+                let handles = ffi::lua_gettop(state);
                 push_lease(state, handles, family, place, of, |out| out.copy_from_slice(labels))?;
+                ffi::lua_remove(state, handles);
             }
         }
-        ffi::lua_remove(state, handles);
         view::wrap(state, place.kind)
+    }
+}
+
+/// Pushes the table of a family's metrics.
+///
+/// # Safety
+/// At `family`, an absolute index or an upvalue, there is a family's block; there is room on the stack.
+pub(super) unsafe fn push_handles(state: *mut lua_State, family: c_int) {
+    // SAFETY: a family's uservalue is a table.
+    unsafe {
+        ffi::lua_getuservalue(state, family);
+        ffi::lua_rawgetp(state, -1, key(&HANDLES));
+        ffi::lua_remove(state, -2);
     }
 }

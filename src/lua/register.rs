@@ -13,6 +13,8 @@ use std::ffi::{c_int, CStr};
 static METHODS: [u8; 4] = [0; 4];
 /// The registry's metatable for families.
 static FAMILIES: u8 = 0;
+/// The registry's metatable for tables with weak values.
+static WEAK: u8 = 0;
 
 /// The raw functions as a table. Also makes what they share in the registry.
 pub(super) fn functions(lua: &Lua) -> LuaResult<LuaTable> {
@@ -29,7 +31,7 @@ pub(super) fn functions(lua: &Lua) -> LuaResult<LuaTable> {
     // SAFETY: `exec_raw` runs this protected and with room for a few values; one table is left.
     unsafe {
         lua.exec_raw((), |state| {
-            make_handles(state);
+            make_weak(state);
             make_family_metatable(state);
             bucket::make_metatable(state);
             for kind in Kind::ALL {
@@ -45,15 +47,14 @@ pub(super) fn functions(lua: &Lua) -> LuaResult<LuaTable> {
     }
 }
 
-unsafe fn make_handles(state: *mut lua_State) {
+/// Makes the metatable of tables with weak values.
+unsafe fn make_weak(state: *mut lua_State) {
     // SAFETY: what is pushed ends in the registry.
     unsafe {
-        ffi::lua_createtable(state, 0, 0);
         ffi::lua_createtable(state, 0, 1);
         ffi::lua_pushstring(state, c"v".as_ptr());
         ffi::lua_setfield(state, -2, c"__mode".as_ptr());
-        ffi::lua_setmetatable(state, -2);
-        ffi::lua_rawsetp(state, ffi::LUA_REGISTRYINDEX, key(&place::HANDLES));
+        ffi::lua_rawsetp(state, ffi::LUA_REGISTRYINDEX, key(&WEAK));
     }
 }
 
@@ -122,6 +123,10 @@ pub(super) fn new_family(lua: &Lua, writer: FamilyWriter) -> LuaResult<LuaAnyUse
             ffi::lua_setfield(state, metatable, c"__index".as_ptr());
             ffi::lua_pushvalue(state, family);
             ffi::lua_setfield(state, metatable, c"family".as_ptr());
+            ffi::lua_createtable(state, 0, 0);
+            ffi::lua_rawgetp(state, ffi::LUA_REGISTRYINDEX, key(&WEAK));
+            ffi::lua_setmetatable(state, -2);
+            ffi::lua_rawsetp(state, metatable, key(&place::HANDLES));
             protect(state, metatable);
             ffi::lua_setuservalue(state, family);
             ffi::lua_rawgetp(state, ffi::LUA_REGISTRYINDEX, key(&FAMILIES));
