@@ -12,6 +12,92 @@ use mlua::ffi::{self, lua_State};
 use std::ffi::{c_int, CStr};
 use std::sync::atomic::AtomicU64;
 
+/// An update with a number.
+trait Update {
+    /// The type of metric it is for.
+    const KIND: Kind;
+    /// Its name as a method.
+    const METHOD: &'static str;
+    /// The words of a record that it gets; all but those of the labels, if they are none.
+    const WORDS: usize = 0;
+
+    /// Does it.
+    fn run(record: &[AtomicU64], number: Number, family: &FamilyState) -> Result<Taken, Refused>;
+}
+
+struct GaugeSet;
+struct GaugeAdd;
+struct CounterSet;
+struct CounterAdd;
+struct HistogramSample;
+struct SummarySample;
+
+impl Update for GaugeSet {
+    const KIND: Kind = Kind::Gauge;
+    const METHOD: &'static str = "set";
+    const WORDS: usize = cell::VALUE_WORDS;
+
+    #[inline(always)]
+    fn run(record: &[AtomicU64], to: Number, family: &FamilyState) -> Result<Taken, Refused> {
+        cell::gauge::set(record, to, &family.family.cork);
+        Ok(Taken::Plainly)
+    }
+}
+
+impl Update for GaugeAdd {
+    const KIND: Kind = Kind::Gauge;
+    const METHOD: &'static str = "add";
+    const WORDS: usize = cell::VALUE_WORDS;
+
+    #[inline(always)]
+    fn run(record: &[AtomicU64], step: Number, family: &FamilyState) -> Result<Taken, Refused> {
+        cell::gauge::add(record, step, &family.family.cork);
+        Ok(Taken::Plainly)
+    }
+}
+
+impl Update for CounterSet {
+    const KIND: Kind = Kind::Counter;
+    const METHOD: &'static str = "set";
+    const WORDS: usize = cell::VALUE_WORDS;
+
+    fn run(record: &[AtomicU64], to: Number, family: &FamilyState) -> Result<Taken, Refused> {
+        cell::counter::set(record, to, &family.family)
+    }
+}
+
+impl Update for CounterAdd {
+    const KIND: Kind = Kind::Counter;
+    const METHOD: &'static str = "add";
+    const WORDS: usize = cell::VALUE_WORDS;
+
+    #[inline(always)]
+    fn run(record: &[AtomicU64], step: Number, _: &FamilyState) -> Result<Taken, Refused> {
+        cell::counter::add(record, step)
+    }
+}
+
+impl Update for HistogramSample {
+    const KIND: Kind = Kind::Histogram;
+    const METHOD: &'static str = "sample";
+
+    #[inline(always)]
+    fn run(record: &[AtomicU64], sample: Number, family: &FamilyState) -> Result<Taken, Refused> {
+        cell::samples::histogram(record, sample, &family.family)
+    }
+}
+
+impl Update for SummarySample {
+    const KIND: Kind = Kind::Summary;
+    const METHOD: &'static str = "sample";
+    const WORDS: usize = cell::SUMMARY_WORDS;
+
+    #[inline(always)]
+    fn run(record: &[AtomicU64], sample: Number, _: &FamilyState) -> Result<Taken, Refused> {
+        cell::samples::summary(record, sample)
+    }
+}
+
 /// Functions by the names they have as methods.
 pub(super) type Methods = &'static [(&'static CStr, ffi::lua_CFunction)];
 
@@ -19,27 +105,27 @@ pub(super) type Methods = &'static [(&'static CStr, ffi::lua_CFunction)];
 pub(super) fn methods(kind: Kind) -> Methods {
     match kind {
         Kind::Gauge => &[
-            (c"set", gauge_set::<false>),
-            (c"add", gauge_add::<false>),
+            (c"set", any::<GaugeSet>),
+            (c"add", any::<GaugeAdd>),
             (c"reset", reset_metric::<0>),
         ],
         Kind::Counter => &[
-            (c"set", counter_set),
-            (c"add", counter_add::<false>),
+            (c"set", any::<CounterSet>),
+            (c"add", any::<CounterAdd>),
             (c"reset", reset_metric::<1>),
         ],
-        Kind::Histogram => &[(c"sample", histogram_sample::<false>), (c"reset", reset_metric::<2>)],
-        Kind::Summary => &[(c"sample", summary_sample::<false>), (c"reset", reset_metric::<3>)],
+        Kind::Histogram => &[(c"sample", any::<HistogramSample>), (c"reset", reset_metric::<2>)],
+        Kind::Summary => &[(c"sample", any::<SummarySample>), (c"reset", reset_metric::<3>)],
     }
 }
 
-/// Those that a metric has as functions of its own, with its handle as an upvalue.
+/// Those that a metric of this type has as functions of its own, with its handle and itself as upvalues.
 pub(super) fn bound_methods(kind: Kind) -> Methods {
     match kind {
-        Kind::Gauge => &[(c"set", gauge_set::<true>), (c"add", gauge_add::<true>)],
-        Kind::Counter => &[(c"add", counter_add::<true>)],
-        Kind::Histogram => &[(c"sample", histogram_sample::<true>)],
-        Kind::Summary => &[(c"sample", summary_sample::<true>)],
+        Kind::Gauge => &[(c"set", bound::<GaugeSet>), (c"add", bound::<GaugeAdd>)],
+        Kind::Counter => &[(c"add", bound::<CounterAdd>)],
+        Kind::Histogram => &[(c"sample", bound::<HistogramSample>)],
+        Kind::Summary => &[(c"sample", bound::<SummarySample>)],
     }
 }
 
@@ -80,58 +166,51 @@ fn wrong_self(kind: Kind) -> &'static CStr {
     }
 }
 
-/// All words of a record but those of the labels.
-const WHOLE: usize = 0;
-
-/// Runs `update` with the number that is the second argument, on the first `words` words of the metric that is the
-/// first one. What isn't taken, or not like any other, is logged once. `BOUND` says that the function has a handle as an upvalue.
-///
-/// # Safety
-/// The records of this type have as many words. If it is bound, the function was made with a handle of this type.
-#[inline(always)]
-unsafe fn with_number<const BOUND: bool>(
-    state: *mut lua_State,
-    kind: Kind,
-    words: usize,
-    method: &'static str,
-    update: impl Fn(&[AtomicU64], Number, &FamilyState) -> Result<Taken, Refused> + Copy,
-) -> c_int {
-    // SAFETY: by the contract above; the handle's function keeps it.
+/// The method of a metric that has it as an element: runs the update with the number that is the second argument. What isn't
+/// taken, or not like any other, is logged once.
+unsafe extern "C-unwind" fn bound<U: Update>(state: *mut lua_State) -> c_int {
+    // SAFETY: `bound_methods` gives it to metrics of this type only, with their handle; the function keeps that. Records of
+    // this type have as many words (`cell`'s layout).
     unsafe {
         run(state, || {
-            let handle = if BOUND { Handle::of_call(state) } else { None };
-            let Some(handle) = handle else {
-                return with_any(state, kind, method, update);
+            let Some(handle) = Handle::of_call(state) else {
+                return update_any(state, U::KIND, U::METHOD, U::run);
             };
             let taken = match number_at(state, 2) {
                 Some(number) => {
-                    let update = |family: &FamilyState, record: &[AtomicU64]| update(record, number, family);
-                    match words {
-                        WHOLE => handle.with(update)?,
+                    let update = |family: &FamilyState, record: &[AtomicU64]| U::run(record, number, family);
+                    match U::WORDS {
+                        0 => handle.with(update)?,
                         words => handle.with_words(words, update)?,
                     }
                 }
                 None => Some(Err(Refused::NotANumber)),
             };
             if !matches!(taken, Some(Ok(Taken::Plainly))) {
-                tell(state, Metric::Handle(handle), method, taken);
+                tell(state, Metric::Handle(handle), U::METHOD, taken);
             }
             Ok(0)
         })
     }
 }
 
-/// The same for whatever else the first argument is. Apart, so that most calls pay nothing for it.
+/// The same method of views and leases.
+unsafe extern "C-unwind" fn any<U: Update>(state: *mut lua_State) -> c_int {
+    // SAFETY: a raw function's state.
+    unsafe { run(state, || update_any(state, U::KIND, U::METHOD, U::run)) }
+}
+
+/// Runs the update for whatever metric the first argument is.
 ///
 /// # Safety
 /// A raw function's state.
 #[cold]
 #[inline(never)]
-unsafe fn with_any(
+unsafe fn update_any(
     state: *mut lua_State,
     kind: Kind,
     method: &'static str,
-    update: impl Fn(&[AtomicU64], Number, &FamilyState) -> Result<Taken, Refused>,
+    update: fn(&[AtomicU64], Number, &FamilyState) -> Result<Taken, Refused>,
 ) -> Outcome {
     // SAFETY: the metric stays the first argument.
     unsafe {
@@ -171,67 +250,6 @@ unsafe fn tell(state: *mut lua_State, metric: Metric<'_>, method: &'static str, 
             Some(Ok(Taken::Plainly)) | None => {}
         }
     }
-}
-
-unsafe extern "C-unwind" fn gauge_set<const BOUND: bool>(state: *mut lua_State) -> c_int {
-    // SAFETY: a gauge's record has `VALUE_WORDS` words, and it is bound to gauges.
-    unsafe { with_number::<BOUND>(state, Kind::Gauge, cell::VALUE_WORDS, "set", set_gauge) }
-}
-
-unsafe extern "C-unwind" fn gauge_add<const BOUND: bool>(state: *mut lua_State) -> c_int {
-    // SAFETY: a gauge's record has `VALUE_WORDS` words, and it is bound to gauges.
-    unsafe { with_number::<BOUND>(state, Kind::Gauge, cell::VALUE_WORDS, "add", add_to_gauge) }
-}
-
-unsafe extern "C-unwind" fn counter_add<const BOUND: bool>(state: *mut lua_State) -> c_int {
-    // SAFETY: a counter's record has `VALUE_WORDS` words, and it is bound to counters.
-    unsafe { with_number::<BOUND>(state, Kind::Counter, cell::VALUE_WORDS, "add", add_to_counter) }
-}
-
-unsafe extern "C-unwind" fn counter_set(state: *mut lua_State) -> c_int {
-    // SAFETY: it isn't bound.
-    unsafe { with_number::<false>(state, Kind::Counter, cell::VALUE_WORDS, "set", set_counter) }
-}
-
-unsafe extern "C-unwind" fn summary_sample<const BOUND: bool>(state: *mut lua_State) -> c_int {
-    // SAFETY: a summary's record has `SUMMARY_WORDS` words, and it is bound to summaries.
-    unsafe { with_number::<BOUND>(state, Kind::Summary, cell::SUMMARY_WORDS, "sample", sample_summary) }
-}
-
-unsafe extern "C-unwind" fn histogram_sample<const BOUND: bool>(state: *mut lua_State) -> c_int {
-    // SAFETY: it is bound to histograms.
-    unsafe { with_number::<BOUND>(state, Kind::Histogram, WHOLE, "sample", sample_histogram) }
-}
-
-#[inline(always)]
-fn set_gauge(record: &[AtomicU64], to: Number, family: &FamilyState) -> Result<Taken, Refused> {
-    cell::gauge::set(record, to, &family.family.cork);
-    Ok(Taken::Plainly)
-}
-
-#[inline(always)]
-fn add_to_gauge(record: &[AtomicU64], step: Number, family: &FamilyState) -> Result<Taken, Refused> {
-    cell::gauge::add(record, step, &family.family.cork);
-    Ok(Taken::Plainly)
-}
-
-#[inline(always)]
-fn add_to_counter(record: &[AtomicU64], step: Number, _: &FamilyState) -> Result<Taken, Refused> {
-    cell::counter::add(record, step)
-}
-
-fn set_counter(record: &[AtomicU64], to: Number, family: &FamilyState) -> Result<Taken, Refused> {
-    cell::counter::set(record, to, &family.family)
-}
-
-#[inline(always)]
-fn sample_summary(record: &[AtomicU64], sample: Number, _: &FamilyState) -> Result<Taken, Refused> {
-    cell::samples::summary(record, sample)
-}
-
-#[inline(always)]
-fn sample_histogram(record: &[AtomicU64], sample: Number, family: &FamilyState) -> Result<Taken, Refused> {
-    cell::samples::histogram(record, sample, &family.family)
 }
 
 /// Puts the metric with this record back to where it began.
