@@ -3,7 +3,6 @@
 local log = require "metre.log";
 local native = require "metre.native";
 local new_family = require "metre.family".new;
-local new_ignored = require "metre.ignored".new;
 local repair = require "metre.repair";
 local t_insert, t_remove = table.insert, table.remove;
 
@@ -97,7 +96,7 @@ local function register(self, kind, name, unit, description, label_keys, extra)
 		if why ~= "drop" then
 			log_ignored(self, full_name, sentence);
 		end
-		return new_ignored(fields);
+		return require "metre.ignored".new(fields);
 	elseif not family then
 		error("metre: cannot register metric family " .. full_name .. ": " .. tostring(repairs), 3);
 	end

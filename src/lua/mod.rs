@@ -24,6 +24,7 @@ mod provider;
 mod recent;
 mod register;
 mod samples;
+mod trim;
 mod update;
 mod view;
 

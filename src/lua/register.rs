@@ -2,7 +2,7 @@
 
 use super::block::{family_gc, key, FamilyBlock, FamilyState};
 use super::call::set_function;
-use super::{bucket, iterate, label, notice, place, samples, update, view};
+use super::{bucket, iterate, label, notice, place, samples, trim, update, view};
 use crate::model::Kind;
 use crate::store::FamilyWriter;
 use mlua::ffi::{self, lua_State};
@@ -18,7 +18,7 @@ static WEAK: u8 = 0;
 
 /// The raw functions as a table. Also makes what they share in the registry.
 pub(super) fn functions(lua: &Lua) -> LuaResult<LuaTable> {
-    let raw: [(&CStr, ffi::lua_CFunction); 8] = [
+    let raw: [(&CStr, ffi::lua_CFunction); 9] = [
         (c"on_notice", notice::on_notice),
         (c"with_labels_of", label::with_labels_of),
         (c"get_of", label::get_of),
@@ -27,6 +27,7 @@ pub(super) fn functions(lua: &Lua) -> LuaResult<LuaTable> {
         (c"clear", iterate::clear),
         (c"expire", iterate::expire),
         (c"metric", metric),
+        (c"trim", trim::trim),
     ];
     // SAFETY: `exec_raw` runs this protected and with room for a few values; one table is left.
     unsafe {
