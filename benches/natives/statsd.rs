@@ -185,7 +185,8 @@ fn given(tags: Tags) -> Vec<String> {
     }
 }
 
-/// Lines that stay in memory.
+/// Lines that stay in memory. Both make a `Vec` of each datagram; cadence's goes through a channel, which is next to nothing for the
+/// thirty lines in it.
 fn in_memory(tags: Tags) -> [Runner<'static>; 2] {
     let (datagrams, sink) = BufferedSpyMetricSink::with_capacity(None, Some(DATAGRAM));
     let client = StatsdClient::from_sink("prosody", sink);
