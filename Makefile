@@ -100,10 +100,18 @@ lint: ## check formatting, and look for mistakes in Rust and Lua
 	@.ci/setup build lint
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
-	$(CARGO) clippy --locked --features lua54 -- -D warnings
+	$(CARGO) clippy --locked --features lua54 --lib --examples -- -D warnings
 	luacheck --quiet bin/metre lua spec benches
 
-bench: $(foreach version,$(LUA_VERSIONS),$(call MODULE,$(version))) ## measure against Prosody's own providers and other natives; PARTS="calls render" for some
+# What metre's wall is measured against.
+BINDING = target/bench/plain_binding.so
+
+$(BINDING): $(SOURCES) benches/plain_binding.rs
+	@$(SETUP) build
+	$(CARGO) build --release --locked --example plain_binding --features lua54
+	install -D -m 644 target/release/examples/libplain_binding.so $@
+
+bench: $(foreach version,$(LUA_VERSIONS),$(call MODULE,$(version))) $(BINDING) ## measure against Prosody's own providers and other natives; PARTS="calls render" for some
 	@.ci/setup lua prosody
 	METRE_MODULES=$(CURDIR)/$(BUILD)/5.4 $(PYTHON) benches/bench.py $(PARTS)
 

@@ -3,6 +3,7 @@
 -- Usage: lua statsd.lua PROVIDER PORT WORK [AMOUNT]
 
 local provider, port, work, amount = arg[1], tonumber(arg[2]), arg[3], tonumber(arg[4]);
+require "providers"; -- by which Prosody's is found
 local socket = require "socket";
 
 local stats = assert(require(provider).new({ statsd_server = "127.0.0.1", statsd_port = port }));

@@ -1,5 +1,5 @@
--- The calls that modules make most: cases for turn.lua. Each has a name, how often it is run, and a function of a registry that
--- returns the function to measure.
+-- The calls that modules make most: cases for turn.lua. Each has a name, how often it is run, a function of a registry that
+-- returns the function to measure, and perhaps one that tells which providers can't do it.
 
 local labels = { "host", "type", "ip_family" };
 local seven = { 0.001, 0.01, 0.1, 1, 10, 100, 1000 };
@@ -13,8 +13,8 @@ end
 -- The cases, and a function that adds one.
 return function ()
 	local cases = {};
-	local function case(name, times, prepare)
-		cases[#cases + 1] = { name = name, times = times, prepare = prepare };
+	local function case(name, times, prepare, skip)
+		cases[#cases + 1] = { name = name, times = times, prepare = prepare, skip = skip };
 	end
 
 	case("counter add", 2e6, function (registry)
