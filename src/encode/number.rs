@@ -19,6 +19,25 @@ pub(super) fn write_count(out: &mut impl Write, count: u64) -> io::Result<()> {
     out.write_all(itoa::Buffer::new().format(count).as_bytes())
 }
 
+/// Writes a time in seconds, which is faster if it is in whole milliseconds. A decimal of 15 digits or fewer is the shortest one
+/// of its double.
+pub(super) fn write_time(out: &mut impl Write, seconds: f64) -> io::Result<()> {
+    let milliseconds = (seconds * 1000.0).round();
+    if !(1.0..1e15).contains(&milliseconds) || milliseconds / 1000.0 != seconds {
+        return write_float(out, seconds);
+    }
+    let milliseconds = milliseconds as u64;
+    write_count(out, milliseconds / 1000)?;
+    let fraction = milliseconds % 1000;
+    if fraction > 0 {
+        let digits = [fraction / 100, fraction / 10 % 10, fraction % 10].map(|digit| b'0' + digit as u8);
+        let zeros = digits.iter().rev().take_while(|digit| **digit == b'0').count();
+        out.write_all(b".")?;
+        out.write_all(&digits[..3 - zeros])?;
+    }
+    Ok(())
+}
+
 /// Writes a float.
 pub(super) fn write_float(out: &mut impl Write, x: f64) -> io::Result<()> {
     if x.is_nan() {
@@ -84,6 +103,19 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_time_is_written_like_any_float(
+            milliseconds in 0_u64..4_000_000_000_000,
+            other in any::<f64>(),
+            unit in prop::sample::select(vec![1_u64, 10, 100, 1000]),
+        ) {
+            for time in [(milliseconds / unit * unit) as f64 / 1000.0, milliseconds as f64 / 7000.0, -1.5, other] {
+                let mut out = Vec::new();
+                write_time(&mut out, time).unwrap();
+                prop_assert_eq!(String::from_utf8(out).unwrap(), text(Number::Float(time)));
+            }
+        }
+
         #[test]
         fn every_float_reads_back_exactly(bits in any::<u64>()) {
             let x = f64::from_bits(bits);

@@ -10,7 +10,10 @@ use std::sync::atomic::AtomicU64;
 /// Copies of all series of one family. One is made a page and used for each family in turn.
 #[derive(Default)]
 pub struct FamilySnapshot {
-    bytes: Vec<u8>,
+    /// Copies of records, little-endian.
+    words: Vec<u64>,
+    /// How many records of the family come before these.
+    first: usize,
     /// The serial number of the first series that is too new: it may have the labels of one that went while the copy was made.
     end: u64,
 }
@@ -63,7 +66,7 @@ impl Samples {
 /// How many samples fell into each bucket of a histogram.
 #[derive(Clone, Copy)]
 pub struct BucketCounts<'a> {
-    words: &'a [u8],
+    words: &'a [u64],
 }
 
 impl BucketCounts<'_> {
@@ -77,7 +80,7 @@ impl BucketCounts<'_> {
 
     /// The counts of each bucket alone.
     fn each(&self) -> impl Iterator<Item = u64> + '_ {
-        self.words.chunks_exact(8).map(|word| word_at(word, 0))
+        self.words.iter().map(|word| u64::from_le(*word))
     }
 }
 
@@ -88,7 +91,7 @@ impl<'a> Series<'a> {
     fn new(
         family: &Family,
         place: usize,
-        (record, labels): (&'a [u8], &'a [u8]),
+        (record, labels): (&'a [u64], &'a [u8]),
         without: u32,
         end: u64,
     ) -> Option<Series<'a>> {
@@ -155,13 +158,37 @@ impl FamilySnapshot {
     /// instructions.
     pub fn take(&mut self, family: &Family) {
         self.end = family.next_serial();
-        family.copy_records(&mut self.bytes);
+        self.first = 0;
+        family.copy_records(&mut self.words);
+    }
+
+    /// The same part by part, for families of counters, histograms or summaries: each part is given to `use_it`, and goes. A
+    /// part fits into a processor's cache.
+    pub fn take_parts<E>(
+        &mut self,
+        family: &Family,
+        mut use_it: impl FnMut(&FamilySnapshot) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.end = family.next_serial();
+        self.first = 0;
+        for chunk in family.chunks().iter() {
+            self.words.clear();
+            let mut records = 0;
+            for record in chunk.records() {
+                copy_record(record, &mut self.words);
+                records += 1;
+            }
+            use_it(self)?;
+            self.first += records;
+        }
+        Ok(())
     }
 
     /// Copies one record alone.
     fn take_record(&mut self, record: &[AtomicU64]) {
-        self.bytes.clear();
-        copy_record(record, &mut self.bytes);
+        self.words.clear();
+        self.first = 0;
+        copy_record(record, &mut self.words);
     }
 
     /// The series of `family`, which the snapshot was taken of, in the order of their creation.
@@ -176,37 +203,37 @@ impl FamilySnapshot {
     }
 
     fn without<'a>(&'a self, family: &'a Family, flags: u32) -> impl Iterator<Item = Series<'a>> {
-        let records = self.records().enumerate();
+        let records = (self.first..).zip(self.records());
         records.filter_map(move |(place, record)| Series::new(family, place, record, flags, self.end))
     }
 
     /// All records, with their label sets.
-    fn records(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        let mut rest = self.bytes.as_slice();
+    fn records(&self) -> impl Iterator<Item = (&[u64], &[u8])> {
+        let mut rest = self.words.as_slice();
         std::iter::from_fn(move || {
             if rest.is_empty() {
                 return None;
             }
             let (words, label_bytes) = read_shape(word_at(rest, 0));
-            let (record, after) = rest.split_at_checked(8 * words)?;
+            let (record, after) = rest.split_at_checked(words)?;
             rest = after;
-            let labels = &record[8 * (words - label_bytes.div_ceil(8))..][..label_bytes];
-            Some((record, labels))
+            let labels = record.get(words - label_bytes.div_ceil(8)..)?;
+            Some((record, bytemuck::cast_slice(labels).get(..label_bytes)?))
         })
     }
 }
 
-fn word_at(bytes: &[u8], index: usize) -> u64 {
-    let mut word = [0; 8];
-    word.copy_from_slice(&bytes[8 * index..8 * index + 8]);
-    u64::from_le_bytes(word)
+#[inline]
+fn word_at(words: &[u64], index: usize) -> u64 {
+    u64::from_le(words[index])
 }
 
-fn flags(record: &[u8]) -> u32 {
+fn flags(record: &[u64]) -> u32 {
     word_at(record, cell::HEAD) as u32
 }
 
-fn point<'a>(family: &Family, record: &'a [u8]) -> Point<'a> {
+#[inline]
+fn point<'a>(family: &Family, record: &'a [u64]) -> Point<'a> {
     let flags = flags(record);
     let value = word_at(record, cell::VALUE);
     let number = |bits, flag| Number::from_bits(bits, flags & flag != 0);
@@ -223,7 +250,7 @@ fn point<'a>(family: &Family, record: &'a [u8]) -> Point<'a> {
         Kind::Histogram => Point::Histogram(
             samples,
             BucketCounts {
-                words: &record[8 * cell::COUNTS..][..8 * family.buckets.len()],
+                words: &record[cell::COUNTS..][..family.buckets.len()],
             },
         ),
     }

@@ -115,7 +115,7 @@ impl Refused {
 /// Fills the values of a new record, and returns its flags.
 pub(crate) fn init(kind: Kind, record: &[AtomicU64], cork: &Cork) -> u32 {
     if kind != Kind::Gauge {
-        record[CREATED].store(clock::now().to_bits(), Relaxed);
+        record[CREATED].store(clock::created_now().to_bits(), Relaxed);
     } else if cork.is_corked() {
         cork.note_pending();
         return HIDDEN | PENDING | UNSET;

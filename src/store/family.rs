@@ -230,7 +230,7 @@ impl Family {
     }
 
     /// Replaces `out` by consistent copies of all records, one after the other.
-    pub(crate) fn copy_records(&self, out: &mut Vec<u8>) {
+    pub(crate) fn copy_records(&self, out: &mut Vec<u64>) {
         seqlock::read(&self.showing, || {
             out.clear();
             records(&self.chunks()).for_each(|record| record::copy(record, out));

@@ -82,19 +82,17 @@ pub(crate) fn labels(record: &[AtomicU64]) -> (&[AtomicU64], usize) {
     (&record[record.len() - bytes.div_ceil(8)..], bytes)
 }
 
-/// Appends a consistent copy of `record` to `out`, little-endian. For any thread.
-pub(crate) fn copy(record: &[AtomicU64], out: &mut Vec<u8>) {
+/// Appends a consistent copy of `record` to `out`, each word little-endian, so that the label set is text. For any thread.
+pub(crate) fn copy(record: &[AtomicU64], out: &mut Vec<u64>) {
     let start = out.len();
     for attempt in 1_u64.. {
         let head = record[HEAD].load(Acquire);
         if (head >> 32) & 1 == 0 {
-            out.extend_from_slice(&record[SHAPE].load(Relaxed).to_le_bytes());
-            out.extend_from_slice(&head.to_le_bytes());
-            for word in &record[BODY..] {
-                out.extend_from_slice(&word.load(Relaxed).to_le_bytes());
-            }
+            out.extend(record.iter().map(|word| word.load(Relaxed).to_le()));
             fence(Acquire);
             if record[HEAD].load(Relaxed) >> 32 == head >> 32 {
+                // Flags alone may have changed meanwhile; these go with the number.
+                out[start + HEAD] = head.to_le();
                 return;
             }
             out.truncate(start);

@@ -1,14 +1,15 @@
 //! Pages: OpenMetrics 1.0 and the Prometheus text formats. `docs/openmetrics.md` tells how each of their rules is met.
 
 pub mod format;
+mod lines;
 
 pub use format::{Escaping, Format};
 
-use super::{escape, number};
+use super::escape;
 use crate::model::{canonical_text, plain_text, Kind, Number};
-use crate::snapshot::{FamilySnapshot, Point, Samples, Series};
+use crate::snapshot::{FamilySnapshot, Point, Samples};
 use crate::store::{Family, Store};
-use std::borrow::Cow;
+use lines::{Lines, Own, Sample};
 use std::collections::{BTreeSet, HashMap};
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -84,11 +85,23 @@ pub fn page(
     });
     let mut snapshot = FamilySnapshot::new();
     for family in wanted() {
-        let gauge = gauges.get(&Arc::as_ptr(family));
-        if gauge.is_none() {
-            snapshot.take(family);
+        let name = &*format.family_name(&family.name, family.kind);
+        let Some(mut lines) = begin_family(out, family, name, family.kind, format)? else {
+            continue;
+        };
+        let mut writer = SeriesWriter::new(&mut lines, family, options, format);
+        match gauges.get(&Arc::as_ptr(family)) {
+            Some(gauge) => writer.write(gauge)?,
+            None if family.has_lives() => {
+                snapshot.take(family);
+                writer.write(&snapshot)?;
+            }
+            None => snapshot.take_parts(family, |part| writer.write(part))?,
         }
-        write_family(out, family, gauge.unwrap_or(&snapshot), options, format)?;
+        lines.flush()?;
+        if let Some(name) = &family.quantiles_name {
+            write_quantiles(out, family, name, &snapshot, options, format)?;
+        }
     }
     match format.is_openmetrics() {
         true => out.write_all(b"# EOF\n"),
@@ -96,59 +109,97 @@ pub fn page(
     }
 }
 
-/// Writes one family's metadata and series.
-fn write_family(
-    out: &mut impl Write,
+/// Writes a family's metadata; its sample lines are to follow. `None` if all that it had has left the page.
+fn begin_family<'a, W: Write>(
+    out: &'a mut W,
     family: &Family,
-    snapshot: &FamilySnapshot,
-    options: Options,
+    name: &'a str,
+    kind: Kind,
     format: Format,
-) -> io::Result<()> {
+) -> io::Result<Option<Lines<'a, W>>> {
     if family.expires() && family.series_count() == 0 {
-        // All that it had has left the page.
-        return Ok(());
+        return Ok(None);
     }
-    let name = &*format.family_name(&family.name, family.kind);
-    write_metadata(out, family, name, family.kind, format)?;
-    // Only OpenMetrics has them; in the older formats they would be series of no type.
-    let created = options.created && format.is_openmetrics();
-    let label_names = LabelNames::of(family, format)?;
-    let mut lines = Lines::new(out, name);
-    for series in snapshot.series(family) {
-        label_names.write(&mut lines.labels, &series)?;
-        match series.point {
-            Point::Gauge(value) => lines.sample("", value)?,
-            Point::Counter(total, since) => {
-                lines.sample("_total", total)?;
-                lines.created(since, created)?;
-            }
-            Point::Summary(samples, count) => {
-                lines.quantiles(series.quantiles(family), options, format)?;
-                if let Some(sum) = summary_sum(samples, format) {
-                    lines.count_and_sum(count, sum)?;
-                }
-                lines.created(samples.created, created)?;
-            }
-            Point::Histogram(samples, counts) => {
-                let mut count = 0;
-                for (bucket, cumulative) in family.buckets.as_slice().iter().zip(counts.cumulative()) {
-                    let le = match options.canonical_le {
-                        true => &bucket.canonical_le,
-                        false => &bucket.le,
-                    };
-                    lines.bucket(le, cumulative)?;
-                    count = cumulative;
-                }
-                if let Some(sum) = histogram_sum(family, samples, format) {
-                    lines.count_and_sum(count, sum)?;
-                }
-                lines.created(samples.created, created)?;
-            }
+    match format.is_openmetrics() {
+        true => openmetrics_metadata(out, family, name, kind, format)?,
+        false => text_metadata(out, family, name, kind)?,
+    }
+    Lines::new(out, family, name, format).map(Some)
+}
+
+/// Writes the series of a family.
+struct SeriesWriter<'a, 'b, W> {
+    lines: &'a mut Lines<'b, W>,
+    family: &'a Family,
+    format: Format,
+    /// Whether there are `_created` samples. Only OpenMetrics has them; in the older formats they would be series of no type.
+    created: bool,
+    /// A histogram's, bucket by bucket.
+    buckets: Vec<Own>,
+    quantiles: Quantiles,
+}
+
+impl<'a, 'b, W: Write> SeriesWriter<'a, 'b, W> {
+    fn new(lines: &'a mut Lines<'b, W>, family: &'a Family, options: Options, format: Format) -> Self {
+        let buckets = family.buckets.as_slice().iter().map(|bucket| {
+            let le = match options.canonical_le {
+                true => &bucket.canonical_le,
+                false => &bucket.le,
+            };
+            lines.own("_bucket", "le", le)
+        });
+        SeriesWriter {
+            created: options.created && format.is_openmetrics(),
+            buckets: buckets.collect(),
+            lines,
+            family,
+            format,
+            quantiles: Quantiles::new(options, format),
         }
     }
-    match &family.quantiles_name {
-        Some(name) => write_quantiles(out, family, name, snapshot, options, format),
-        None => Ok(()),
+
+    fn write(&mut self, snapshot: &FamilySnapshot) -> io::Result<()> {
+        for series in snapshot.series(self.family) {
+            self.lines.begin(&series)?;
+            match series.point {
+                Point::Gauge(value) => self.lines.sample(Sample::Plain, value)?,
+                Point::Counter(total, since) => {
+                    self.lines.sample(Sample::Total, total)?;
+                    self.end(since)?;
+                }
+                Point::Summary(samples, count) => {
+                    self.quantiles.write(self.lines, series.quantiles(self.family))?;
+                    self.count_and_sum(count, summary_sum(samples, self.format))?;
+                    self.end(samples.created)?;
+                }
+                Point::Histogram(samples, counts) => {
+                    let mut count = 0;
+                    for (own, cumulative) in self.buckets.iter().zip(counts.cumulative()) {
+                        self.lines.own_count(own, cumulative)?;
+                        count = cumulative;
+                    }
+                    self.count_and_sum(count, histogram_sum(self.family, samples, self.format))?;
+                    self.end(samples.created)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Both or none.
+    fn count_and_sum(&mut self, count: u64, sum: Option<Number>) -> io::Result<()> {
+        let Some(sum) = sum else {
+            return Ok(());
+        };
+        self.lines.count(count)?;
+        self.lines.sample(Sample::Sum, sum)
+    }
+
+    fn end(&mut self, since: f64) -> io::Result<()> {
+        match self.created {
+            true => self.lines.created(since),
+            false => Ok(()),
+        }
     }
 }
 
@@ -162,14 +213,56 @@ fn write_quantiles(
     format: Format,
 ) -> io::Result<()> {
     let name = &*format.family_name(name, Kind::Summary);
-    write_metadata(out, family, name, Kind::Summary, format)?;
-    let label_names = LabelNames::of(family, format)?;
-    let mut lines = Lines::new(out, name);
+    let Some(mut lines) = begin_family(out, family, name, Kind::Summary, format)? else {
+        return Ok(());
+    };
+    let mut quantiles = Quantiles::new(options, format);
     for series in snapshot.series(family) {
-        label_names.write(&mut lines.labels, &series)?;
-        lines.quantiles(series.quantiles(family), options, format)?;
+        lines.begin(&series)?;
+        quantiles.write(&mut lines, series.quantiles(family))?;
     }
-    Ok(())
+    lines.flush()
+}
+
+/// Writes quantiles, which are the same ones for all series of a family.
+struct Quantiles {
+    options: Options,
+    format: Format,
+    known: Vec<(f64, Own)>,
+}
+
+impl Quantiles {
+    fn new(options: Options, format: Format) -> Quantiles {
+        Quantiles {
+            options,
+            format,
+            known: Vec::new(),
+        }
+    }
+
+    /// "Quantile values … MUST NOT be negative" (OpenMetrics 1.0, "Summary"): so those are left out there.
+    fn write<W: Write>(
+        &mut self,
+        lines: &mut Lines<'_, W>,
+        quantiles: impl Iterator<Item = (f64, f64)>,
+    ) -> io::Result<()> {
+        for (quantile, value) in quantiles {
+            if value < 0.0 && self.format.is_openmetrics() {
+                continue;
+            }
+            if !self.known.iter().any(|(known, _)| *known == quantile) {
+                let text = match self.options.canonical_le {
+                    true => canonical_text(quantile),
+                    false => plain_text(quantile),
+                };
+                self.known.push((quantile, lines.own("", "quantile", &text)));
+            }
+            for (_, own) in self.known.iter().filter(|(known, _)| *known == quantile) {
+                lines.own_sample(own, Number::Float(value))?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// A summary's sum, if it may stand on a page of this format: the text formats take any.
@@ -183,14 +276,6 @@ fn summary_sum(samples: Samples, format: Format) -> Option<Number> {
 /// "A Histogram MetricPoint … with negative thresholds … MUST NOT have a Sum" (OpenMetrics 1.0, "Histogram").
 fn histogram_sum(family: &Family, samples: Samples, format: Format) -> Option<Number> {
     summary_sum(samples, format).filter(|_| !format.is_openmetrics() || !family.buckets.has_negative())
-}
-
-/// The metadata of a family that is called `name` on this page.
-fn write_metadata(out: &mut impl Write, family: &Family, name: &str, kind: Kind, format: Format) -> io::Result<()> {
-    match format.is_openmetrics() {
-        true => openmetrics_metadata(out, family, name, kind, format),
-        false => text_metadata(out, family, name, kind),
-    }
 }
 
 /// TYPE, UNIT and HELP, in this order; empty ones not at all (OpenMetrics 1.0, "MetricFamily metadata").
@@ -226,144 +311,4 @@ fn text_metadata(out: &mut impl Write, family: &Family, name: &str, kind: Kind) 
         out.write_all(b"\n")?;
     }
     writeln!(out, "# TYPE {name}{suffix} {}", kind.name())
-}
-
-/// The label names of a family, as they stand on a page, and the labels that all series have.
-struct LabelNames<'a> {
-    names: Vec<Cow<'a, str>>,
-    /// Written out, as they follow on others.
-    constant: Vec<u8>,
-}
-
-impl<'a> LabelNames<'a> {
-    fn of(family: &'a Family, format: Format) -> io::Result<LabelNames<'a>> {
-        let mut constant = Vec::new();
-        for (name, value) in family.constant_labels.iter() {
-            write_label(&mut constant, &format.name_of(name), value.as_bytes())?;
-        }
-        Ok(LabelNames {
-            names: family.label_names.iter().map(|name| format.name_of(name)).collect(),
-            constant,
-        })
-    }
-
-    /// Replaces `out` by the labels of a series: `a="1",b="2"`, without the braces.
-    fn write(&self, out: &mut Vec<u8>, series: &Series<'_>) -> io::Result<()> {
-        out.clear();
-        for (name, value) in self.names.iter().zip(series.label_values()) {
-            write_label(out, name, value)?;
-        }
-        if !out.is_empty() && !self.constant.is_empty() {
-            out.push(b',');
-        }
-        out.extend_from_slice(&self.constant);
-        Ok(())
-    }
-}
-
-fn write_label(out: &mut Vec<u8>, name: &str, value: &[u8]) -> io::Result<()> {
-    if !out.is_empty() {
-        out.push(b',');
-    }
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b"=\"");
-    escape::write(out, value)?;
-    out.push(b'"');
-    Ok(())
-}
-
-/// The sample lines of one family.
-struct Lines<'a, W> {
-    out: &'a mut W,
-    name: &'a str,
-    /// The labels of the series at hand.
-    labels: Vec<u8>,
-}
-
-/// The labels that single samples have.
-#[derive(Clone, Copy)]
-enum Own {
-    Le,
-    Quantile,
-}
-
-impl<'a, W: Write> Lines<'a, W> {
-    fn new(out: &'a mut W, name: &'a str) -> Self {
-        Lines {
-            out,
-            name,
-            labels: Vec::new(),
-        }
-    }
-
-    /// Everything before the value. `own` is a label of this sample alone, with its text.
-    fn start(&mut self, suffix: &str, own: Option<(Own, &str)>) -> io::Result<()> {
-        self.out.write_all(self.name.as_bytes())?;
-        self.out.write_all(suffix.as_bytes())?;
-        if !self.labels.is_empty() || own.is_some() {
-            self.out.write_all(b"{")?;
-            self.out.write_all(&self.labels)?;
-            if let Some((own, text)) = own {
-                // Each of a length that is known here, which is a good deal faster.
-                match (own, self.labels.is_empty()) {
-                    (Own::Le, true) => self.out.write_all(b"le=\"")?,
-                    (Own::Le, false) => self.out.write_all(b",le=\"")?,
-                    (Own::Quantile, true) => self.out.write_all(b"quantile=\"")?,
-                    (Own::Quantile, false) => self.out.write_all(b",quantile=\"")?,
-                }
-                self.out.write_all(text.as_bytes())?;
-                self.out.write_all(b"\"")?;
-            }
-            self.out.write_all(b"}")?;
-        }
-        self.out.write_all(b" ")
-    }
-
-    fn sample(&mut self, suffix: &str, value: Number) -> io::Result<()> {
-        self.start(suffix, None)?;
-        number::write(self.out, value)?;
-        self.out.write_all(b"\n")
-    }
-
-    fn bucket(&mut self, le: &str, cumulative: u64) -> io::Result<()> {
-        self.start("_bucket", Some((Own::Le, le)))?;
-        number::write_count(self.out, cumulative)?;
-        self.out.write_all(b"\n")
-    }
-
-    /// "Quantile values … MUST NOT be negative" (OpenMetrics 1.0, "Summary"): so those are left out there.
-    fn quantiles(
-        &mut self,
-        quantiles: impl Iterator<Item = (f64, f64)>,
-        options: Options,
-        format: Format,
-    ) -> io::Result<()> {
-        for (quantile, value) in quantiles {
-            if value < 0.0 && format.is_openmetrics() {
-                continue;
-            }
-            let text = match options.canonical_le {
-                true => canonical_text(quantile),
-                false => plain_text(quantile),
-            };
-            self.start("", Some((Own::Quantile, &text)))?;
-            number::write(self.out, Number::Float(value))?;
-            self.out.write_all(b"\n")?;
-        }
-        Ok(())
-    }
-
-    fn count_and_sum(&mut self, count: u64, sum: Number) -> io::Result<()> {
-        self.start("_count", None)?;
-        number::write_count(self.out, count)?;
-        self.out.write_all(b"\n")?;
-        self.sample("_sum", sum)
-    }
-
-    fn created(&mut self, since: f64, shown: bool) -> io::Result<()> {
-        match shown {
-            true => self.sample("_created", Number::Float(since)),
-            false => Ok(()),
-        }
-    }
 }
