@@ -81,9 +81,12 @@ def installed(directory):
 
 
 class Prosody:
-    """A Prosody with its data, its configuration and its log in a temporary directory."""
+    """A Prosody with its data, its configuration and its log in a temporary directory.
 
-    def __init__(self, statistics=":metre", options="", modules=(), lua_cpath=True):
+    plugin_paths are directories with further modules; log_level is the least that is logged.
+    """
+
+    def __init__(self, statistics=":metre", options="", modules=(), lua_cpath=True, plugin_paths=(), log_level="debug"):
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="metre-prosody-"))
         self.c2s_port, self.http_port = free_port(), free_port()
         self.pidfile = self.directory / "prosody.pid"
@@ -97,14 +100,15 @@ class Prosody:
         enabled = ["roster", "saslauth", "disco", "ping", "posix", "presence", "message", "iq", "csi_simple", "smacks"]
         enabled += ["http_openmetrics", "admin_shell", *modules]
         names = " ".join(f'"{name}";' for name in enabled)
+        plugins = " ".join(f'"{path}";' for path in (ROOT / "spec/prosody/modules", *plugin_paths))
         self.config.write_text(f"""
             run_as_root = true
             daemonize = false
             pidfile = "{self.pidfile}"
             data_path = "{self.directory}/data"
-            plugin_paths = {{ "{ROOT}/spec/prosody/modules" }}
+            plugin_paths = {{ {plugins} }}
             admin_socket = "{self.directory}/shell.sock"
-            log = {{ {{ levels = {{ min = "debug" }}, to = "file", filename = "{self.log_file}" }} }}
+            log = {{ {{ levels = {{ min = "{log_level}" }}, to = "file", filename = "{self.log_file}" }} }}
             interfaces = {{ "127.0.0.1" }}
             c2s_ports = {{ {self.c2s_port} }}
             http_ports = {{ {self.http_port} }}
