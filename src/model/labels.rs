@@ -97,6 +97,13 @@ pub struct Values<'a> {
     rest: &'a [u8],
 }
 
+impl<'a> Values<'a> {
+    /// What is encoded of the values that are still to come.
+    pub fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+}
+
 impl<'a> Iterator for Values<'a> {
     type Item = &'a [u8];
 

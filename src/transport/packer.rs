@@ -50,7 +50,9 @@ impl Packer {
             return Added::TooLong;
         }
         let full = (self.filling.len() + between + lines.len() + end > limit).then(|| self.take());
-        if !self.filling.is_empty() && self.framing == Framing::Datagrams {
+        if self.filling.is_empty() {
+            self.filling.reserve(limit);
+        } else if self.framing == Framing::Datagrams {
             self.filling.push(b'\n');
         }
         self.filling.extend_from_slice(lines);

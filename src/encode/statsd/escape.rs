@@ -8,6 +8,9 @@
 /// no part is empty. With other characters in it, they become `_` and the value's hash follows, the same wherever
 /// the value stands.
 pub(super) fn path(out: &mut Vec<u8>, value: &[u8]) {
+    if !value.is_empty() && push_simple(out, value, &IN_PATH) {
+        return;
+    }
     let start = out.len();
     let mut clean = true;
     each_char(value, |c| match c {
@@ -38,6 +41,9 @@ fn end_part(out: &mut Vec<u8>, start: usize) {
 /// Appends a tag's value. Letters and digits of any script and `_ - . / +` are left as they are; others become `_`, and
 /// the value's hash follows.
 pub(super) fn tag(out: &mut Vec<u8>, value: &[u8]) {
+    if push_simple(out, value, &IN_TAG) {
+        return;
+    }
     let mut clean = true;
     each_char(value, |c| {
         let kept = c.is_alphanumeric() || "_-./+".contains(c);
@@ -48,6 +54,47 @@ pub(super) fn tag(out: &mut Vec<u8>, value: &[u8]) {
     if !clean {
         out.extend_from_slice(format!("-{:08x}", hash(value) >> 32).as_bytes());
     }
+}
+
+/// What each byte becomes in a path; 0 for those that aren't that simple.
+const IN_PATH: [u8; 256] = simple(b"-_", true);
+/// The same in a tag.
+const IN_TAG: [u8; 256] = simple(b"_-./+", false);
+
+const fn simple(kept: &[u8], dots: bool) -> [u8; 256] {
+    let mut table = [0; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        if (byte as u8).is_ascii_alphanumeric() {
+            table[byte] = byte as u8;
+        }
+        byte += 1;
+    }
+    let mut at = 0;
+    while at < kept.len() {
+        table[kept[at] as usize] = kept[at];
+        at += 1;
+    }
+    if dots {
+        table[b'.' as usize] = b'_';
+    }
+    table
+}
+
+/// Appends what each byte of `value` becomes, if all of them are simple. That is how most values are.
+#[inline]
+fn push_simple(out: &mut Vec<u8>, value: &[u8], table: &[u8; 256]) -> bool {
+    let start = out.len();
+    let mut simple = true;
+    out.extend(value.iter().map(|byte| {
+        let becomes = table[usize::from(*byte)];
+        simple &= becomes != 0;
+        becomes
+    }));
+    if !simple {
+        out.truncate(start);
+    }
+    simple
 }
 
 /// Each character of `value`, U+FFFD for each malformed part.

@@ -13,13 +13,13 @@ use std::io::Write;
 pub struct Encoder {
     options: Options,
     names: Names,
-    name: SeriesName,
     lines: Vec<u8>,
 }
 
 /// What the encoder remembers of a family.
 pub struct FamilyState {
     names: FamilyNames,
+    name: SeriesName,
 }
 
 /// Takes what is written: lines that must stay together, joined by line feeds, without one at the end.
@@ -36,7 +36,6 @@ impl Encoder {
         Encoder {
             options,
             names: Names::default(),
-            name: SeriesName::default(),
             lines: Vec::new(),
         }
     }
@@ -45,6 +44,7 @@ impl Encoder {
     pub fn family(&mut self, family: &Family) -> FamilyState {
         FamilyState {
             names: FamilyNames::new(family, &self.options, &mut self.names),
+            name: SeriesName::default(),
         }
     }
 
@@ -67,12 +67,8 @@ impl Encoder {
         news: &News<'_>,
         sink: &mut impl Sink,
     ) {
-        let Encoder {
-            options,
-            names,
-            name,
-            lines,
-        } = self;
+        let Encoder { options, names, lines } = self;
+        let name = &mut state.name;
         if *news == News::Gone {
             return state.names.give_back_series(family, number, series, options, names);
         }

@@ -67,7 +67,8 @@ pub(super) struct FamilyNames {
     series: Vec<Naming>,
 }
 
-/// The name of one series, put together once for all its lines.
+/// The name of one series of a family, put together once for all its lines. Series have much in common with the one before, so what
+/// the first labels made is kept as long as they stay the same.
 #[derive(Default)]
 pub(super) struct SeriesName {
     /// Everything before the suffix.
@@ -75,6 +76,27 @@ pub(super) struct SeriesName {
     /// The tags, as they stand on the line, without what begins them.
     pub(super) tags: Vec<u8>,
     hashes: Vec<u64>,
+    /// The encoded label set that was written last.
+    labels: Vec<u8>,
+    /// For each value of it where it ends there, and where what it made ends in the path or among the tags.
+    ends: Vec<(usize, usize)>,
+}
+
+impl SeriesName {
+    /// Whether nothing has been written yet.
+    fn is_new(&self) -> bool {
+        self.path.is_empty()
+    }
+
+    /// Sets the encoded label set. Returns how many of its values are those that were written last, and where what they made ends.
+    fn keep(&mut self, labels: &[u8]) -> (usize, Option<usize>) {
+        let same = labels.iter().zip(&self.labels).take_while(|(a, b)| a == b).count();
+        let kept = self.ends.iter().take_while(|(end, _)| *end <= same).count();
+        self.ends.truncate(kept);
+        self.labels.truncate(same);
+        self.labels.extend_from_slice(&labels[same..]);
+        (kept, self.ends.last().map(|(_, end)| *end))
+    }
 }
 
 impl FamilyNames {
@@ -170,19 +192,13 @@ impl FamilyNames {
         names: &Names,
         out: &mut SeriesName,
     ) {
-        out.path.clear();
-        out.path.extend_from_slice(&self.base);
-        out.tags.clear();
+        if out.is_new() {
+            out.path.extend_from_slice(&self.base);
+        }
         match options.tags {
-            Tags::None => {
-                let constant = family.constant_labels.iter().map(|(_, value)| value.as_bytes());
-                series.label_values().chain(constant).for_each(|value| {
-                    out.path.push(b'.');
-                    escape::path(&mut out.path, value);
-                });
-            }
-            Tags::DogStatsd => write_tags(&mut out.tags, b':', family, series, options),
-            Tags::Influx => write_tags(&mut out.tags, b'=', family, series, options),
+            Tags::None => self.write_path(family, series, out),
+            Tags::DogStatsd => write_tags(out, b':', family, series, options),
+            Tags::Influx => write_tags(out, b'=', family, series, options),
         }
         let hash = match naming {
             Naming::Hashed => Some(escape::hash(&[&family.raw_name, series.labels()].concat())),
@@ -203,9 +219,29 @@ impl FamilyNames {
         }
     }
 
+    /// The label values as parts of the path.
+    fn write_path(&self, family: &Family, series: &Series<'_>, out: &mut SeriesName) {
+        let (kept, end) = out.keep(series.labels());
+        out.path.truncate(end.unwrap_or(self.base.len()));
+        let mut values = series.label_values();
+        if kept > 0 {
+            values.nth(kept - 1);
+        }
+        while let Some(value) = values.next() {
+            out.path.push(b'.');
+            escape::path(&mut out.path, value);
+            out.ends
+                .push((series.labels().len() - values.rest().len(), out.path.len()));
+        }
+        for (_, value) in family.constant_labels.iter() {
+            out.path.push(b'.');
+            escape::path(&mut out.path, value.as_bytes());
+        }
+    }
+
     /// Hashes what no other series may have.
     fn hash(&self, options: &Options, names: &Names, of: &mut SeriesName) {
-        let SeriesName { path, tags, hashes } = of;
+        let SeriesName { path, tags, hashes, .. } = of;
         hashes.clear();
         match options.tags {
             Tags::None => hashes.extend(
@@ -246,7 +282,10 @@ fn suffixes(family: &Family, options: &Options) -> Vec<String> {
 
 /// `host:example.org,type:c2s`, then the constant tags. A label without a value is as good as none, and dialects don't
 /// know empty tags.
-fn write_tags(out: &mut Vec<u8>, separator: u8, family: &Family, series: &Series<'_>, options: &Options) {
+fn write_tags(name: &mut SeriesName, separator: u8, family: &Family, series: &Series<'_>, options: &Options) {
+    let (kept, end) = name.keep(series.labels());
+    let SeriesName { tags, ends, .. } = name;
+    tags.truncate(end.unwrap_or(0));
     let begin = |out: &mut Vec<u8>, name: &str| {
         if !out.is_empty() {
             out.push(b',');
@@ -254,21 +293,32 @@ fn write_tags(out: &mut Vec<u8>, separator: u8, family: &Family, series: &Series
         out.extend_from_slice(name.as_bytes());
         out.push(separator);
     };
-    let constant = family
-        .constant_labels
-        .iter()
-        .map(|(name, value)| (name, value.as_bytes()));
-    let labels = family.label_names.iter().zip(series.label_values()).chain(constant);
-    for (name, value) in labels.clone() {
-        if !value.is_empty() {
-            begin(out, name);
-            escape::tag(out, value);
+    let mut values = series.label_values();
+    for (number, name) in family.label_names.iter().enumerate() {
+        let Some(value) = values.next() else { break };
+        if number < kept {
+            continue;
         }
+        if !value.is_empty() {
+            begin(tags, name);
+            escape::tag(tags, value);
+        }
+        ends.push((series.labels().len() - values.rest().len(), tags.len()));
     }
+    for (name, value) in family.constant_labels.iter().filter(|(_, value)| !value.is_empty()) {
+        begin(tags, name);
+        escape::tag(tags, value.as_bytes());
+    }
+    if options.constant_tags.is_empty() {
+        return;
+    }
+    let constant = family.constant_labels.iter();
+    let constant = constant.map(|(name, value)| (name, value.as_bytes()));
+    let labels = family.label_names.iter().zip(series.label_values()).chain(constant);
     for (name, value) in &options.constant_tags {
         if !labels.clone().any(|(label, value)| label == name && !value.is_empty()) {
-            begin(out, name);
-            out.extend_from_slice(value.as_bytes());
+            begin(tags, name);
+            tags.extend_from_slice(value.as_bytes());
         }
     }
 }
