@@ -3,9 +3,10 @@
 use super::block::{key, FamilyBlock, FamilyState, Handle};
 use super::call::{pure, set_function};
 use super::lease::{Lease, Leased};
-use super::{update, view};
+use super::view::{self, LINK};
+use super::{register, update};
 use crate::model::Kind;
-use crate::store::Location;
+use crate::store::{give, Location};
 use mlua::ffi::{self, lua_State};
 use std::ffi::{c_int, c_void, CStr};
 use std::sync::atomic::AtomicU64;
@@ -13,6 +14,8 @@ use std::sync::atomic::AtomicU64;
 /// Where a family's uservalue has the table of its metrics that are alive (leases, in families that have them) by the address
 /// of their record, with weak values: the same labels give the same object, and nothing is kept for metrics that nobody holds.
 pub(super) static HANDLES: u8 = 0;
+/// The registry's metatables for metrics, by type.
+static METATABLES: [u8; 4] = [0; 4];
 
 /// Where a series is.
 #[derive(Clone, Copy)]
@@ -38,21 +41,25 @@ pub(super) fn place(family: &FamilyState, location: Location) -> Place {
     }
 }
 
-/// Pushes the metric for a series: a table with a view's fields and methods, but with the methods that modules call most as
-/// elements, each a function that has the handle as an upvalue. So Lua finds them without asking a metatable.
+/// Pushes the metric for a series. The first time it is a table that has the methods that modules call most as elements, each a
+/// function with the handle as an upvalue: Lua finds them without asking a metatable. If nobody has kept that, nobody is going to
+/// keep the next one, so from then on it is a handle alone, which takes a quarter of the memory to make.
 ///
 /// # Safety
 /// At `handles` there is the table of the family's metrics and at `family` the block of the family that the series is one of.
 #[inline(always)]
 pub(super) unsafe fn push_metric(state: *mut lua_State, handles: c_int, family: c_int, place: Place) {
-    // SAFETY: the stack has room for a few values. Nothing else is in the table of metrics, and no record of a family without
-    // lives is ever another series'.
+    // SAFETY: the stack has room for a few values. Nothing else is in the table of metrics; no record of a family without
+    // lives is ever another series', and it is there as long as the family.
     unsafe {
-        if ffi::lua_rawgetp(state, handles, place.record.cast()) == ffi::LUA_TTABLE {
+        if ffi::lua_rawgetp(state, handles, place.record.cast()) != ffi::LUA_TNIL {
             return;
         }
         ffi::lua_pop(state, 1);
-        push_new_metric(state, family, place);
+        match give(&*place.record) {
+            true => push_new_metric(state, family, place),
+            false => push_handle(state, family, place, std::ptr::null()),
+        }
         ffi::lua_pushvalue(state, -1);
         ffi::lua_rawsetp(state, handles, place.record.cast());
     }
@@ -70,7 +77,32 @@ unsafe fn push_new_metric(state: *mut lua_State, family: c_int, place: Place) {
             ffi::lua_pushvalue(state, metric);
             set_function(state, metric, name, *function, 2);
         }
-        view::link(state, metric, place.kind);
+        ffi::lua_rawsetp(state, metric, key(&LINK));
+        ffi::lua_rawgetp(state, ffi::LUA_REGISTRYINDEX, key(&METATABLES[place.kind as usize]));
+        ffi::lua_setmetatable(state, metric);
+    }
+}
+
+/// Makes the metatable for the metrics of a type. They have no fields, as handles have none.
+///
+/// # Safety
+/// There is room on the stack.
+pub(super) unsafe fn make_metatable(state: *mut lua_State, kind: Kind) {
+    let new_index: ffi::lua_CFunction = match kind {
+        Kind::Gauge => view::new_index::<0>,
+        Kind::Counter => view::new_index::<1>,
+        Kind::Histogram => view::new_index::<2>,
+        Kind::Summary => view::new_index::<3>,
+    };
+    // SAFETY: everything that is pushed ends in the registry.
+    unsafe {
+        ffi::lua_createtable(state, 0, 3);
+        let table = ffi::lua_gettop(state);
+        register::push_methods(state, kind);
+        ffi::lua_setfield(state, table, c"__index".as_ptr());
+        set_function(state, table, c"__newindex", new_index, 0);
+        register::protect(state, table);
+        ffi::lua_rawsetp(state, ffi::LUA_REGISTRYINDEX, key(&METATABLES[kind as usize]));
     }
 }
 

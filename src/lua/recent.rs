@@ -5,6 +5,8 @@
 //! in a Lua table, the addresses in a userdata, both upvalues of the function. There are few places, and a label set gets one only if
 //! it comes twice before another one that would have the same.
 //!
+//! Where hardly any label set comes again soon, looking costs more than it gives: after so many failures it rests for a while.
+//!
 //! It is for label sets that have a series of their own, in families whose series don't go.
 
 use mlua::ffi::{self, lua_State};
@@ -19,6 +21,11 @@ const PLACES: usize = 16;
 /// Label sets of more values are always looked up.
 const MOST_VALUES: usize = 6;
 
+/// After as many failures in a row it rests,
+const PATIENCE: u32 = 64;
+/// for as many calls.
+const REST: u32 = 1024;
+
 /// The addresses of label values; null for what isn't there or isn't a string.
 type Addresses = [*const c_void; MOST_VALUES];
 
@@ -27,6 +34,27 @@ struct Recent {
     addresses: [Addresses; PLACES],
     /// The hash of the label set that was looked up last for each place.
     looked_up: [u64; PLACES],
+    /// How many failures in a row are left until it rests, and for how many calls it still does.
+    patience: u32,
+    rest: u32,
+}
+
+impl Recent {
+    /// Whether this call is one that it rests for.
+    #[inline(always)]
+    fn rests(&mut self) -> bool {
+        let rests = self.rest > 0;
+        self.rest -= u32::from(rests);
+        rests
+    }
+
+    fn failed(&mut self) {
+        self.patience -= 1;
+        if self.patience == 0 {
+            self.patience = PATIENCE;
+            self.rest = REST;
+        }
+    }
 }
 
 /// The addresses of the first `values` arguments after the first, and their hash.
@@ -77,23 +105,24 @@ pub(super) unsafe fn push_found(state: *mut lua_State) -> bool {
     // SAFETY: a userdata in this upvalue is one that `remember` made, with the table in the other one.
     unsafe {
         let recent = ffi::lua_touserdata(state, ffi::lua_upvalueindex(ADDRESSES));
-        let Some(recent) = recent.cast::<Recent>().as_ref() else {
+        let Some(recent) = recent.cast::<Recent>().as_mut() else {
             return false;
         };
         let values = recent.values;
-        if ffi::lua_gettop(state) != values as c_int + 1 {
+        if recent.rests() || ffi::lua_gettop(state) != values as c_int + 1 {
             return false;
         }
         let (addresses, hash) = addresses(state, values);
         let place = place(hash);
-        if addresses != recent.addresses[place] {
-            return false;
+        if addresses == recent.addresses[place] {
+            // There is nothing in a place that was never taken.
+            if ffi::lua_rawgeti(state, ffi::lua_upvalueindex(KEPT), index(place, values)) != ffi::LUA_TNIL {
+                recent.patience = PATIENCE;
+                return true;
+            }
+            ffi::lua_pop(state, 1);
         }
-        // There is nothing in a place that was never taken.
-        if ffi::lua_rawgeti(state, ffi::lua_upvalueindex(KEPT), index(place, values)) == ffi::LUA_TTABLE {
-            return true;
-        }
-        ffi::lua_pop(state, 1);
+        recent.failed();
         false
     }
 }
@@ -115,6 +144,9 @@ pub(super) unsafe fn remember(state: *mut lua_State, values: usize) {
             ffi::LUA_TBOOLEAN => begin(state, values),
             _ => {
                 let recent = &mut *ffi::lua_touserdata(state, known).cast::<Recent>();
+                if recent.rest > 0 {
+                    return;
+                }
                 let (addresses, hash) = addresses(state, values);
                 let place = place(hash);
                 if recent.looked_up[place] != hash {
@@ -146,6 +178,8 @@ unsafe fn begin(state: *mut lua_State, values: usize) {
             values,
             addresses: [[std::ptr::null(); MOST_VALUES]; PLACES],
             looked_up: [0; PLACES],
+            patience: PATIENCE,
+            rest: 0,
         });
         ffi::lua_replace(state, ffi::lua_upvalueindex(ADDRESSES));
         ffi::lua_replace(state, ffi::lua_upvalueindex(KEPT));

@@ -37,6 +37,7 @@ pub(super) fn functions(lua: &Lua) -> LuaResult<LuaTable> {
             bucket::make_metatable(state);
             for kind in Kind::ALL {
                 make_methods(state, kind);
+                place::make_metatable(state, kind);
                 view::make_metatable(state, kind);
             }
             ffi::lua_createtable(state, 0, raw.len() as c_int);

@@ -101,7 +101,7 @@ impl Update for SummarySample {
 /// Functions by the names they have as methods.
 pub(super) type Methods = &'static [(&'static CStr, ffi::lua_CFunction)];
 
-/// The methods of a type, for views and leases.
+/// The methods of a type.
 pub(super) fn methods(kind: Kind) -> Methods {
     match kind {
         Kind::Gauge => &[
@@ -127,16 +127,6 @@ pub(super) fn bound_methods(kind: Kind) -> Methods {
         Kind::Histogram => &[(c"sample", bound::<HistogramSample>)],
         Kind::Summary => &[(c"sample", bound::<SummarySample>)],
     }
-}
-
-/// Whether this is one of those.
-pub(super) fn is_bound(function: Option<ffi::lua_CFunction>) -> bool {
-    let bound = Kind::ALL.into_iter().flat_map(bound_methods);
-    function.is_some_and(|function| {
-        bound
-            .into_iter()
-            .any(|(_, other)| std::ptr::fn_addr_eq(function, *other))
-    })
 }
 
 /// The metric that is the first argument: a lease, or the one behind a view.
@@ -169,35 +159,49 @@ fn wrong_self(kind: Kind) -> &'static CStr {
 /// The method of a metric that has it as an element: runs the update with the number that is the second argument. What isn't
 /// taken, or not like any other, is logged once.
 unsafe extern "C-unwind" fn bound<U: Update>(state: *mut lua_State) -> c_int {
-    // SAFETY: `bound_methods` gives it to metrics of this type only, with their handle; the function keeps that. Records of
-    // this type have as many words (`cell`'s layout).
+    // SAFETY: `bound_methods` gives it to metrics of this type only, with their handle, which the function keeps.
     unsafe {
-        run(state, || {
-            let Some(handle) = Handle::of_call(state) else {
-                return update_any(state, U::KIND, U::METHOD, U::run);
-            };
-            let taken = match number_at(state, 2) {
-                Some(number) => {
-                    let update = |family: &FamilyState, record: &[AtomicU64]| U::run(record, number, family);
-                    match U::WORDS {
-                        0 => handle.with(update)?,
-                        words => handle.with_words(words, update)?,
-                    }
-                }
-                None => Some(Err(Refused::NotANumber)),
-            };
-            if !matches!(taken, Some(Ok(Taken::Plainly))) {
-                tell(state, Metric::Handle(handle), U::METHOD, taken);
-            }
-            Ok(0)
+        run(state, || match Handle::of_call(state) {
+            Some(handle) => update_handle::<U>(state, handle),
+            None => update_any(state, U::KIND, U::METHOD, U::run),
         })
     }
 }
 
-/// The same method of views and leases.
+/// The same method of whatever else there is.
 unsafe extern "C-unwind" fn any<U: Update>(state: *mut lua_State) -> c_int {
-    // SAFETY: a raw function's state.
-    unsafe { run(state, || update_any(state, U::KIND, U::METHOD, U::run)) }
+    // SAFETY: the handle is of this type, and stays the first argument.
+    unsafe {
+        run(state, || match Handle::at(state, 1, U::KIND) {
+            Some(handle) => update_handle::<U>(state, handle),
+            None => update_any(state, U::KIND, U::METHOD, U::run),
+        })
+    }
+}
+
+/// Runs the update for a handle.
+///
+/// # Safety
+/// The handle is of the update's type, and something keeps it.
+#[inline(always)]
+unsafe fn update_handle<U: Update>(state: *mut lua_State, handle: &Handle) -> Outcome {
+    // SAFETY: by the contract above; records of this type have as many words (`cell`'s layout).
+    unsafe {
+        let taken = match number_at(state, 2) {
+            Some(number) => {
+                let update = |family: &FamilyState, record: &[AtomicU64]| U::run(record, number, family);
+                match U::WORDS {
+                    0 => handle.with(update)?,
+                    words => handle.with_words(words, update)?,
+                }
+            }
+            None => Some(Err(Refused::NotANumber)),
+        };
+        if !matches!(taken, Some(Ok(Taken::Plainly))) {
+            tell(state, Metric::Handle(handle), U::METHOD, taken);
+        }
+        Ok(0)
+    }
 }
 
 /// Runs the update for whatever metric the first argument is.

@@ -1,6 +1,5 @@
 //! Views: what modules get where they read (`family.data`, `data:get(...)`, `iter_metrics()`). A view has the fields
-//! and the methods of Prosody's own metric objects and shows what the store holds at the moment of the look. What
-//! `with_labels()` returns is a view with some methods of its own ([`place`](super::place)).
+//! and the methods of Prosody's own metric objects and shows what the store holds at the moment of the look.
 //!
 //! A view is a table with one hidden field, the handle. Its other fields come from `__index`; a histogram's buckets become
 //! elements when first asked for, and at once on Lua 5.1 and LuaJIT, which ask no metamethod for `#` and `ipairs`.
@@ -9,7 +8,7 @@ use super::block::{key, FamilyState};
 use super::call::{bytes_at, push_bytes, run, set_function};
 use super::lease::Metric;
 use super::notice;
-use super::{bucket, number, register, update};
+use super::{bucket, number, register};
 use crate::model::{Kind, Number};
 use crate::store::{cell, Refused};
 use mlua::ffi::{self, lua_State};
@@ -60,7 +59,9 @@ pub(super) unsafe fn wrap(state: *mut lua_State, kind: Kind) -> Result<(), &'sta
     unsafe {
         ffi::lua_createtable(state, 0, 1);
         ffi::lua_insert(state, -2);
-        link(state, ffi::lua_gettop(state) - 1, kind);
+        ffi::lua_rawsetp(state, -2, key(&LINK));
+        ffi::lua_rawgetp(state, ffi::LUA_REGISTRYINDEX, key(&METATABLES[kind as usize]));
+        ffi::lua_setmetatable(state, -2);
         if !METAMETHODS && kind == Kind::Histogram {
             let view = ffi::lua_gettop(state);
             let handle = linked_handle(state, view, kind).ok_or(NO_VIEW)?;
@@ -68,19 +69,6 @@ pub(super) unsafe fn wrap(state: *mut lua_State, kind: Kind) -> Result<(), &'sta
             ffi::lua_settop(state, view);
         }
         Ok(())
-    }
-}
-
-/// Takes the handle off the top of the stack and makes the table at `table`, an absolute index, a view of it.
-///
-/// # Safety
-/// There are a table and a handle of this type, and room on the stack.
-pub(super) unsafe fn link(state: *mut lua_State, table: c_int, kind: Kind) {
-    // SAFETY: by the contract above.
-    unsafe {
-        ffi::lua_rawsetp(state, table, key(&LINK));
-        ffi::lua_rawgetp(state, ffi::LUA_REGISTRYINDEX, key(&METATABLES[kind as usize]));
-        ffi::lua_setmetatable(state, table);
     }
 }
 
@@ -120,9 +108,9 @@ unsafe extern "C-unwind" fn index<const KIND: usize>(state: *mut lua_State) -> c
     }
 }
 
-/// `view[key] = value`. A field stays what the store holds: an element of that name would hide it for ever. Anything else
+/// `view[key] = value`, and the same of metrics. A field stays what the store holds: an element of that name would hide it for ever. Anything else
 /// is the module's own.
-unsafe extern "C-unwind" fn new_index<const KIND: usize>(state: *mut lua_State) -> c_int {
+pub(super) unsafe extern "C-unwind" fn new_index<const KIND: usize>(state: *mut lua_State) -> c_int {
     let kind = Kind::ALL[KIND];
     // SAFETY: the handle stays on the stack; only the view, a table, is changed.
     unsafe {
@@ -209,7 +197,7 @@ unsafe fn push_element(state: *mut lua_State, handle: Metric<'_>, kind: Kind) ->
     }
 }
 
-/// Sets all entries of the table at `from` in the one at `to`, both absolute indices, but for the hidden ones and our methods.
+/// Sets all entries of the table at `from` in the one at `to`, both absolute indices, but for the hidden ones.
 ///
 /// # Safety
 /// There are tables, and room on the stack.
@@ -218,8 +206,7 @@ pub(super) unsafe fn copy_entries(state: *mut lua_State, from: c_int, to: c_int)
     unsafe {
         ffi::lua_pushnil(state);
         while ffi::lua_next(state, from) != 0 {
-            let hidden = ffi::lua_type(state, -2) == ffi::LUA_TLIGHTUSERDATA;
-            if hidden || update::is_bound(ffi::lua_tocfunction(state, -1)) {
+            if ffi::lua_type(state, -2) == ffi::LUA_TLIGHTUSERDATA {
                 ffi::lua_pop(state, 1);
             } else {
                 ffi::lua_pushvalue(state, -2);

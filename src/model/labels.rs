@@ -27,12 +27,16 @@ impl LabelSet {
     /// Adds the next label value.
     #[inline]
     pub fn push(&mut self, value: &[u8]) {
-        if value.len() < 0x80 {
-            self.extend(&[value.len() as u8]);
-        } else {
-            let (length, used) = length_prefix(value.len());
-            self.extend(&length[..used]);
+        if value.len() < 0x80 && self.spilled.is_empty() {
+            if let Some([length, room @ ..]) = self.inline.get_mut(self.len..=self.len + value.len()) {
+                *length = value.len() as u8;
+                room.copy_from_slice(value);
+                self.len += 1 + value.len();
+                return;
+            }
         }
+        let (length, used) = length_prefix(value.len());
+        self.extend(&length[..used]);
         self.extend(value);
     }
 
