@@ -79,6 +79,7 @@ lua-tests: $(foreach version,$(LUA_VERSIONS),$(call MODULE,$(version)))
 		echo "== busted on Lua $$version"; \
 		METRE_MODULES=$(CURDIR)/$(BUILD)/$$version spec/run $$version; \
 	done
+	spec/asan
 
 install-tests: $(call MODULE,5.1) $(call MODULE,5.4)
 	@.ci/setup lua prosody rocks

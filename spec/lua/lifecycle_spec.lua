@@ -61,14 +61,16 @@ describe("in Prosody", function ()
 	end);
 end);
 
--- Runs a program in a Lua of its own, under valgrind, which has to end with this status and print this.
-local function run(program, status, output)
+-- Runs a program in a Lua of its own, under valgrind unless something else is to run it, which has to end with this status and
+-- print this.
+local function run(program, status, output, command)
 	local name = os.tmpname();
 	local file = assert(io.open(name, "w"));
 	file:write("package.path = ", ("%q"):format(package.path), "\npackage.cpath = ", ("%q"):format(package.cpath), "\n");
 	file:write(program);
 	file:close();
-	local shell = assert(io.popen("valgrind -q --error-exitcode=99 " .. os.getenv("METRE_LUA") .. " " .. name .. " 2>&1; echo status $?"));
+	command = command or "valgrind -q --error-exitcode=99 " .. os.getenv("METRE_LUA");
+	local shell = assert(io.popen(command .. " " .. name .. " 2>&1; echo status $?"));
 	local printed = shell:read("*a");
 	shell:close();
 	os.remove(name);
@@ -240,6 +242,17 @@ describe("a Lua state", function ()
 				end
 			end
 		]]);
+	end);
+end);
+
+describe("memory that is no longer there", function ()
+	it("can't be reached", function ()
+		local program = assert(io.open(os.getenv("METRE_ROOT") .. "/spec/support/reach.lua"));
+		local text = program:read("*a");
+		program:close();
+		run(text, 0, "fine\n");
+		-- Without valgrind, too, which gives memory out again as late as it can.
+		run(text, 0, "fine\n", os.getenv("METRE_LUA"));
 	end);
 end);
 
