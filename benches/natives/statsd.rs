@@ -248,19 +248,29 @@ fn address(server: &UdpSocket) -> std::net::SocketAddr {
     server.local_addr().expect("a bound socket")
 }
 
-/// Lines that are sent to a socket at full speed.
-fn over_udp<'a>(tags: Tags, server: &'a UdpSocket) -> [Runner<'a>; 2] {
+/// Lines that cadence sends to a socket at full speed, in datagrams of that size, or of its own default, 512 bytes.
+fn cadence_over_udp<'a>(tags: Tags, server: &'a UdpSocket, size: Option<usize>) -> Runner<'a> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).expect("a port");
     socket.set_nonblocking(true).expect("a socket");
-    let sink = BufferedUdpMetricSink::with_capacity(address(server), socket, DATAGRAM).expect("an address");
-    let client = StatsdClient::from_sink("prosody", sink);
+    let sink = match size {
+        Some(size) => BufferedUdpMetricSink::with_capacity(address(server), socket, size),
+        None => BufferedUdpMetricSink::from(address(server), socket),
+    };
+    let client = StatsdClient::from_sink("prosody", sink.expect("an address"));
     let given = given(tags);
+    let name = match size {
+        Some(_) => "cadence",
+        None => "cadence, its default size",
+    };
+    (name.to_owned(), Box::new(move || time(|| count(&client, tags, &given))))
+}
+
+/// Lines that are sent to a socket at full speed.
+fn over_udp<'a>(tags: Tags, server: &'a UdpSocket) -> [Runner<'a>; 3] {
     let mut metre = Metre::new(tags, To::Socket(socket_to(server)));
     [
-        (
-            "cadence".to_owned(),
-            Box::new(move || time(|| count(&client, tags, &given))),
-        ),
+        cadence_over_udp(tags, server, None),
+        cadence_over_udp(tags, server, Some(DATAGRAM)),
         (
             "metre".to_owned(),
             Box::new(move || {

@@ -39,6 +39,7 @@ impl Packer {
     }
 
     /// Adds lines that must stay together, in a datagram of at most `limit` bytes.
+    #[inline]
     pub fn add(&mut self, lines: &[u8], limit: usize) -> Added {
         let end = usize::from(self.framing == Framing::Stream);
         let between = usize::from(self.framing == Framing::Datagrams && !self.filling.is_empty());

@@ -75,6 +75,9 @@ impl Encoder {
         if !state.names.name(family, number, series, options, names, name) {
             return sink.dropped(Dropped::NameTaken, &name.path);
         }
+        if let (News::Counter(step), Tags::None) = (news, options.tags) {
+            return plain_count(&mut name.path, *step, sink);
+        }
         let mut out = Lines {
             options,
             suffixes: &state.names.suffixes,
@@ -105,6 +108,20 @@ impl Encoder {
             }
         }
     }
+}
+
+/// The line that there are most of, which is made where the name stands and not copied.
+fn plain_count(path: &mut Vec<u8>, step: Number, sink: &mut impl Sink) {
+    if !step.is_finite() {
+        return sink.dropped(Dropped::NotFinite, path);
+    }
+    let end = path.len();
+    path.push(b':');
+    // Writing to memory doesn't fail.
+    let _ = number::write(path, step);
+    path.extend_from_slice(b"|c");
+    sink.lines(path);
+    path.truncate(end);
 }
 
 struct Lines<'a, S> {
@@ -182,7 +199,9 @@ impl<S: Sink> Lines<'_, S> {
         };
         let suffix = self.suffixes.get(suffix).map_or("", String::as_str);
         lines.extend_from_slice(&name.path);
-        lines.extend_from_slice(suffix.as_bytes());
+        if !suffix.is_empty() {
+            lines.extend_from_slice(suffix.as_bytes());
+        }
         let le = le.filter(|_| options.tags != Tags::None);
         let tagged = le.is_some() || !name.tags.is_empty();
         if options.tags == Tags::Influx && tagged {
@@ -193,7 +212,7 @@ impl<S: Sink> Lines<'_, S> {
         // Writing to memory doesn't fail.
         let _ = number::write(lines, value);
         lines.push(b'|');
-        lines.extend_from_slice(kind.as_bytes());
+        lines.extend(kind.bytes());
         if let Some(rate) = rate {
             // `{}` writes no exponent, which statsd wouldn't read here.
             let _ = write!(lines, "|@{rate}");

@@ -90,7 +90,7 @@ impl SeriesName {
 
     /// Sets the encoded label set. Returns how many of its values are those that were written last, and where what they made ends.
     fn keep(&mut self, labels: &[u8]) -> (usize, Option<usize>) {
-        let same = labels.iter().zip(&self.labels).take_while(|(a, b)| a == b).count();
+        let same = common_prefix(labels, &self.labels);
         let kept = self.ends.iter().take_while(|(end, _)| *end <= same).count();
         self.ends.truncate(kept);
         self.labels.truncate(same);
@@ -253,6 +253,14 @@ impl FamilyNames {
             _ => hashes.push(names.hash(&[path, &[0], tags])),
         }
     }
+}
+
+/// How many bytes both begin with.
+fn common_prefix(a: &[u8], b: &[u8]) -> usize {
+    let words = a.chunks_exact(8).zip(b.chunks_exact(8));
+    let start = 8 * words.take_while(|(a, b)| a == b).count();
+    let bytes = a[start..].iter().zip(&b[start..]);
+    start + bytes.take_while(|(a, b)| a == b).count()
 }
 
 fn add_hash(name: &mut Vec<u8>, hash: u64) {
