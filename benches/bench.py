@@ -21,8 +21,10 @@ def main():
     for part in wanted:
         module = importlib.import_module(part)
         report.begin(part, module.TITLE)
-        module.run(report)
-        report.write(ROOT / "target/bench.json")
+        try:
+            module.run(report)
+        finally:
+            report.write(ROOT / "target/bench.json")
 
 
 main()
