@@ -7,7 +7,8 @@ package.path = package.path .. ";/usr/lib/prosody/?.lua";
 package.cpath = package.cpath .. ";/usr/lib/prosody/?.so";
 
 local resident = require "resident";
-local now = require "util.time".now; -- Prosody has it long before its statistics
+local now = require "util.time".now;
+require "util.logger"; -- Prosody has both long before its statistics
 
 local native = "metre_lua54.so";
 local starts = {};

@@ -40,55 +40,6 @@ local function log_notices(provider)
 	end
 end
 
--- Prosody exports this only with `statistics_interval = "manual"`.
-local function collect_function()
-	return require "core.statsmanager".collect;
-end
-
--- A thread has woken the event loop.
-local function answer(provider)
-	local wants_collection, err = provider.answer();
-	report(wants_collection, err);
-	log_notices(provider);
-	if not wants_collection then
-		return;
-	end
-	-- What a module raises in there must not end Prosody, and the scrape goes on without it. Whatever a module returns
-	-- keeps the event from getting to us.
-	local ok, why = pcall(collect_function());
-	if not ok then
-		-- What it has corked is half counted, and would keep gauges from the page from now on.
-		report(provider.discard());
-		if not provider.collections_fail then
-			log("error", "A module failed while statistics were collected for a scrape: %s; not logged again until it works",
-				tostring(why));
-		end
-	end
-	provider.collections_fail = not ok;
-	report(provider.collected(ok));
-end
-
--- Has Prosody's event loop answer as soon as this descriptor is readable. Returns a function that ends it.
-local function watch(provider, descriptor)
-	local server = require "net.server";
-	local socket = descriptor;
-	if server.get_backend and server.get_backend() == "select" then
-		-- It closes what it is told to forget, and finds nothing to close on a number.
-		socket = { getfd = function () return descriptor; end, close = function () end };
-	end
-	local handle = server.watchfd(socket, protected(function ()
-		answer(provider);
-	end));
-	provider.watched(collect_function() ~= nil);
-	return protected(function ()
-		if handle.close then
-			handle:close();
-		else
-			handle:setflags(false, false); -- libevent's has nothing else
-		end
-	end);
-end
-
 -- Starts the provider's threads, if it has any. In Prosody they can log at any time, else when metre is called.
 -- Returns whether that worked.
 local function start(provider, in_prosody)
@@ -98,7 +49,7 @@ local function start(provider, in_prosody)
 		return false;
 	end
 	if descriptor and in_prosody then
-		local ok, unwatch = pcall(watch, provider, descriptor);
+		local ok, unwatch = pcall(function () return require "metre.watch".watch(provider, descriptor); end);
 		if ok then
 			provider.unwatch = unwatch;
 		else
@@ -197,6 +148,7 @@ return {
 	attach = attach;
 	config_directory = config_directory;
 	log_notices = log_notices;
+	protected = protected;
 	report = report;
 	start_outside = start_outside;
 	stop = stop;

@@ -6,7 +6,7 @@ use super::lease::{Lease, Leased};
 use super::view::{self, LINK};
 use super::{register, update};
 use crate::model::Kind;
-use crate::store::{give, Location};
+use crate::store::Location;
 use mlua::ffi::{self, lua_State};
 use std::ffi::{c_int, c_void, CStr};
 use std::sync::atomic::AtomicU64;
@@ -25,7 +25,12 @@ pub(super) struct Place {
     pub(super) location: Location,
     /// In families that have leases instead of handles.
     pub(super) serial: Option<u64>,
+    /// Whether its family has few series.
+    few: bool,
 }
+
+/// As many series as a family may have for its metrics to be made for speed.
+const FEW: usize = 1000;
 
 pub(super) fn place(family: &FamilyState, location: Location) -> Place {
     let writer = family.writer.borrow();
@@ -38,25 +43,26 @@ pub(super) fn place(family: &FamilyState, location: Location) -> Place {
             true => Some(writer.serial(location).unwrap_or(0)),
             false => None,
         },
+        few: family.family.series_count() <= FEW,
     }
 }
 
-/// Pushes the metric for a series. The first time it is a table that has the methods that modules call most as elements, each a
-/// function with the handle as an upvalue: Lua finds them without asking a metatable. If nobody has kept that, nobody is going to
-/// keep the next one, so from then on it is a handle alone, which takes a quarter of the memory to make.
+/// Pushes the metric for a series. It is a table that has the methods that modules call most as elements, each a
+/// function with the handle as an upvalue: Lua finds them without asking a metatable. In families of many series it is a handle
+/// alone, which takes a quarter of the time and of the memory to make: there most of them are used once, or held by the thousand.
 ///
 /// # Safety
 /// At `handles` there is the table of the family's metrics and at `family` the block of the family that the series is one of.
 #[inline(always)]
 pub(super) unsafe fn push_metric(state: *mut lua_State, handles: c_int, family: c_int, place: Place) {
-    // SAFETY: the stack has room for a few values. Nothing else is in the table of metrics; no record of a family without
-    // lives is ever another series', and it is there as long as the family.
+    // SAFETY: the stack has room for a few values. Nothing else is in the table of metrics, and no record of a family without
+    // lives is ever another series'.
     unsafe {
         if ffi::lua_rawgetp(state, handles, place.record.cast()) != ffi::LUA_TNIL {
             return;
         }
         ffi::lua_pop(state, 1);
-        match give(&*place.record) {
+        match place.few {
             true => push_new_metric(state, family, place),
             false => push_handle(state, family, place, std::ptr::null()),
         }

@@ -26,7 +26,6 @@ pub use family::{Family, FamilyFields};
 pub use index::Location;
 pub use journal::{Ended, Journal};
 pub use quantiles::{Quantiles, SeriesId, RELATIVE_ERROR};
-pub use record::give;
 pub(crate) use record::{copy as copy_record, read_shape};
 pub use registration::{FamilySpec, Repair};
 pub use ring::Ring;

@@ -4,7 +4,7 @@
 //!
 //! | word | holds |
 //! | --- | --- |
-//! | 0 | shape: length of the record in words (high half), of its label set in bytes (low half); the highest bit is the writer's own |
+//! | 0 | shape: length of the record in words (high half), of its label set in bytes (low half) |
 //! | 1 | head: sequence number (high half), flags (low half) |
 //! | 2… | body: values, by type (see [`cell`](super::cell)), then what is known of its [`life`](super::life), if anything is |
 //! | last | the encoded label set, zero-padded to whole words |
@@ -32,17 +32,7 @@ pub(crate) fn shape(words: usize, label_bytes: usize) -> u64 {
 
 /// The length of the record in words, of its label set in bytes.
 pub(crate) fn read_shape(shape: u64) -> (usize, usize) {
-    (((shape & !GIVEN) >> 32) as usize, (shape & 0xffff_ffff) as usize)
-}
-
-/// In a shape word: somebody has been given this metric.
-const GIVEN: u64 = 1 << 63;
-
-/// Notes that somebody is given the metric of the record with this first word. Returns whether that is so for the first time.
-pub fn give(first_word: &AtomicU64) -> bool {
-    let shape = first_word.load(Relaxed);
-    first_word.store(shape | GIVEN, Relaxed);
-    shape & GIVEN == 0
+    ((shape >> 32) as usize, (shape & 0xffff_ffff) as usize)
 }
 
 /// The flags in the head word.
