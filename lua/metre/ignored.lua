@@ -1,5 +1,7 @@
 -- What a module gets for a metric family that the operator wants nothing of: it takes everything and keeps nothing.
 
+local log = require "metre.log";
+
 local function nothing() end
 
 local function no_samples()
@@ -35,6 +37,24 @@ local function new(fields)
 	return setmetatable(fields, family_mt);
 end
 
+-- What clients send may make any number of families, so the log has a line each for some of them only.
+local most_logged = 100;
+
+local function log_ignored(registry, full_name, why)
+	local logged, short = registry._ignored, full_name:sub(1, 200);
+	if logged[short] or registry._ignored_count > most_logged then
+		return;
+	end
+	logged[short] = why;
+	registry._ignored_count = registry._ignored_count + 1;
+	if registry._ignored_count > most_logged then
+		log("warn", "More metric families are ignored, and not logged any more");
+	else
+		log("warn", "Metric family %s is ignored: %s", short, why);
+	end
+end
+
 return {
+	log = log_ignored;
 	new = new;
 };

@@ -22,23 +22,6 @@ local function is_same(family, kind, label_keys)
 	return true;
 end
 
--- What clients send may make any number of families, so the log has a line each for some of them only.
-local most_logged = 100;
-
-local function log_ignored(self, full_name, why)
-	local logged, short = self._ignored, full_name:sub(1, 200);
-	if logged[short] or self._ignored_count > most_logged then
-		return;
-	end
-	logged[short] = why;
-	self._ignored_count = self._ignored_count + 1;
-	if self._ignored_count > most_logged then
-		log("warn", "More metric families are ignored, and not logged any more");
-	else
-		log("warn", "Metric family %s is ignored: %s", short, why);
-	end
-end
-
 -- Replaces one family by another in the list of those whose series go; either may be missing.
 local function note_expiring(self, old, new)
 	for i, family in ipairs(old and self._expiring or {}) do
@@ -93,10 +76,11 @@ local function register(self, kind, name, unit, description, label_keys, extra)
 	};
 	if family == false then
 		local why, sentence = repairs, expires;
+		local ignored = require "metre.ignored";
 		if why ~= "drop" then
-			log_ignored(self, full_name, sentence);
+			ignored.log(self, full_name, sentence);
 		end
-		return require "metre.ignored".new(fields);
+		return ignored.new(fields);
 	elseif not family then
 		error("metre: cannot register metric family " .. full_name .. ": " .. tostring(repairs), 3);
 	end
@@ -133,27 +117,9 @@ function registry_methods:render()
 	return page;
 end
 
--- The family of this name, as a module has given it or as it stands on the page.
-local function find(families, name)
-	if families[name] then
-		return families[name];
-	end
-	for raw, family in pairs(families) do
-		if raw:gsub("/", "__"):gsub("[^%w_]", "_") == name then
-			return family;
-		end
-	end
-end
-
 -- What is decided for a family, and where: by its type if it is there, else as the arguments say.
 function registry_methods:explain(name, kind, host)
-	local family = type(name) == "string" and find(self.families, name);
-	local told, err = self._native.explain(name, kind or family and family.type_, host);
-	if not told then
-		return "metre: " .. tostring(err);
-	end
-	local why = self._ignored[name];
-	return why and told .. "  ignored: " .. why .. "\n" or told;
+	return require "metre.explain"(self, name, kind, host);
 end
 
 -- How many series are looked at before Prosody does something else.
