@@ -1,4 +1,6 @@
-"""All benchmarks: shows tables, and keeps them in target/bench.json. Usage: bench.py [PART...]; without one, all of them."""
+"""All benchmarks: shows tables, and keeps them in target/bench.json. Usage: bench.py [PART...]; without one, all of them, and then
+docs/figures.md is written, too.
+"""
 
 import importlib
 import pathlib
@@ -25,6 +27,8 @@ def main():
             module.run(report)
         finally:
             report.write(ROOT / "target/bench.json")
+    if wanted == PARTS:
+        report.write_page(ROOT / "docs/figures.md")
 
 
 main()

@@ -44,31 +44,40 @@ def shown(value):
     return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"
 
 
+def markdown(columns, rows):
+    """A table as it stands in a page."""
+    lines = ["| " + " | ".join(columns) + " |", "| --- |" + " ---: |" * (len(columns) - 1)]
+    return "\n".join(lines + ["| " + " | ".join(shown(value) for value in row) + " |" for row in rows])
+
+
 class Report:
     """The tables of a run, by part."""
 
     def __init__(self):
         self.parts = {}
         self.part = None
+        self.text = []
 
     def begin(self, part, title):
         """What follows is of this part."""
         self.part = self.parts.setdefault(part, [])
-        print(f"\n## {title}\n", flush=True)
+        self._show(f"## {title}")
+
+    def _show(self, text):
+        self.text.append(text)
+        print(text + "\n", flush=True)
 
     def table(self, title, columns, rows):
         """A table; the first column names what a row is about."""
         rows = [list(row) for row in rows]
         self.part.append({"title": title, "columns": list(columns), "rows": rows})
-        print(f"{title}\n\n| " + " | ".join(columns) + " |\n| --- |" + " ---: |" * (len(columns) - 1))
-        for row in rows:
-            print("| " + " | ".join(shown(value) for value in row) + " |")
-        print(flush=True)
+        self._show(title)
+        self._show(markdown(columns, rows))
 
     def say(self, text):
         """A sentence that belongs to the figures."""
         self.part.append({"text": text})
-        print(text + "\n", flush=True)
+        self._show(text)
 
     def write(self, path):
         """Writes all that was found. Parts that were not run this time stay as they were."""
@@ -79,3 +88,9 @@ class Report:
             parts[name] = {"machine": about, "found": tables}
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps({"parts": parts}, indent=1) + "\n")
+
+    def write_page(self, path):
+        """Writes all that was shown as a page."""
+        about = ", ".join([*(f"{name} {value}" for name, value in machine().items() if name != "lua"), *machine()["lua"]])
+        head = f"# Figures\n\nWhat `make bench` has shown; `target/bench.json` has the same. [Performance](performance.md) says what it means.\n\n{about}."
+        pathlib.Path(path).write_text("\n\n".join([head, *self.text]) + "\n")
