@@ -512,3 +512,21 @@ describe("the page", function ()
 		assert.same(texts.prosody, texts.metre);
 	end);
 end);
+
+describe("a metric that with_labels() has returned", function ()
+	it("takes assignments without raising, in families of few series and of many", function ()
+		local registry = require "metre".new().metric_registry;
+		local family = registry:gauge("assigned", "", "", { "l" });
+		for i = 1, 1100 do
+			local metric = family:with_labels(tostring(i));
+			metric:set(5);
+			metric.value = 7;
+			metric.mine = 1;
+			assert.is_nil(metric.value);
+			assert.equal(metric, family:with_labels(tostring(i)));
+			assert.equal(5, family.data:get(tostring(i)).value);
+			metric.reset(metric);
+			assert.equal(0, family.data:get(tostring(i)).value);
+		end
+	end);
+end);

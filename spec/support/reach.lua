@@ -169,6 +169,22 @@ local function wrong()
 	end
 end
 
+-- What iterators are given as the last key.
+local function wrong_keys()
+	local registry = new().metric_registry;
+	for _, kind in ipairs(kinds) do
+		local view = register(registry, kind, kind, {}).data;
+		for _, iterate in ipairs { pairs, ipairs } do
+			local next_of, of = iterate(view);
+			for _, key in ipairs { 2^31 - 2, 2^31 - 1, 2^31, 1e15, -1e15, 2^63, 0/0, 1/0, "x", {}, print } do
+				tolerant(next_of, of, key);
+				tolerant(next_of, view, key);
+				tolerant(next_of, key, key);
+			end
+		end
+	end
+end
+
 -- END of wrong objects
 -- BEGIN of finalizers in the middle of calls
 
@@ -227,6 +243,23 @@ local function interrupted()
 	end
 end
 
+-- One object for the same labels, also if a finalizer is given it while it is being made.
+local function one_object()
+	local registry = new().metric_registry;
+	for _, prefix in ipairs { "", "leased_" } do
+		local family = register(registry, "counter", prefix .. "same", { "a" });
+		local kept, current = nil, "0";
+		collectgarbage("setpause", 0);
+		for i = 1, 3000 do
+			current, kept = tostring(i % 1500), nil;
+			finalized(function () kept = kept or family:with_labels(current); end);
+			local metric = family:with_labels(current);
+			assert(kept == nil or rawequal(kept, metric), current);
+		end
+		collectgarbage("setpause", 200);
+	end
+end
+
 -- END of finalizers in the middle of calls
 -- BEGIN of a state that is closing
 
@@ -267,6 +300,8 @@ end
 outlived();
 short_lived();
 wrong();
+wrong_keys();
 interrupted();
+one_object();
 Kept = closing(); -- luacheck: ignore 111
 print("fine");

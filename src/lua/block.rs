@@ -1,8 +1,8 @@
 //! The userdata blocks that Lua holds: one a family, and one a metric that somebody has (a *handle*; in families whose
 //! series go or have quantiles, a [`lease`](super::lease)).
 //!
-//! Modules get a handle only as what is behind a table of methods ([`place`](super::place)) or a [`view`](super::view). It
-//! points into its family's memory, and its metatable keeps the family's block from being collected. A
+//! Modules get a handle as what is behind a table of methods or a [`view`](super::view), and in families of many series as it
+//! is ([`place`](super::place)). It points into its family's memory, and its metatable keeps the family's block from being collected. A
 //! family's block outlives its content in one case only: its finalizer has run, at the end of the Lua state or
 //! together with everything that refers to it, and some other finalizer still uses a handle. Then the block's
 //! pointer is null, which every access checks.
@@ -61,7 +61,7 @@ pub(super) struct Handle {
     tag: *const u8,
     record: *const AtomicU64,
     family: *const FamilyBlock,
-    /// The address of the table whose methods have this handle, which they keep alive; null for a view's.
+    /// The address of the table whose methods have this handle, which they keep alive; null if there is none.
     owner: *const c_void,
 }
 

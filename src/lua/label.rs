@@ -203,6 +203,9 @@ unsafe fn find<T: 'static>(
         for index in 2..=top {
             if ffi::lua_type(state, index) != ffi::LUA_TSTRING {
                 make_text(state, index, block);
+                if ffi::lua_type(state, index) != ffi::LUA_TSTRING {
+                    return Err(c"metre: no room on the stack for the text of a label value");
+                }
             }
         }
         let found = block.with(|family| {

@@ -5,6 +5,8 @@
 //!
 //! Rules for every raw function here:
 //! - What can panic runs inside [`call::pure`], so a panic ends as an ordinary Lua error.
+//! - mlua's `lua_rawgeti` and `lua_rawseti` panic on Lua 5.1, 5.2 and LuaJIT for an index beyond a C `int`, so they get none that Lua code
+//!   has chosen.
 //! - Lua may leave it (by `longjmp`, or by unwinding on LuaJIT) in any call that can raise: allocation, metamethods. So
 //!   those calls stand outside `pure`, and nothing that has a destructor, no lock and no `&mut` to a family is alive then.
 #![allow(unsafe_code)]

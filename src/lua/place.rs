@@ -66,6 +66,12 @@ pub(super) unsafe fn push_metric(state: *mut lua_State, handles: c_int, family: 
             true => push_new_metric(state, family, place),
             false => push_handle(state, family, place, std::ptr::null()),
         }
+        // A finalizer that Lua has run just now may have been given one.
+        if ffi::lua_rawgetp(state, handles, place.record.cast()) != ffi::LUA_TNIL {
+            ffi::lua_remove(state, -2);
+            return;
+        }
+        ffi::lua_pop(state, 1);
         ffi::lua_pushvalue(state, -1);
         ffi::lua_rawsetp(state, handles, place.record.cast());
     }
@@ -140,22 +146,43 @@ pub(super) unsafe fn push_lease(
     // SAFETY: the stack has room for the three values; a lease gets its family's metatable, which keeps the block.
     unsafe {
         let block = FamilyBlock::at(state, family)?;
-        if !of.limited {
-            ffi::lua_rawgetp(state, handles, place.record.cast());
-            if Lease::at(state, -1, place.kind).is_some_and(|lease| lease.is_of(block, of.serial)) {
-                return Ok(());
-            }
-            ffi::lua_pop(state, 1);
+        if !of.limited && push_known_lease(state, handles, block, place, of) {
+            return Ok(());
         }
         let labels = Lease::push(state, place.kind, block, of);
         pure(|| fill(labels))?;
         ffi::lua_getuservalue(state, family);
         ffi::lua_setmetatable(state, -2);
-        if !of.limited {
-            ffi::lua_pushvalue(state, -1);
-            ffi::lua_rawsetp(state, handles, place.record.cast());
+        if of.limited {
+            return Ok(());
         }
+        // A finalizer that Lua has run just now may have been given one.
+        if push_known_lease(state, handles, block, place, of) {
+            ffi::lua_remove(state, -2);
+            return Ok(());
+        }
+        ffi::lua_pushvalue(state, -1);
+        ffi::lua_rawsetp(state, handles, place.record.cast());
         Ok(())
+    }
+}
+
+/// Pushes the lease that somebody has for this series; false if nobody has.
+unsafe fn push_known_lease(
+    state: *mut lua_State,
+    handles: c_int,
+    block: *const FamilyBlock,
+    place: Place,
+    of: Leased,
+) -> bool {
+    // SAFETY: `push_lease`'s; the lease is looked at while it is on the stack.
+    unsafe {
+        ffi::lua_rawgetp(state, handles, place.record.cast());
+        let known = Lease::at(state, -1, place.kind).is_some_and(|lease| lease.is_of(block, of.serial));
+        if !known {
+            ffi::lua_pop(state, 1);
+        }
+        known
     }
 }
 

@@ -72,7 +72,8 @@ unsafe fn addresses(state: *mut lua_State, values: usize) -> (Addresses, u64) {
     (addresses, hash)
 }
 
-/// The address of the string at `index`. Lua 5.4 tells that of any object in one call, and no two have the same one.
+/// The address of the string at `index`. Lua 5.4 tells that of any object in one call. What it tells of other things is never that of a
+/// string that is kept: no two objects have the same one, and no Lua code can make a light userdata of it.
 #[inline(always)]
 unsafe fn address(state: *mut lua_State, index: c_int) -> *const c_void {
     // SAFETY: the index is valid or none; `lua_tolstring` changes nothing where there is a string already.

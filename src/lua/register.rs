@@ -111,6 +111,12 @@ pub(super) unsafe fn push_methods(state: *mut lua_State, kind: Kind) {
 /// The userdata of a new family. Its uservalue is the metatable for handles, which refers back to it.
 pub(super) fn new_family(lua: &Lua, writer: FamilyWriter) -> LuaResult<LuaAnyUserData> {
     let kind = writer.family().kind;
+    let no_new_index: ffi::lua_CFunction = match kind {
+        Kind::Gauge => view::no_new_index::<0>,
+        Kind::Counter => view::no_new_index::<1>,
+        Kind::Histogram => view::no_new_index::<2>,
+        Kind::Summary => view::no_new_index::<3>,
+    };
     let mut content = Some(FamilyState::new(writer));
     // SAFETY: `exec_raw` runs this protected; what it captures by reference is dropped by this function in any case.
     // The block gets its content last, when nothing can raise any more.
@@ -129,6 +135,7 @@ pub(super) fn new_family(lua: &Lua, writer: FamilyWriter) -> LuaResult<LuaAnyUse
             ffi::lua_rawgetp(state, ffi::LUA_REGISTRYINDEX, key(&WEAK));
             ffi::lua_setmetatable(state, -2);
             ffi::lua_rawsetp(state, metatable, key(&place::HANDLES));
+            set_function(state, metatable, c"__newindex", no_new_index, 0);
             protect(state, metatable);
             ffi::lua_setuservalue(state, family);
             ffi::lua_rawgetp(state, ffi::LUA_REGISTRYINDEX, key(&FAMILIES));

@@ -242,7 +242,8 @@ unsafe fn update_any(
 /// A raw function's state.
 #[cold]
 unsafe fn tell(state: *mut lua_State, metric: Metric<'_>, method: &'static str, taken: Option<Result<Taken, Refused>>) {
-    // SAFETY: the first argument keeps the handle, whatever else goes; a missing second one is nil.
+    // SAFETY: the metric is there until `notice::send` has called Lua, and isn't used any more then. A missing second argument
+    // is nil.
     unsafe {
         ffi::lua_settop(state, 2);
         match taken {

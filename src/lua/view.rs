@@ -128,6 +128,18 @@ pub(super) unsafe extern "C-unwind" fn new_index<const KIND: usize>(state: *mut 
     }
 }
 
+/// `metric[key] = value` where the metric is a userdata: it has no room for anything.
+pub(super) unsafe extern "C-unwind" fn no_new_index<const KIND: usize>(state: *mut lua_State) -> c_int {
+    // SAFETY: the metric stays the first argument.
+    unsafe {
+        run(state, || {
+            ffi::lua_settop(state, 3);
+            refuse_assignment(state, Metric::at(state, 1, Kind::ALL[KIND]).ok_or(NO_VIEW)?);
+            Ok(0)
+        })
+    }
+}
+
 /// What becomes of the third argument, assigned to a field.
 ///
 /// # Safety
@@ -288,7 +300,8 @@ unsafe extern "C-unwind" fn next_element(state: *mut lua_State) -> c_int {
             }
             let number = ffi::lua_tointegerx(state, 2, std::ptr::null_mut()).wrapping_add(1);
             number::push_integer(state, number as i64);
-            ffi::lua_rawgeti(state, 1, number as ffi::lua_Integer);
+            ffi::lua_pushvalue(state, -1);
+            ffi::lua_rawget(state, 1);
             Ok(if ffi::lua_type(state, -1) == ffi::LUA_TNIL {
                 1
             } else {

@@ -19,6 +19,8 @@ pub struct Bucket {
 pub struct Buckets {
     list: Vec<Bucket>,
     bounds: Vec<f64>,
+    /// Whether a threshold is an integer that a double may not hold.
+    long: bool,
 }
 
 /// As many buckets as are looked at one by one.
@@ -45,7 +47,8 @@ impl Buckets {
         let mut list: Vec<Bucket> = thresholds.into_iter().map(Bucket::new).collect();
         list.dedup_by(|next, kept| next.le == kept.le);
         let bounds = list.iter().map(|bucket| bucket.threshold.as_f64()).collect();
-        Buckets { list, bounds }
+        let long = list.iter().any(|bucket| is_long(bucket.threshold));
+        Buckets { list, bounds, long }
     }
 
     /// Whether `thresholds`, with or without `+Inf` at the end, are the thresholds of these buckets as they are.
@@ -85,24 +88,28 @@ impl Buckets {
     /// The index of the first bucket that holds `value` (which is not NaN).
     #[inline]
     pub fn position(&self, value: Number) -> usize {
-        const EXACT: u64 = 1 << 53;
-        match value {
-            // Rounded to a double, a longer integer might move across a threshold.
-            Number::Int(n) if n.unsigned_abs() > EXACT => self
-                .list
-                .iter()
-                .position(|bucket| value.compare(bucket.threshold) != Some(Ordering::Greater))
-                .unwrap_or(0),
-            _ => {
-                let value = value.as_f64();
-                match self.bounds.len() {
-                    // All comparisons, which the processor makes side by side, rather than branches that it can't foresee.
-                    ..=FEW => self.bounds.iter().map(|bound| usize::from(value > *bound)).sum(),
-                    _ => self.bounds.partition_point(|bound| value > *bound),
-                }
-            }
+        if self.long || is_long(value) {
+            return self.exact_position(value);
+        }
+        let value = value.as_f64();
+        match self.bounds.len() {
+            // All comparisons, which the processor makes side by side, rather than branches that it can't foresee.
+            ..=FEW => self.bounds.iter().map(|bound| usize::from(value > *bound)).sum(),
+            _ => self.bounds.partition_point(|bound| value > *bound),
         }
     }
+
+    #[cold]
+    fn exact_position(&self, value: Number) -> usize {
+        let holds = |bucket: &Bucket| value.compare(bucket.threshold) != Some(Ordering::Greater);
+        self.list.iter().position(holds).unwrap_or(0)
+    }
+}
+
+/// Whether a number may be another one, on the other side of a threshold, once it is rounded to a double.
+#[inline]
+fn is_long(number: Number) -> bool {
+    matches!(number, Number::Int(n) if n.unsigned_abs() > 1 << 53)
 }
 
 impl Bucket {
@@ -236,5 +243,22 @@ mod tests {
         let edge = Buckets::new([Number::Float((1_i64 << 53) as f64)]);
         assert_eq!(edge.position(Number::Int(1 << 53)), 0);
         assert_eq!(edge.position(Number::Int((1 << 53) + 1)), 1);
+        let long = Buckets::new([Number::Int((1 << 53) + 3)]);
+        assert_eq!(long.position(Number::Float(((1_i64 << 53) + 4) as f64)), 1);
+        assert_eq!(long.position(Number::Int((1 << 53) + 3)), 0);
+    }
+
+    #[test]
+    fn few_and_many_buckets_agree() {
+        let many: Vec<Number> = (0..40).map(Number::Int).collect();
+        for count in [0, 1, 15, 16, 17, 40] {
+            let buckets = Buckets::new(many[..count].iter().copied());
+            for value in -2..45 {
+                let expected = (value.max(0) as usize).min(count);
+                assert_eq!(buckets.position(Number::Int(value)), expected);
+                assert_eq!(buckets.position(Number::Float(value as f64 - 0.5)), expected.min(count));
+            }
+            assert_eq!(buckets.position(Number::Float(f64::INFINITY)), count);
+        }
     }
 }
