@@ -12,8 +12,11 @@ end
 local registry = new_registry();
 for _, case in ipairs(cases) do
 	if not (case.skip and case.skip(arg[2])) then
-		local measured = case.prepare(registry, new_registry);
+		local measured, warm_up = case.prepare(registry, new_registry);
 		collectgarbage();
+		if warm_up then
+			warm_up();
+		end
 		local start = os.clock();
 		measured(case.times);
 		print(case.name .. "\t" .. (os.clock() - start) / case.times * 1e9);
