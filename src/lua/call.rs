@@ -95,12 +95,24 @@ pub(super) unsafe fn push_bytes(state: *mut lua_State, bytes: &[u8]) {
 pub(super) unsafe fn bytes_at<'a>(state: *mut lua_State, index: c_int) -> Option<&'a [u8]> {
     // SAFETY: `lua_tolstring` changes nothing where there is a string already, and gives its address and length.
     unsafe {
-        if ffi::lua_type(state, index) != ffi::LUA_TSTRING {
-            return None;
+        match ffi::lua_type(state, index) {
+            ffi::LUA_TSTRING => Some(string_at(state, index)),
+            _ => None,
         }
+    }
+}
+
+/// The bytes of the string at `index`. They live as long as the string stays on the stack.
+///
+/// # Safety
+/// There is a string at `index`, and the caller keeps it on the stack while it uses the bytes.
+#[inline(always)]
+pub(super) unsafe fn string_at<'a>(state: *mut lua_State, index: c_int) -> &'a [u8] {
+    // SAFETY: where there is a string already, this gives its address and length.
+    unsafe {
         let mut length = 0;
         let start = ffi::lua_tolstring(state, index, &mut length);
-        Some(std::slice::from_raw_parts(start.cast(), length))
+        std::slice::from_raw_parts(start.cast(), length)
     }
 }
 

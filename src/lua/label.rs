@@ -1,7 +1,7 @@
 //! From label values to metrics: `with_labels`, `with_partial_label`, `data:get`.
 
 use super::block::{FamilyBlock, FamilyState};
-use super::call::{bytes_at, pure, push_bytes, run, Outcome};
+use super::call::{bytes_at, pure, push_bytes, run, string_at, Outcome};
 use super::lease::Leased;
 use super::notice::{self, About};
 use super::place::{place, push_handles, push_lease, push_metric, push_view, Place};
@@ -92,7 +92,7 @@ unsafe fn label_set(state: *mut lua_State, prefix: &[u8], last: c_int) -> LabelS
     set.push_encoded(prefix);
     for index in 2..=last {
         // SAFETY: the string stays on the stack.
-        set.push(unsafe { bytes_at(state, index) }.unwrap_or_default());
+        set.push(unsafe { string_at(state, index) });
     }
     set
 }
