@@ -54,6 +54,8 @@ class Report:
     """The tables of a run, by part."""
 
     def __init__(self):
+        # Before the run changes any file.
+        self.machine = machine()
         self.parts = {}
         self.part = None
         self.text = []
@@ -83,14 +85,14 @@ class Report:
         """Writes all that was found. Parts that were not run this time stay as they were."""
         path = pathlib.Path(path)
         parts = json.loads(path.read_text())["parts"] if path.exists() else {}
-        about = machine()
         for name, tables in self.parts.items():
-            parts[name] = {"machine": about, "found": tables}
+            parts[name] = {"machine": self.machine, "found": tables}
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps({"parts": parts}, indent=1) + "\n")
 
     def write_page(self, path):
         """Writes all that was shown as a page."""
-        about = ", ".join([*(f"{name} {value}" for name, value in machine().items() if name != "lua"), *machine()["lua"]])
-        head = f"# Figures\n\nWhat `make bench` has shown; `target/bench.json` has the same. [Performance](performance.md) says what it means.\n\n{about}."
+        about = {**self.machine, "lua": ", ".join(version.split("  ")[0].split(" --")[0] for version in self.machine["lua"])}
+        lines = "\n".join(f"- {name}: {value}" for name, value in about.items())
+        head = f"# Figures\n\nWhat `make bench` has shown; `target/bench.json` has the same. [Performance](performance.md) says what it means.\n\n{lines}"
         pathlib.Path(path).write_text("\n\n".join([head, *self.text]) + "\n")
