@@ -2,14 +2,14 @@
 
 import os
 
-from turns import medians, run_lua
+from turns import NAMES, medians, run_lua
 
 TITLE = "Calls"
 ROUNDS = int(os.environ.get("ROUNDS", 7))
 
 
 def run(report):
-    for version in ("5.4", "5.3", "5.2", "5.1", "jit"):
+    for version, name in NAMES.items():
         providers = ["prosody", "metre"] + (["binding"] if version == "5.4" else [])
         times = medians(ROUNDS, {
             provider: lambda provider=provider: run_lua(version, "turn.lua", "calls", provider) for provider in providers
@@ -19,5 +19,4 @@ def run(report):
         if "binding" in times:
             columns.append("mlua binding")
             rows = [[*row, times["binding"].get(row[0], "")] for row in rows]
-        name = "LuaJIT" if version == "jit" else f"Lua {version}"
         report.table(f"{name}, medians of {ROUNDS}", columns, rows)

@@ -7,7 +7,7 @@ import subprocess
 
 from report import ROOT
 from statsd_servers import Listener
-from turns import LUAS, environment, run_natives
+from turns import LUAS, NAMES, environment, run_natives
 
 TITLE = "statsd"
 ROUNDS = int(os.environ.get("ROUNDS", 7))
@@ -20,11 +20,11 @@ PROVIDERS = {"Prosody's": "util.statsd", "metre": "metre.statsd"}
 GOES, RETURNS, ENDS = 5, 15, 20
 
 
-def start(provider, port, work, amount, longest=300):
+def start(provider, port, work, amount, longest=300, version="5.4"):
     """A process of statsd.lua, which is ended if it takes longer than that many seconds."""
     script = str(ROOT / "benches/lua/statsd.lua")
-    command = ["timeout", str(longest), LUAS["5.4"], script, PROVIDERS[provider], str(port), work, str(amount)]
-    return subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, text=True)
+    command = ["timeout", str(longest), LUAS[version], script, PROVIDERS[provider], str(port), work, str(amount)]
+    return subprocess.Popen(command, env=environment(version), stdout=subprocess.PIPE, text=True)
 
 
 def output(process):
@@ -43,7 +43,7 @@ def datagrams_sent():
     return int(values[names.index("OutDatagrams")])
 
 
-def calls(report):
+def calls(report, version, rounds):
     rows = []
     for name, work, amounts in (
         ("counter add", "counter", {"Prosody's": 100_000, "metre": 5_000_000}),
@@ -51,12 +51,13 @@ def calls(report):
     ):
         times = {who: [] for who in PROVIDERS}
         with Listener() as listener:
-            for _ in range(ROUNDS):
+            for _ in range(rounds):
                 for who, amount in amounts.items():
-                    times[who].append(float(output(start(who, listener.port, work, amount))))
+                    times[who].append(float(output(start(who, listener.port, work, amount, version=version))))
         own, ours = (statistics.median(times[who]) for who in PROVIDERS)
         rows.append([name, own, ours, own / ours])
-    report.table(f"On the calling thread, Lua 5.4, medians of {ROUNDS}", ["ns", "Prosody's", "metre", "ratio"], rows)
+    title = f"On the calling thread, {NAMES[version]}, medians of {rounds}"
+    report.table(title, ["ns", "Prosody's", "metre", "ratio"], rows)
 
 
 def datagrams(report):
@@ -144,7 +145,8 @@ def away(report):
 
 
 def run(report):
-    calls(report)
+    for version in NAMES:
+        calls(report, version, ROUNDS if version == "5.4" else min(ROUNDS, 3))
     datagrams(report)
     natives(report)
     full_speed(report)

@@ -6,7 +6,8 @@ import subprocess
 
 from report import ROOT
 
-LUAS = {"5.1": "lua5.1", "5.2": "lua5.2", "5.3": "lua5.3", "5.4": "lua5.4", "jit": "luajit"}
+LUAS = {"5.4": "lua5.4", "5.3": "lua5.3", "5.2": "lua5.2", "5.1": "lua5.1", "jit": "luajit"}
+NAMES = {version: "LuaJIT" if version == "jit" else f"Lua {version}" for version in LUAS}
 
 # What a part of the natives takes at most, building included, in seconds.
 LONGEST = 1800

@@ -5,8 +5,8 @@
 local cases = require("cases." .. arg[1]);
 local provider = require "providers"[arg[2]];
 
-local function new_registry()
-	return provider(cases.config and cases.config(arg[3]));
+local function new_registry(config)
+	return provider(config or cases.config and cases.config(arg[3]));
 end
 
 local registry = new_registry();

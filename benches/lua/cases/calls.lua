@@ -3,6 +3,7 @@
 local cases, case = require "cases.updates"();
 
 local labels = { "host", "type", "ip_family" };
+local seven = { 0.001, 0.01, 0.1, 1, 10, 100, 1000 };
 
 -- The plain binding has neither fields nor iteration.
 local function is_binding(provider)
@@ -38,5 +39,21 @@ case("iter_metrics and iter_samples, a series", 2e4, function (registry)
 		end
 	end
 end, is_binding);
+
+-- Pages of few series, once they are warm; benches/render.py has large ones.
+local function page(name, series, kind, update, extra)
+	case(name, 10 * series, function (_, new_registry)
+		local registry = new_registry { self_metrics = false, process_metrics = false };
+		local family = registry[kind](registry, "bench_page", "", "", labels, extra);
+		for i = 1, series do
+			local metric = family:with_labels("example.org", "c2s", "user" .. i);
+			metric[update](metric, i / 10);
+		end
+		registry:render();
+		return function () for _ = 1, 10 do registry:render(); end end
+	end, is_binding);
+end
+page("page, a counter series of 3 labels", 1000, "counter", "add");
+page("page, a 7-bucket histogram", 200, "histogram", "sample", { buckets = seven });
 
 return cases;
