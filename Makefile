@@ -93,9 +93,17 @@ $(STATSD):
 	npm install --prefix target/statsd --no-package-lock --no-audit --no-fund --omit=optional statsd@0.9.0
 	@touch $@
 
-prosody-tests: $(call MODULE,5.4) $(STATSD)
+# The module that can be made to panic.
+PANICS = $(BUILD)/panics/metre_lua54.so
+
+$(PANICS): $(SOURCES)
+	@$(SETUP) build
+	$(CARGO) build --locked --features lua54,panics
+	install -D -m 644 target/debug/libmetre.so $@
+
+prosody-tests: $(call MODULE,5.4) $(PANICS) $(STATSD)
 	@.ci/setup prosody statsd
-	METRE_MODULES=$(CURDIR)/$(BUILD)/5.4 $(PYTHON) -m unittest discover -v -s spec/prosody -p 'test_*.py'
+	METRE_MODULES=$(CURDIR)/$(BUILD)/5.4 METRE_PANICS=$(CURDIR)/$(BUILD)/panics $(PYTHON) -m unittest discover -v -s spec/prosody -p 'test_*.py'
 
 lint: ## check formatting, and look for mistakes in Rust and Lua
 	@.ci/setup build lint

@@ -8,6 +8,10 @@ local proxy_methods = {};
 local proxy_mt = { __index = proxy_methods };
 
 local function new_proxy(family, prefix)
+	if not prefix then
+		-- The native side has failed, and said so.
+		return require "metre.ignored".new { type_ = family.type_, user_labels = family.user_labels };
+	end
 	return setmetatable({
 		with_labels = native.with_labels_of(family._native, prefix);
 		_family = family;

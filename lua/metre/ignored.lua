@@ -20,6 +20,9 @@ for _, metric in pairs(metrics) do
 	metric.iter_samples = no_samples;
 end
 
+-- For those who don't know its type.
+local any = { set = nothing, add = nothing, sample = nothing, reset = nothing, iter_samples = no_samples };
+
 local family_methods = { clear = nothing, iter_metrics = no_samples };
 local family_mt = { __index = family_methods };
 
@@ -55,6 +58,8 @@ local function log_ignored(registry, full_name, why)
 end
 
 return {
+	any = any;
 	log = log_ignored;
 	new = new;
+	nothing = nothing;
 };

@@ -14,9 +14,9 @@ local last = -1000;
 -- Seconds until the next attempt, should the system have no threads or descriptors left.
 local retry_interval = 10;
 
--- Native functions return nil and a message when they fail, which nobody expects of these.
-local function report(_, err)
-	if err then
+-- Native functions return nil and a message when they fail, which nobody expects of these, and whether that was logged before.
+local function report(_, err, logged)
+	if err and not logged then
 		log("error", "Please report: %s", tostring(err));
 	end
 end
@@ -33,8 +33,8 @@ end
 
 -- Logs what threads have left to be logged.
 local function log_notices(provider)
-	local notices, err = provider.notices();
-	report(notices, err);
+	local notices, err, logged = provider.notices();
+	report(notices, err, logged);
 	for i = 1, notices and #notices or 0, 2 do
 		log(notices[i], "%s", notices[i + 1]);
 	end

@@ -41,4 +41,11 @@ native.on_notice(function (family_name, what, value, why, outcome)
 		family_name, value ~= nil and what .. " " .. tostring(value) or what, why, outcome);
 end);
 
+native.on_panic(function (place, message)
+	if message then
+		log("error", "Please report: %s", message);
+	end
+	return require "metre.panics"[place];
+end);
+
 return native;

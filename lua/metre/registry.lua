@@ -4,6 +4,7 @@ local log = require "metre.log";
 local native = require "metre.native";
 local new_family = require "metre.family".new;
 local repair = require "metre.repair";
+local report = require "metre.lifecycle".report;
 local t_insert, t_remove = table.insert, table.remove;
 
 local registry_methods = {};
@@ -82,7 +83,8 @@ local function register(self, kind, name, unit, description, label_keys, extra)
 		end
 		return ignored.new(fields);
 	elseif not family then
-		error("metre: cannot register metric family " .. full_name .. ": " .. tostring(repairs), 3);
+		report(family, repairs, expires);
+		return require "metre.ignored".new(fields);
 	end
 	if existing then
 		log("debug", "Replacing metric family %s, which had another type or other label keys", full_name);
@@ -109,9 +111,9 @@ end
 
 -- The OpenMetrics page. Never raises: should it fail, the page is empty and the reason is logged.
 function registry_methods:render()
-	local page, err = self._native.render();
+	local page, err, logged = self._native.render();
 	if not page then
-		log("error", "Cannot render the metrics page: %s", err);
+		report(page, err, logged);
 		return "# EOF\n";
 	end
 	return page;

@@ -11,8 +11,8 @@ end
 
 -- A thread has woken the event loop.
 local function answer(provider)
-	local wants_collection, err = provider.answer();
-	report(wants_collection, err);
+	local wants_collection, err, logged = provider.answer();
+	report(wants_collection, err, logged);
 	log_notices(provider);
 	if not wants_collection then
 		return;

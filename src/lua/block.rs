@@ -7,12 +7,12 @@
 //! together with everything that refers to it, and some other finalizer still uses a handle. Then the block's
 //! pointer is null, which every access checks.
 
-use super::call::pure;
+use super::call::{pure, Stop};
 use crate::model::Kind;
 use crate::store::{Family, FamilyWriter};
 use mlua::ffi::{self, lua_State};
 use std::cell::{Cell, RefCell};
-use std::ffi::{c_int, c_void, CStr};
+use std::ffi::{c_int, c_void};
 use std::sync::atomic::AtomicU64;
 use std::sync::Arc;
 
@@ -106,12 +106,12 @@ impl FamilyBlock {
     /// # Safety
     /// `index` is valid. The block is used no longer than it is on the stack or otherwise referred to.
     #[inline(always)]
-    pub(super) unsafe fn at<'a>(state: *mut lua_State, index: c_int) -> Result<&'a FamilyBlock, &'static CStr> {
+    pub(super) unsafe fn at<'a>(state: *mut lua_State, index: c_int) -> Result<&'a FamilyBlock, Stop> {
         // SAFETY: by the contract above; blocks are changed through cells alone.
         unsafe {
             match block_at(state, index, tag(FAMILY_TAG)) {
                 Some(block) => Ok(&*block),
-                None => Err(c"metre: a metric family expected"),
+                None => Err(c"metre: a metric family expected".into()),
             }
         }
     }
@@ -130,7 +130,7 @@ impl FamilyBlock {
     /// Runs `use_it` on the content, or gives `None` if that is gone. Whatever Lua does, nothing of the content is kept
     /// meanwhile: `use_it` calls nothing that runs Lua, and what it returns borrows nothing.
     #[inline(always)]
-    pub(super) fn with<T: 'static>(&self, use_it: impl FnOnce(&FamilyState) -> T) -> Result<Option<T>, &'static CStr> {
+    pub(super) fn with<T: 'static>(&self, use_it: impl FnOnce(&FamilyState) -> T) -> Result<Option<T>, Stop> {
         // SAFETY: null, or from `fill`'s box, which only `finalize` drops, setting the pointer to null; that runs in a
         // finalizer, so not in here.
         pure(|| unsafe { self.state.get().as_ref() }.map(use_it))
@@ -150,7 +150,7 @@ impl FamilyBlock {
 pub(super) unsafe extern "C-unwind" fn family_gc(state: *mut lua_State) -> c_int {
     // SAFETY: the block is on the stack. Nobody is inside of `with`, which runs no Lua.
     unsafe {
-        super::call::run(state, || {
+        super::call::run(state, "__gc", || {
             let block = FamilyBlock::at(state, 1)?;
             pure(|| block.finalize())?;
             Ok(0)
@@ -227,7 +227,7 @@ impl Handle {
         &self,
         words: usize,
         use_it: impl FnOnce(&FamilyState, &[AtomicU64]) -> T,
-    ) -> Result<Option<T>, &'static CStr> {
+    ) -> Result<Option<T>, Stop> {
         self.family().with(|family| {
             // SAFETY: records neither move nor go while their family is there.
             let record = unsafe { std::slice::from_raw_parts(self.record, words) };
@@ -240,7 +240,7 @@ impl Handle {
     pub(super) fn with<T: 'static>(
         &self,
         use_it: impl FnOnce(&FamilyState, &[AtomicU64]) -> T,
-    ) -> Result<Option<T>, &'static CStr> {
+    ) -> Result<Option<T>, Stop> {
         self.family().with(|family| {
             let words = family.family.record_words();
             // SAFETY: as many as its family's records have; records neither move nor go while their family is there.

@@ -4,14 +4,14 @@
 //! two hidden fields, the handle and its number; its count comes from `__index`.
 
 use super::block::key;
-use super::call::{bytes_at, push_bytes, run, set_function, Short};
+use super::call::{bytes_at, push_bytes, run, set_function, Short, Stop};
 use super::lease::Metric;
 use super::view::{self, LINK, NO_VIEW};
 use super::{number, register};
 use crate::model::{Kind, Number};
 use crate::store::cell;
 use mlua::ffi::{self, lua_State};
-use std::ffi::{c_int, CStr};
+use std::ffi::c_int;
 
 /// The hidden field with the number.
 static NUMBER: u8 = 0;
@@ -39,7 +39,7 @@ pub(super) unsafe fn make_metatable(state: *mut lua_State) {
 ///
 /// # Safety
 /// There is a view at `view`, of this handle, which stays on the stack.
-pub(super) unsafe fn fill(state: *mut lua_State, view: c_int, handle: Metric<'_>) -> Result<(), &'static CStr> {
+pub(super) unsafe fn fill(state: *mut lua_State, view: c_int, handle: Metric<'_>) -> Result<(), Stop> {
     // SAFETY: by the contract above; the tables are new.
     unsafe {
         if ffi::lua_rawlen(state, view) as usize > 0 {
@@ -73,7 +73,7 @@ struct Bucket {
 }
 
 /// The bucket with this number, counted from 1.
-fn bucket(handle: Metric<'_>, number: usize) -> Result<Option<Bucket>, &'static CStr> {
+fn bucket(handle: Metric<'_>, number: usize) -> Result<Option<Bucket>, Stop> {
     let bucket = handle.with(|family, record| {
         let bucket = family.family.buckets.as_slice().get(number.checked_sub(1)?)?;
         Some(Bucket {
@@ -86,7 +86,7 @@ fn bucket(handle: Metric<'_>, number: usize) -> Result<Option<Bucket>, &'static 
 }
 
 /// Pushes the count of the bucket that is the first argument.
-unsafe fn push_count(state: *mut lua_State) -> Result<(), &'static CStr> {
+unsafe fn push_count(state: *mut lua_State) -> Result<(), Stop> {
     // SAFETY: the bucket's hidden fields are looked at as what they may be by now.
     unsafe {
         let handle = view::linked_handle(state, 1, Kind::Histogram).ok_or(NO_VIEW)?;
@@ -104,7 +104,7 @@ unsafe fn push_count(state: *mut lua_State) -> Result<(), &'static CStr> {
 unsafe extern "C-unwind" fn index(state: *mut lua_State) -> c_int {
     // SAFETY: a raw function's state.
     unsafe {
-        run(state, || {
+        run(state, "bucket.__index", || {
             ffi::lua_settop(state, 2);
             match bytes_at(state, 2) == Some(b"count") {
                 true => push_count(state)?,
@@ -119,7 +119,7 @@ unsafe extern "C-unwind" fn index(state: *mut lua_State) -> c_int {
 unsafe extern "C-unwind" fn new_index(state: *mut lua_State) -> c_int {
     // SAFETY: the handle stays on the stack; only the bucket, a table, is changed.
     unsafe {
-        run(state, || {
+        run(state, "bucket.__newindex", || {
             ffi::lua_settop(state, 3);
             if bytes_at(state, 2) == Some(b"count") {
                 let handle = view::linked_handle(state, 1, Kind::Histogram).ok_or(NO_VIEW)?;
@@ -136,7 +136,7 @@ unsafe extern "C-unwind" fn new_index(state: *mut lua_State) -> c_int {
 unsafe extern "C-unwind" fn pairs(state: *mut lua_State) -> c_int {
     // SAFETY: the tables are on the stack.
     unsafe {
-        run(state, || {
+        run(state, "bucket.__pairs", || {
             ffi::lua_settop(state, 1);
             ffi::lua_pushcfunction(state, view::next);
             ffi::lua_createtable(state, 0, 3);

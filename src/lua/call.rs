@@ -1,13 +1,30 @@
 //! How raw functions begin and end.
 
+use super::block::key;
+use crate::runtime::panics;
 use mlua::ffi::{self, lua_State};
 use std::ffi::{c_int, CStr};
 use std::panic::{catch_unwind, AssertUnwindSafe};
 
-/// The results on the stack, or a message to raise.
-pub(super) type Outcome = Result<c_int, &'static CStr>;
+/// Why a raw function ends early.
+#[derive(Clone, Copy)]
+pub(super) enum Stop {
+    /// It was called wrongly: a message to raise.
+    Misuse(&'static CStr),
+    /// Something panicked. Modules aren't told.
+    Panicked,
+}
 
-/// Runs the body of a raw function, and raises what it returns as an error.
+impl From<&'static CStr> for Stop {
+    fn from(message: &'static CStr) -> Stop {
+        Stop::Misuse(message)
+    }
+}
+
+/// The results on the stack, or why there are none.
+pub(super) type Outcome = Result<c_int, Stop>;
+
+/// Runs the body of the raw function that is called `place` in the log, and raises an error if it was called wrongly.
 ///
 /// Not inside `catch_unwind`: LuaJIT raises by unwinding, and Rust aborts the process when it catches what isn't a panic.
 /// So what can panic runs in [`pure`], and what can raise doesn't.
@@ -16,22 +33,92 @@ pub(super) type Outcome = Result<c_int, &'static CStr>;
 /// `state` is the state that the function was called with. `body` does nothing that panics outside of [`pure`], and has
 /// nothing with a destructor when it calls what can raise.
 #[inline(always)]
-pub(super) unsafe fn run(state: *mut lua_State, body: impl FnOnce() -> Outcome) -> c_int {
+pub(super) unsafe fn run(state: *mut lua_State, place: &'static str, body: impl FnOnce() -> Outcome) -> c_int {
+    #[cfg(feature = "panics")]
+    RUNNING.set(place);
     match body() {
         Ok(results) => whole_register(results),
         // SAFETY: nothing with a destructor is alive: the message is static.
-        Err(message) => unsafe { raise(state, message) },
+        Err(Stop::Misuse(message)) => unsafe { raise(state, message) },
+        // SAFETY: likewise.
+        Err(Stop::Panicked) => unsafe { whole_register(contained(state, place)) },
     }
 }
 
-/// Runs what calls nothing in Lua that can raise. A panic in it becomes an error.
+#[cfg(feature = "panics")]
+thread_local! {
+    /// The raw function that runs, for tests.
+    static RUNNING: std::cell::Cell<&'static str> = const { std::cell::Cell::new("") };
+}
+
+/// Runs what calls nothing in Lua that can raise.
 #[inline(always)]
-pub(super) fn pure<T>(work: impl FnOnce() -> T) -> Result<T, &'static CStr> {
-    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
+pub(super) fn pure<T>(work: impl FnOnce() -> T) -> Result<T, Stop> {
+    let result = catch_unwind(AssertUnwindSafe(|| {
+        #[cfg(feature = "panics")]
+        panics::inject(RUNNING.get());
+        work()
+    }));
+    result.map_err(|payload| {
         // A payload whose destructor panics must not get further either.
-        std::mem::forget(panic);
-        c"metre: internal error, please report"
+        std::mem::forget(payload);
+        Stop::Panicked
     })
+}
+
+/// The callback for panics in the registry.
+static ON_PANIC: u8 = 0;
+
+/// `on_panic(f)`: from now on `f(place, message or nil)` is called for each panic, with a message if it is the first one there. The raw function returns what it
+/// returns.
+pub(super) unsafe extern "C-unwind" fn on_panic(state: *mut lua_State) -> c_int {
+    // SAFETY: one value is on the stack and is taken off.
+    unsafe {
+        run(state, "on_panic", || {
+            ffi::lua_settop(state, 1);
+            ffi::lua_rawsetp(state, ffi::LUA_REGISTRYINDEX, key(&ON_PANIC));
+            Ok(0)
+        })
+    }
+}
+
+/// Ends a raw function in which something has panicked.
+#[cold]
+unsafe fn contained(state: *mut lua_State, place: &'static str) -> c_int {
+    // SAFETY: what the function had on the stack is no longer needed.
+    unsafe {
+        ffi::lua_settop(state, 0);
+        push_instead(state, place);
+        1
+    }
+}
+
+/// Counts a panic, has it logged if it is the first one in `place`, and pushes what its caller gets instead of a result.
+///
+/// # Safety
+/// There is room on the stack, and nothing with a destructor is alive.
+#[cold]
+pub(super) unsafe fn push_instead(state: *mut lua_State, place: &'static str) {
+    let message = message(place);
+    // SAFETY: by the contract above; `Short` has no destructor.
+    unsafe {
+        ffi::lua_rawgetp(state, ffi::LUA_REGISTRYINDEX, key(&ON_PANIC));
+        push_bytes(state, place.as_bytes());
+        match message {
+            Some(message) => push_bytes(state, message.as_bytes()),
+            None => ffi::lua_pushnil(state),
+        }
+        if ffi::lua_pcall(state, 2, 1, 0) != 0 {
+            ffi::lua_pop(state, 1);
+            ffi::lua_pushnil(state);
+        }
+    }
+}
+
+/// Counts a panic; its message if that is to be logged.
+fn message(place: &'static str) -> Option<Short> {
+    let caught = panics::caught(place);
+    caught.is_first.then(|| Short::of(caught.message.as_bytes()))
 }
 
 /// LuaJIT reads the number of results from the whole 64-bit register, whose upper half a C `int` leaves undefined

@@ -40,7 +40,7 @@ pub(super) fn guarded(lua: &Lua, function: LuaFunction) -> LuaResult<LuaFunction
 unsafe extern "C-unwind" fn close(state: *mut lua_State) -> c_int {
     // SAFETY: the sentinel is the only argument.
     unsafe {
-        run(state, || {
+        run(state, "close", || {
             let open = ffi::lua_touserdata(state, 1).cast::<bool>();
             if !open.is_null() {
                 open.write(false);
@@ -53,7 +53,7 @@ unsafe extern "C-unwind" fn close(state: *mut lua_State) -> c_int {
 unsafe extern "C-unwind" fn call(state: *mut lua_State) -> c_int {
     // SAFETY: the upvalues are the function and its sentinel.
     unsafe {
-        run(state, || {
+        run(state, "call", || {
             let open = ffi::lua_touserdata(state, ffi::lua_upvalueindex(2)).cast::<bool>();
             if !open.read() {
                 ffi::lua_pushnil(state);

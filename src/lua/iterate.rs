@@ -1,18 +1,18 @@
 //! Walking a family's metrics: `iter_metrics()` and `clear()`.
 
 use super::block::FamilyBlock;
-use super::call::{push_bytes, run};
+use super::call::{push_bytes, run, Stop};
 use super::{number, place, update};
 use crate::model::labels;
 use crate::store::Location;
 use mlua::ffi::{self, lua_State};
-use std::ffi::{c_int, CStr};
+use std::ffi::c_int;
 
 /// `clear(family)`: resets every metric, forgets none.
 pub(super) unsafe extern "C-unwind" fn clear(state: *mut lua_State) -> c_int {
     // SAFETY: the family is on the stack; resetting runs no Lua code.
     unsafe {
-        run(state, || {
+        run(state, "clear", || {
             FamilyBlock::at(state, 1)?.with(|family| {
                 let writer = family.writer.borrow();
                 let mut at = writer.next(None);
@@ -31,7 +31,7 @@ pub(super) unsafe extern "C-unwind" fn clear(state: *mut lua_State) -> c_int {
 pub(super) unsafe extern "C-unwind" fn iter_metrics(state: *mut lua_State) -> c_int {
     // SAFETY: the upvalues are pushed; `next` relies on the family's type.
     unsafe {
-        run(state, || {
+        run(state, "iter_metrics", || {
             ffi::lua_settop(state, 1);
             FamilyBlock::at(state, 1)?;
             number::push_integer(state, -1);
@@ -49,7 +49,7 @@ pub(super) unsafe extern "C-unwind" fn expire(state: *mut lua_State) -> c_int {
     const BUDGET: usize = 10_000;
     // SAFETY: the family is on the stack; two values are pushed.
     unsafe {
-        run(state, || {
+        run(state, "expire", || {
             let done = FamilyBlock::at(state, 1)?.with(|family| family.writer.borrow_mut().expire(BUDGET))?;
             let (looked, more) = done.unwrap_or((0, false));
             number::push_count(state, looked as u64);
@@ -62,7 +62,7 @@ pub(super) unsafe extern "C-unwind" fn expire(state: *mut lua_State) -> c_int {
 unsafe extern "C-unwind" fn next(state: *mut lua_State) -> c_int {
     // SAFETY: the family is an upvalue, so it lives throughout.
     unsafe {
-        run(state, || {
+        run(state, "iter_metrics.next", || {
             let family = ffi::lua_upvalueindex(1);
             let at_last = ffi::lua_upvalueindex(2);
             let block = FamilyBlock::at(state, family)?;
@@ -113,7 +113,7 @@ unsafe extern "C-unwind" fn next(state: *mut lua_State) -> c_int {
 ///
 /// # Safety
 /// The labels stay where they are while Lua runs.
-unsafe fn push_labels(state: *mut lua_State, block: &FamilyBlock, labels: &[u8]) -> Result<(), &'static CStr> {
+unsafe fn push_labels(state: *mut lua_State, block: &FamilyBlock, labels: &[u8]) -> Result<(), Stop> {
     // SAFETY: values are pushed within LUA_MINSTACK.
     unsafe {
         let names = block.with(|family| family.family.label_names.len())?;

@@ -1,7 +1,7 @@
 //! From label values to metrics: `with_labels`, `with_partial_label`, `data:get`.
 
 use super::block::{FamilyBlock, FamilyState};
-use super::call::{bytes_at, pure, push_bytes, run, string_at, Outcome};
+use super::call::{bytes_at, pure, push_bytes, run, string_at, Outcome, Stop};
 use super::lease::Leased;
 use super::notice::{self, About};
 use super::place::{place, push_handles, push_lease, push_metric, push_view, Place};
@@ -11,7 +11,7 @@ use crate::model::Number;
 use crate::policy::Limit;
 use crate::store::Placed;
 use mlua::ffi::{self, lua_State};
-use std::ffi::{c_int, CStr};
+use std::ffi::c_int;
 
 /// The upvalues of [`with_labels`] and [`get`]: the family, the values of its first keys as encoded (or nil), and the
 /// table of its metrics.
@@ -23,13 +23,17 @@ const HANDLES_UPVALUE: c_int = 3;
 pub(super) unsafe extern "C-unwind" fn with_labels_of(state: *mut lua_State) -> c_int {
     // SAFETY: a raw function's state.
     // Two upvalues more are for what it finds.
-    unsafe { run(state, || closure_over(state, with_labels, recent::KEPT)) }
+    unsafe {
+        run(state, "with_labels_of", || {
+            closure_over(state, with_labels, recent::KEPT)
+        })
+    }
 }
 
 /// `get_of(family)`: the `get` of the family's `data`.
 pub(super) unsafe extern "C-unwind" fn get_of(state: *mut lua_State) -> c_int {
     // SAFETY: a raw function's state.
-    unsafe { run(state, || closure_over(state, get, HANDLES_UPVALUE)) }
+    unsafe { run(state, "get_of", || closure_over(state, get, HANDLES_UPVALUE)) }
 }
 
 unsafe fn closure_over(state: *mut lua_State, function: ffi::lua_CFunction, upvalues: c_int) -> Outcome {
@@ -48,7 +52,7 @@ unsafe fn closure_over(state: *mut lua_State, function: ffi::lua_CFunction, upva
 unsafe extern "C-unwind" fn with_labels(state: *mut lua_State) -> c_int {
     // SAFETY: the upvalues are those of `closure_over`.
     unsafe {
-        run(state, || match recent::push_found(state) {
+        run(state, "with_labels", || match recent::push_found(state) {
             true => Ok(1),
             false => look_up(state),
         })
@@ -123,14 +127,18 @@ unsafe fn tell(state: *mut lua_State, family: &FamilyBlock, placed: Placed) {
 unsafe extern "C-unwind" fn get(state: *mut lua_State) -> c_int {
     // SAFETY: the upvalues are those of `closure_over`.
     unsafe {
-        run(state, || {
+        run(state, "get", || {
             let found = find(state, |family, labels| {
                 let location = family.writer.borrow().find(labels)?;
                 Some(place(family, location))
             });
-            let Ok(Some(place)) = found else {
-                ffi::lua_pushnil(state);
-                return Ok(1);
+            let place = match found {
+                Ok(Some(place)) => place,
+                Err(Stop::Panicked) => return Err(Stop::Panicked),
+                Ok(None) | Err(Stop::Misuse(_)) => {
+                    ffi::lua_pushnil(state);
+                    return Ok(1);
+                }
             };
             let family = ffi::lua_upvalueindex(FAMILY);
             match place.serial {
@@ -148,12 +156,7 @@ unsafe extern "C-unwind" fn get(state: *mut lua_State) -> c_int {
 /// A lease has the labels that were asked for, to find the series again. It has them from the arguments, since Lua may run
 /// a finalizer meanwhile that lets the series go.
 #[cold]
-unsafe fn push_own_lease(
-    state: *mut lua_State,
-    place: Place,
-    serial: u64,
-    placed: Placed,
-) -> Result<(), &'static CStr> {
+unsafe fn push_own_lease(state: *mut lua_State, place: Place, serial: u64, placed: Placed) -> Result<(), Stop> {
     // SAFETY: the upvalues are those of `closure_over`; the arguments are strings by now.
     unsafe {
         let arguments = ffi::lua_gettop(state);
@@ -185,7 +188,7 @@ unsafe fn push_own_lease(
 unsafe fn find<T: 'static>(
     state: *mut lua_State,
     look_up: impl FnOnce(&FamilyState, &[u8]) -> Option<T>,
-) -> Result<Option<T>, &'static CStr> {
+) -> Result<Option<T>, Stop> {
     // SAFETY: the upvalues are those of `closure_over`. `with` calls nothing that can raise: `bytes_at` doesn't.
     unsafe {
         let block = FamilyBlock::of_call(state, FAMILY);
@@ -198,13 +201,13 @@ unsafe fn find<T: 'static>(
             })?
             .ok_or(c"metre: the Lua state is closing")?;
         if usize::try_from(top - 1).unwrap_or(0) != missing {
-            return Err(c"number of labels passed to with_labels does not match number of label keys");
+            return Err(c"number of labels passed to with_labels does not match number of label keys".into());
         }
         for index in 2..=top {
             if ffi::lua_type(state, index) != ffi::LUA_TSTRING {
                 make_text(state, index, block);
                 if ffi::lua_type(state, index) != ffi::LUA_TSTRING {
-                    return Err(c"metre: no room on the stack for the text of a label value");
+                    return Err(c"metre: no room on the stack for the text of a label value".into());
                 }
             }
         }
@@ -220,7 +223,7 @@ unsafe fn find<T: 'static>(
 pub(super) unsafe extern "C-unwind" fn prefix(state: *mut lua_State) -> c_int {
     // SAFETY: all values stay on the stack. The string is built from pieces by Lua itself, so no buffer is alive.
     unsafe {
-        run(state, || {
+        run(state, "prefix", || {
             ffi::lua_settop(state, 3);
             let block = FamilyBlock::at(state, 1)?;
             if ffi::lua_type(state, 3) != ffi::LUA_TSTRING {

@@ -4,11 +4,12 @@
 //! serial number of the series, and its label set, so that an update finds a new series where the old one has gone.
 
 use super::block::{tag, FamilyBlock, FamilyState, Handle, LEASE_TAGS};
+use super::call::Stop;
 use crate::model::Kind;
 use crate::store::{FamilyWriter, Location, Placed};
 use mlua::ffi::{self, lua_State};
 use std::cell::Cell;
-use std::ffi::{c_int, CStr};
+use std::ffi::c_int;
 use std::sync::atomic::AtomicU64;
 
 /// A lease's userdata block. The encoded label set follows on it.
@@ -108,7 +109,7 @@ impl Lease {
     pub(super) fn update<T: 'static>(
         &self,
         use_it: impl FnOnce(&FamilyState, &[AtomicU64]) -> T,
-    ) -> Result<Option<T>, &'static CStr> {
+    ) -> Result<Option<T>, Stop> {
         let result = self.family().with(|family| {
             let mut writer = family.writer.borrow_mut();
             let expired = family.family.expired();
@@ -132,7 +133,7 @@ impl Lease {
     pub(super) fn read<T: 'static>(
         &self,
         use_it: impl FnOnce(&FamilyState, &[AtomicU64]) -> T,
-    ) -> Result<Option<T>, &'static CStr> {
+    ) -> Result<Option<T>, Stop> {
         self.family().with(|family| {
             let words = family.family.record_words();
             let writer = family.writer.borrow();
@@ -197,7 +198,7 @@ impl<'a> Metric<'a> {
     pub(super) fn with<T: 'static>(
         &self,
         use_it: impl FnOnce(&FamilyState, &[AtomicU64]) -> T,
-    ) -> Result<Option<T>, &'static CStr> {
+    ) -> Result<Option<T>, Stop> {
         match self {
             Metric::Handle(handle) => handle.with(use_it),
             Metric::Lease(lease) => lease.read(use_it),
@@ -208,7 +209,7 @@ impl<'a> Metric<'a> {
     pub(super) fn update<T: 'static>(
         &self,
         use_it: impl FnOnce(&FamilyState, &[AtomicU64]) -> T,
-    ) -> Result<Option<T>, &'static CStr> {
+    ) -> Result<Option<T>, Stop> {
         match self {
             Metric::Handle(handle) => handle.with(use_it),
             Metric::Lease(lease) => lease.update(use_it),

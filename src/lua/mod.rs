@@ -4,7 +4,7 @@
 //! blocks; everything else goes through mlua. `docs/design.md`, "The wall", has the shapes and what they cost.
 //!
 //! Rules for every raw function here:
-//! - What can panic runs inside [`call::pure`], so a panic ends as an ordinary Lua error.
+//! - What can panic runs inside [`call::pure`], so a panic ends there: the function returns what `lua/metre/panics.lua` has for it.
 //! - mlua's `lua_rawgeti` and `lua_rawseti` panic on Lua 5.1, 5.2 and LuaJIT for an index beyond a C `int`, so they get none that Lua code
 //!   has chosen.
 //! - Lua may leave it (by `longjmp`, or by unwinding on LuaJIT) in any call that can raise: allocation, metamethods. So
@@ -30,6 +30,7 @@ mod trim;
 mod update;
 mod view;
 
+use crate::runtime::panics;
 use mlua::ffi;
 use mlua::prelude::*;
 
@@ -44,7 +45,16 @@ use mlua::prelude::*;
 #[cfg_attr(any(feature = "lua51", feature = "luajit"), mlua::lua_module(name = "metre_lua51"))]
 fn open(lua: &Lua) -> LuaResult<LuaTable> {
     anchor_thread(lua)?;
+    panics::keep_messages();
     let functions = register::functions(lua)?;
+    #[cfg(feature = "panics")]
+    functions.set(
+        "panic_at",
+        lua.create_function(|_, place: Option<String>| {
+            panics::arm(place);
+            Ok(())
+        })?,
+    )?;
     provider::export(lua, &functions)?;
     provider::export_checks(lua, &functions)?;
     Ok(functions)

@@ -3,6 +3,7 @@
 use super::block::{key, FamilyBlock};
 use super::call::{self, Short};
 use crate::policy::Limit;
+use crate::runtime::panics;
 use crate::store::Refused;
 use mlua::ffi::{self, lua_State};
 use std::ffi::c_int;
@@ -42,7 +43,7 @@ impl About {
 pub(super) unsafe extern "C-unwind" fn on_notice(state: *mut lua_State) -> c_int {
     // SAFETY: one value is on the stack and is taken off.
     unsafe {
-        call::run(state, || {
+        call::run(state, "on_notice", || {
             ffi::lua_settop(state, 1);
             ffi::lua_rawsetp(state, ffi::LUA_REGISTRYINDEX, key(&CALLBACK));
             Ok(0)
@@ -63,13 +64,33 @@ pub(super) unsafe fn refused(
     why: Refused,
 ) {
     // The family has gone only at the end of the state, when nobody looks any more.
-    let _ = family.with(|family| family.family.note_refused(why));
+    let noted = family.with(|family| {
+        panics::inject("notice");
+        family.family.note_refused(why);
+    });
     let about = match why {
         Refused::ReadOnly => About::Field,
         _ => About::Value,
     };
     // SAFETY: by the contract above.
-    unsafe { send(state, family, about, what, Some(index), why.reason()) }
+    unsafe {
+        match noted {
+            Ok(_) => send(state, family, about, what, Some(index), why.reason()),
+            Err(_) => give_up(state),
+        }
+    }
+}
+
+/// There is no notice, since something has panicked.
+#[cold]
+unsafe fn give_up(state: *mut lua_State) {
+    // SAFETY: what is pushed is popped.
+    unsafe {
+        if ffi::lua_checkstack(state, 4) != 0 {
+            call::push_instead(state, "notice");
+            ffi::lua_pop(state, 1);
+        }
+    }
 }
 
 /// Calls the callback, unless this family has had a notice about the same. The text says what became of the value
@@ -91,8 +112,11 @@ pub(super) unsafe fn send(
         let known = family.noticed.replace(family.noticed.get() | bit) & bit != 0;
         (!known).then(|| Short::of(&family.family.raw_name))
     });
-    let Ok(Some(Some(name))) = name else {
-        return;
+    let name = match name {
+        Ok(Some(Some(name))) => name,
+        Ok(_) => return,
+        // SAFETY: a raw function's state.
+        Err(_) => return unsafe { give_up(state) },
     };
     // SAFETY: what is pushed is popped.
     unsafe {

@@ -1,14 +1,14 @@
 //! From series to the metrics, leases and views that Lua holds.
 
 use super::block::{key, FamilyBlock, FamilyState, Handle};
-use super::call::{pure, set_function};
+use super::call::{pure, set_function, Stop};
 use super::lease::{Lease, Leased};
 use super::view::{self, LINK};
 use super::{register, update};
 use crate::model::Kind;
 use crate::store::Location;
 use mlua::ffi::{self, lua_State};
-use std::ffi::{c_int, c_void, CStr};
+use std::ffi::{c_int, c_void};
 use std::sync::atomic::AtomicU64;
 
 /// Where a family's uservalue has the table of its metrics that are alive (leases, in families that have them) by the address
@@ -142,7 +142,7 @@ pub(super) unsafe fn push_lease(
     place: Place,
     of: Leased,
     fill: impl FnOnce(&mut [u8]),
-) -> Result<(), &'static CStr> {
+) -> Result<(), Stop> {
     // SAFETY: the stack has room for the three values; a lease gets its family's metatable, which keeps the block.
     unsafe {
         let block = FamilyBlock::at(state, family)?;
@@ -191,12 +191,7 @@ unsafe fn push_known_lease(
 /// # Safety
 /// At `family`, an absolute index or an upvalue, there is a family's block, and the place is one of its. The labels stay
 /// where they are while Lua runs.
-pub(super) unsafe fn push_view(
-    state: *mut lua_State,
-    family: c_int,
-    place: Place,
-    labels: &[u8],
-) -> Result<(), &'static CStr> {
+pub(super) unsafe fn push_view(state: *mut lua_State, family: c_int, place: Place, labels: &[u8]) -> Result<(), Stop> {
     // SAFETY: by the contract above; a family's uservalue is a table.
     unsafe {
         match place.serial {

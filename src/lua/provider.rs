@@ -6,11 +6,10 @@ use crate::config as configuration;
 use crate::encode::exposition::{self, Format};
 use crate::model::{self, Kind, Number};
 use crate::policy;
-use crate::runtime::{PushOptions, Runtime};
+use crate::runtime::{panics, PushOptions, Runtime};
 use crate::store::{FamilySpec, Repair, Store};
 use mlua::prelude::*;
 use std::cell::RefCell;
-use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,7 +47,7 @@ type Answer = Result<LuaMultiValue, String>;
 pub(super) fn export(lua: &Lua, functions: &LuaTable) -> LuaResult<()> {
     functions.set(
         "provider",
-        answering(lua, |lua, (given, statsd): (LuaValue, bool)| {
+        answering(lua, "new", |lua, (given, statsd): (LuaValue, bool)| {
             let settings = configuration::settings(config::value(&given), statsd).map_err(text)?;
             let (settings, policy) = (settings.runtime, settings.policy);
             let samples = settings.push.as_ref().map(PushOptions::samples);
@@ -91,7 +90,7 @@ fn explained((name, kind, host): &Explained) -> Result<(String, Option<Kind>, Op
 pub(super) fn export_checks(lua: &Lua, functions: &LuaTable) -> LuaResult<()> {
     functions.set(
         "check",
-        answering(lua, |lua, (given, statsd): (LuaValue, bool)| {
+        answering(lua, "check", |lua, (given, statsd): (LuaValue, bool)| {
             let errors = configuration::check(config::value(&given), statsd);
             let texts = errors.iter().map(ToString::to_string);
             answer(lua, lua.create_sequence_from(texts).map_err(text)?)
@@ -101,6 +100,7 @@ pub(super) fn export_checks(lua: &Lua, functions: &LuaTable) -> LuaResult<()> {
         "explain",
         answering(
             lua,
+            "explain",
             |lua, (given, name, kind, host): (LuaValue, LuaValue, LuaValue, LuaValue)| {
                 let (name, kind, host) = explained(&(name, kind, host))?;
                 let told = configuration::explain(config::value(&given), &name, kind, host.as_deref()).map_err(text)?;
@@ -112,11 +112,11 @@ pub(super) fn export_checks(lua: &Lua, functions: &LuaTable) -> LuaResult<()> {
 
 fn functions_of(lua: &Lua, provider: &Rc<Provider>) -> LuaResult<LuaTable> {
     let table = lua.create_table()?;
-    let set = |name: &str, run: fn(&Lua, &Provider, bool) -> Answer| {
+    let set = |name: &'static str, run: fn(&Lua, &Provider, bool) -> Answer| {
         let provider = Rc::clone(provider);
         table.set(
             name,
-            answering(lua, move |lua, given: bool| run(lua, &provider, given))?,
+            answering(lua, name, move |lua, given: bool| run(lua, &provider, given))?,
         )
     };
     set("cork", |lua, provider, _| {
@@ -186,7 +186,7 @@ fn functions_of(lua: &Lua, provider: &Rc<Provider>) -> LuaResult<LuaTable> {
     let of_skip = Rc::clone(provider);
     table.set(
         "skip",
-        answering(lua, move |lua, seconds: LuaValue| {
+        answering(lua, "skip", move |lua, seconds: LuaValue| {
             let seconds = match seconds {
                 LuaValue::Integer(seconds) => seconds as f64,
                 LuaValue::Number(seconds) => seconds,
@@ -201,7 +201,7 @@ fn functions_of(lua: &Lua, provider: &Rc<Provider>) -> LuaResult<LuaTable> {
     let of_explain = Rc::clone(provider);
     table.set(
         "explain",
-        answering(lua, move |lua, given: Explained| {
+        answering(lua, "explain", move |lua, given: Explained| {
             let (name, kind, host) = explained(&given)?;
             answer(
                 lua,
@@ -212,7 +212,7 @@ fn functions_of(lua: &Lua, provider: &Rc<Provider>) -> LuaResult<LuaTable> {
     let of_register = Rc::clone(provider);
     table.set(
         "register",
-        answering(lua, move |lua, spec: LuaValue| match &spec {
+        answering(lua, "register", move |lua, spec: LuaValue| match &spec {
             LuaValue::Table(spec) => register_family(lua, &of_register.store, spec).map_err(text),
             other => Err(format!("a table expected, got {}", other.type_name())),
         })?,
@@ -262,17 +262,22 @@ fn register_family(lua: &Lua, store: &Store, spec: &LuaTable) -> LuaResult<LuaMu
     (register::new_family(lua, writer)?, repairs, expires).into_lua_multi(lua)
 }
 
-/// A Lua function that never raises: an error or a panic comes back as `nil` and a message. (mlua itself raises if `A`
+/// A Lua function that never raises: an error comes back as `nil` and a message, a panic in `place`, which the function is called in the log, as `nil`, a message and
+/// whether that has been logged before. (mlua itself raises if `A`
 /// can't be made of the arguments, and what it raises is a userdata: so let `A` be something that always can.)
-fn answering<A: FromLuaMulti>(lua: &Lua, function: impl Fn(&Lua, A) -> Answer + 'static) -> LuaResult<LuaFunction> {
-    let function = lua.create_function(move |lua, arguments: A| {
-        let answer = catch_unwind(AssertUnwindSafe(|| function(lua, arguments)))
-            .unwrap_or_else(|_| Err("internal error, please report".to_owned()));
-        match answer {
-            Ok(values) => Ok(values),
-            Err(message) => (LuaValue::Nil, message).into_lua_multi(lua),
-        }
-    })?;
+fn answering<A: FromLuaMulti>(
+    lua: &Lua,
+    place: &'static str,
+    function: impl Fn(&Lua, A) -> Answer + 'static,
+) -> LuaResult<LuaFunction> {
+    let function =
+        lua.create_function(
+            move |lua, arguments: A| match panics::contain(place, || function(lua, arguments)) {
+                Ok(Ok(values)) => Ok(values),
+                Ok(Err(message)) => (LuaValue::Nil, message).into_lua_multi(lua),
+                Err(caught) => (LuaValue::Nil, caught.message, !caught.is_first).into_lua_multi(lua),
+            },
+        )?;
     guarded(lua, function)
 }
 

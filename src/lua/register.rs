@@ -1,7 +1,7 @@
 //! What the module gives to its Lua side, and the Lua side of a new family.
 
 use super::block::{family_gc, key, FamilyBlock, FamilyState};
-use super::call::set_function;
+use super::call::{on_panic, set_function};
 use super::{bucket, iterate, label, notice, place, samples, trim, update, view};
 use crate::model::Kind;
 use crate::store::FamilyWriter;
@@ -18,8 +18,9 @@ static WEAK: u8 = 0;
 
 /// The raw functions as a table. Also makes what they share in the registry.
 pub(super) fn functions(lua: &Lua) -> LuaResult<LuaTable> {
-    let raw: [(&CStr, ffi::lua_CFunction); 9] = [
+    let raw: [(&CStr, ffi::lua_CFunction); 10] = [
         (c"on_notice", notice::on_notice),
+        (c"on_panic", on_panic),
         (c"with_labels_of", label::with_labels_of),
         (c"get_of", label::get_of),
         (c"prefix", label::prefix),
@@ -151,7 +152,7 @@ pub(super) fn new_family(lua: &Lua, writer: FamilyWriter) -> LuaResult<LuaAnyUse
 unsafe extern "C-unwind" fn metric(state: *mut lua_State) -> c_int {
     // SAFETY: the family is on the stack, and the place is the first one.
     unsafe {
-        super::call::run(state, || {
+        super::call::run(state, "metric", || {
             ffi::lua_settop(state, 1);
             let first = FamilyBlock::at(state, 1)?.with(|family| {
                 let (location, _) = family.writer.borrow().next(None)?;

@@ -24,7 +24,7 @@ unsafe extern "C-unwind" fn iter_samples<const KIND: usize>(state: *mut lua_Stat
     let kind = Kind::ALL[KIND];
     // SAFETY: the handle is pushed and becomes an upvalue.
     unsafe {
-        run(state, || {
+        run(state, "iter_samples", || {
             ffi::lua_settop(state, 1);
             match Metric::at(state, 1, kind) {
                 Some(_) => ffi::lua_pushvalue(state, 1),
@@ -46,7 +46,7 @@ unsafe extern "C-unwind" fn next<const KIND: usize>(state: *mut lua_State) -> c_
     let kind = Kind::ALL[KIND];
     // SAFETY: the handle is an upvalue, so it lives throughout.
     unsafe {
-        run(state, || {
+        run(state, "iter_samples.next", || {
             let metric = Metric::at(state, ffi::lua_upvalueindex(1), kind).ok_or(c"metre: a metric expected")?;
             let counter = ffi::lua_upvalueindex(2);
             let step = ffi::lua_tointegerx(state, counter, std::ptr::null_mut()) as usize;

@@ -13,7 +13,7 @@ pub(super) unsafe extern "C-unwind" fn trim(state: *mut lua_State) -> c_int {
     static DONE: AtomicBool = AtomicBool::new(false);
     // SAFETY: `visit` is called with objects that are loaded, while none is being unloaded, and doesn't unwind.
     unsafe {
-        run(state, || {
+        run(state, "trim", || {
             if !DONE.swap(true, Relaxed) {
                 libc::dl_iterate_phdr(Some(visit), std::ptr::null_mut());
             }

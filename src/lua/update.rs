@@ -1,7 +1,7 @@
 //! `set`, `add`, `sample` and `reset`: the calls that must cost nothing.
 
 use super::block::{FamilyState, Handle};
-use super::call::{run, Outcome};
+use super::call::{run, Outcome, Stop};
 use super::lease::Metric;
 use super::notice::{self, About};
 use super::number::number_at;
@@ -134,7 +134,7 @@ pub(super) fn bound_methods(kind: Kind) -> Methods {
 /// # Safety
 /// The metric is used no longer than the first argument stays where it is.
 #[inline]
-unsafe fn any_metric<'a>(state: *mut lua_State, kind: Kind) -> Result<Metric<'a>, &'static CStr> {
+unsafe fn any_metric<'a>(state: *mut lua_State, kind: Kind) -> Result<Metric<'a>, Stop> {
     // SAFETY: by the contract above.
     unsafe {
         if let Some(metric) = Metric::at(state, 1, kind) {
@@ -142,7 +142,7 @@ unsafe fn any_metric<'a>(state: *mut lua_State, kind: Kind) -> Result<Metric<'a>
         }
         // So that the handle doesn't come to stand for a missing argument.
         ffi::lua_settop(state, 2);
-        view::linked_handle(state, 1, kind).ok_or_else(|| wrong_self(kind))
+        view::linked_handle(state, 1, kind).ok_or_else(|| wrong_self(kind).into())
     }
 }
 
@@ -162,7 +162,7 @@ unsafe extern "C-unwind" fn bound<U: Update>(state: *mut lua_State) -> c_int {
     // SAFETY: `bound_methods` gives it to metrics of this type only, with their handle, which the function keeps. Records of this
     // type have as many words (`cell`'s layout).
     unsafe {
-        run(state, || {
+        run(state, U::METHOD, || {
             let Some(handle) = Handle::of_call(state) else {
                 return update_any(state, U::KIND, U::METHOD, U::run);
             };
@@ -188,7 +188,7 @@ unsafe extern "C-unwind" fn bound<U: Update>(state: *mut lua_State) -> c_int {
 /// The same method of whatever else there is.
 unsafe extern "C-unwind" fn any<U: Update>(state: *mut lua_State) -> c_int {
     // SAFETY: a raw function's state.
-    unsafe { run(state, || update_any(state, U::KIND, U::METHOD, U::run)) }
+    unsafe { run(state, U::METHOD, || update_any(state, U::KIND, U::METHOD, U::run)) }
 }
 
 /// Runs the update for whatever metric the first argument is.
@@ -256,7 +256,7 @@ pub(super) fn reset(family: &FamilyState, record: &[AtomicU64]) {
 unsafe extern "C-unwind" fn reset_metric<const KIND: usize>(state: *mut lua_State) -> c_int {
     // SAFETY: the metric stays the first argument.
     unsafe {
-        run(state, || {
+        run(state, "reset", || {
             let kind = Kind::ALL[KIND];
             match Metric::at(state, 1, kind) {
                 Some(metric) => metric.update(reset)?,

@@ -5,7 +5,7 @@
 //! elements when first asked for, and at once on Lua 5.1 and LuaJIT, which ask no metamethod for `#` and `ipairs`.
 
 use super::block::{key, FamilyState};
-use super::call::{bytes_at, push_bytes, run, set_function};
+use super::call::{bytes_at, push_bytes, run, set_function, Stop};
 use super::lease::Metric;
 use super::notice;
 use super::{bucket, number, register};
@@ -54,7 +54,7 @@ pub(super) unsafe fn make_metatable(state: *mut lua_State, kind: Kind) {
 ///
 /// # Safety
 /// There is a handle of this type on top, and room on the stack.
-pub(super) unsafe fn wrap(state: *mut lua_State, kind: Kind) -> Result<(), &'static CStr> {
+pub(super) unsafe fn wrap(state: *mut lua_State, kind: Kind) -> Result<(), Stop> {
     // SAFETY: by the contract above.
     unsafe {
         ffi::lua_createtable(state, 0, 1);
@@ -96,7 +96,7 @@ unsafe extern "C-unwind" fn index<const KIND: usize>(state: *mut lua_State) -> c
     let kind = Kind::ALL[KIND];
     // SAFETY: the handle stays on the stack; the key is there as long as its bytes are used.
     unsafe {
-        run(state, || {
+        run(state, "metric.__index", || {
             ffi::lua_settop(state, 2);
             let handle = linked_handle(state, 1, kind).ok_or(NO_VIEW)?;
             if !push_known(state, handle, kind)? {
@@ -114,7 +114,7 @@ pub(super) unsafe extern "C-unwind" fn new_index<const KIND: usize>(state: *mut 
     let kind = Kind::ALL[KIND];
     // SAFETY: the handle stays on the stack; only the view, a table, is changed.
     unsafe {
-        run(state, || {
+        run(state, "metric.__newindex", || {
             ffi::lua_settop(state, 3);
             let handle = linked_handle(state, 1, kind).ok_or(NO_VIEW)?;
             if push_known(state, handle, kind)? {
@@ -132,7 +132,7 @@ pub(super) unsafe extern "C-unwind" fn new_index<const KIND: usize>(state: *mut 
 pub(super) unsafe extern "C-unwind" fn no_new_index<const KIND: usize>(state: *mut lua_State) -> c_int {
     // SAFETY: the metric stays the first argument.
     unsafe {
-        run(state, || {
+        run(state, "metric.__newindex", || {
             ffi::lua_settop(state, 3);
             refuse_assignment(state, Metric::at(state, 1, Kind::ALL[KIND]).ok_or(NO_VIEW)?);
             Ok(0)
@@ -150,7 +150,7 @@ pub(super) unsafe fn refuse_assignment(state: *mut lua_State, handle: Metric<'_>
 }
 
 /// Pushes the field or bucket that the second argument names; false if there is none.
-unsafe fn push_known(state: *mut lua_State, handle: Metric<'_>, kind: Kind) -> Result<bool, &'static CStr> {
+unsafe fn push_known(state: *mut lua_State, handle: Metric<'_>, kind: Kind) -> Result<bool, Stop> {
     // SAFETY: the view and the key are the first two arguments.
     unsafe {
         match bytes_at(state, 2) {
@@ -186,7 +186,7 @@ fn field(family: &FamilyState, record: &[AtomicU64], name: &[u8]) -> Option<Numb
 }
 
 /// Pushes the field of this name; false if there is none.
-unsafe fn push_field(state: *mut lua_State, handle: Metric<'_>, name: &[u8]) -> Result<bool, &'static CStr> {
+unsafe fn push_field(state: *mut lua_State, handle: Metric<'_>, name: &[u8]) -> Result<bool, Stop> {
     let field = handle.with(|family, record| field(family, record, name))?.flatten();
     if let Some(number) = field {
         // SAFETY: there is room on the stack.
@@ -196,7 +196,7 @@ unsafe fn push_field(state: *mut lua_State, handle: Metric<'_>, name: &[u8]) -> 
 }
 
 /// Pushes the bucket of the view that is the first argument whose number is the second one; false if there is none.
-unsafe fn push_element(state: *mut lua_State, handle: Metric<'_>, kind: Kind) -> Result<bool, &'static CStr> {
+unsafe fn push_element(state: *mut lua_State, handle: Metric<'_>, kind: Kind) -> Result<bool, Stop> {
     // SAFETY: the view and the key are on the stack.
     unsafe {
         if kind != Kind::Histogram || ffi::lua_type(state, 2) != ffi::LUA_TNUMBER {
@@ -234,7 +234,7 @@ unsafe extern "C-unwind" fn pairs<const KIND: usize>(state: *mut lua_State) -> c
     let kind = Kind::ALL[KIND];
     // SAFETY: the handle stays on the stack.
     unsafe {
-        run(state, || {
+        run(state, "metric.__pairs", || {
             ffi::lua_settop(state, 1);
             let handle = linked_handle(state, 1, kind).ok_or(NO_VIEW)?;
             if kind == Kind::Histogram {
@@ -260,10 +260,10 @@ unsafe extern "C-unwind" fn pairs<const KIND: usize>(state: *mut lua_State) -> c
 pub(super) unsafe extern "C-unwind" fn next(state: *mut lua_State) -> c_int {
     // SAFETY: `lua_next` takes the key off and pushes a pair or nothing.
     unsafe {
-        run(state, || {
+        run(state, "pairs.next", || {
             ffi::lua_settop(state, 2);
             if ffi::lua_type(state, 1) != ffi::LUA_TTABLE {
-                return Err(NO_VIEW);
+                return Err(NO_VIEW.into());
             }
             if ffi::lua_next(state, 1) != 0 {
                 return Ok(2);
@@ -278,7 +278,7 @@ pub(super) unsafe extern "C-unwind" fn next(state: *mut lua_State) -> c_int {
 unsafe extern "C-unwind" fn ipairs(state: *mut lua_State) -> c_int {
     // SAFETY: a raw function's state.
     unsafe {
-        run(state, || {
+        run(state, "metric.__ipairs", || {
             ffi::lua_settop(state, 1);
             let handle = linked_handle(state, 1, Kind::Histogram).ok_or(NO_VIEW)?;
             bucket::fill(state, 1, handle)?;
@@ -293,10 +293,10 @@ unsafe extern "C-unwind" fn ipairs(state: *mut lua_State) -> c_int {
 unsafe extern "C-unwind" fn next_element(state: *mut lua_State) -> c_int {
     // SAFETY: only tables are looked into.
     unsafe {
-        run(state, || {
+        run(state, "ipairs.next", || {
             ffi::lua_settop(state, 2);
             if ffi::lua_type(state, 1) != ffi::LUA_TTABLE {
-                return Err(NO_VIEW);
+                return Err(NO_VIEW.into());
             }
             let number = ffi::lua_tointegerx(state, 2, std::ptr::null_mut()).wrapping_add(1);
             number::push_integer(state, number as i64);
@@ -315,7 +315,7 @@ unsafe extern "C-unwind" fn next_element(state: *mut lua_State) -> c_int {
 unsafe extern "C-unwind" fn len(state: *mut lua_State) -> c_int {
     // SAFETY: the handle stays on the stack.
     unsafe {
-        run(state, || {
+        run(state, "metric.__len", || {
             let handle = linked_handle(state, 1, Kind::Histogram).ok_or(NO_VIEW)?;
             let buckets = handle.with(|family, _| family.family.buckets.len())?;
             number::push_count(state, buckets.unwrap_or(0) as u64);

@@ -8,6 +8,7 @@ mod event_loop;
 mod exporter;
 mod notices;
 mod own_metrics;
+pub mod panics;
 mod policy_metrics;
 mod process;
 mod push_metrics;

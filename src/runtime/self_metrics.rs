@@ -2,6 +2,7 @@
 
 use super::event_loop::EventLoop;
 use super::own_metrics::{OwnFamily, Spec};
+use super::panics;
 use super::policy_metrics::PolicyMetrics;
 use super::process::ProcessMetrics;
 use crate::model::Kind;
@@ -20,6 +21,7 @@ struct Families {
     families: OwnFamily,
     series: OwnFamily,
     refused: OwnFamily,
+    internal_errors: OwnFamily,
     last_collection: OwnFamily,
     blocked: OwnFamily,
     policy: PolicyMetrics,
@@ -75,6 +77,18 @@ impl SelfMetrics {
                     )
                 },
             ),
+            internal_errors: OwnFamily::register(
+                own,
+                Spec {
+                    labels: &["at"],
+                    ..Spec::new(
+                        Kind::Counter,
+                        "metre_internal_errors",
+                        "",
+                        "Faults in metre that it has contained, in the whole process",
+                    )
+                },
+            ),
             last_collection: OwnFamily::register(
                 own,
                 gauge(
@@ -122,6 +136,9 @@ impl SelfMetrics {
         }
         for why in Refused::ALL {
             families.refused.raise(&[why.name()], self.store.refused(why));
+        }
+        for (place, count) in panics::counts() {
+            families.internal_errors.raise(&[place], count);
         }
         if let Some(time) = self.event_loop.last_collection() {
             families.last_collection.set(&[], time);

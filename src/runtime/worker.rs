@@ -1,11 +1,11 @@
 //! The pusher's thread: when it works, and how Prosody's thread talks to it.
 
 use super::event_loop::EventLoop;
-use super::notices::{Level, Notices};
+use super::notices::Notices;
+use super::panics;
 use super::pusher::Pusher;
 use super::thread::Thread;
 use parking_lot::{Condvar, Mutex};
-use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -42,8 +42,6 @@ struct Control {
     asked: u64,
     answered: u64,
     problem: Option<String>,
-    /// Whether a panic has been logged.
-    panicked: bool,
 }
 
 impl Worker {
@@ -119,19 +117,11 @@ impl Worker {
 impl Shared {
     /// The thread. Whatever becomes of it, nobody waits for one that has ended.
     fn run(&self) {
-        let ended = catch_unwind(AssertUnwindSafe(|| self.work()));
-        if ended.is_err() {
-            self.report_panic();
+        if let Err(caught) = panics::contain("the statsd pusher", || self.work()) {
+            panics::tell(&caught, &self.notices);
         }
         self.control.lock().running = false;
         self.changed.notify_all();
-    }
-
-    fn report_panic(&self) {
-        if !std::mem::replace(&mut self.control.lock().panicked, true) {
-            let message = "Please report: internal error while pushing to statsd".to_owned();
-            self.notices.add(Level::Error, message);
-        }
     }
 
     fn work(&self) {
@@ -190,8 +180,8 @@ impl Shared {
     /// One push. Should it panic, the next one goes on from there.
     fn push(&self, pusher: &mut Pusher) -> bool {
         let push = || pusher.push(&mut |pause| self.wait(pause));
-        catch_unwind(AssertUnwindSafe(push)).unwrap_or_else(|_| {
-            self.report_panic();
+        panics::contain("a statsd push", push).unwrap_or_else(|caught| {
+            panics::tell(&caught, &self.notices);
             false
         })
     }

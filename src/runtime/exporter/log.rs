@@ -1,6 +1,7 @@
 //! What the operator hears of the exporter.
 
 use crate::runtime::notices::{Level, Notices};
+use crate::runtime::panics;
 use crate::transport::http::{Address, Denied, Event};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -11,6 +12,9 @@ use std::time::{Duration, Instant};
 
 /// Until the same is logged again, where clients could have it logged as often as they like.
 const AGAIN: Duration = Duration::from_secs(3600);
+
+/// Where requests are answered, for faults.
+pub(super) const ANSWER: &str = "an answer to a scrape";
 
 /// How many addresses that are refused are logged in that time.
 const MOST_ADDRESSES: usize = 20;
@@ -25,7 +29,6 @@ pub(super) struct Log {
     token: LastTold,
     full: LastTold,
     accept: LastTold,
-    panicked: LastTold,
 }
 
 type LastTold = Cell<Option<Instant>>;
@@ -41,7 +44,6 @@ impl Log {
             token: Cell::default(),
             full: Cell::default(),
             accept: Cell::default(),
-            panicked: Cell::default(),
         }
     }
 
@@ -92,10 +94,7 @@ impl Log {
                 let message = "More clients want metrics at a time than 'exporter.max_connections' allows";
                 (Level::Warn, message.to_owned())
             }
-            Event::Panicked if is_time(&self.panicked) => (
-                Level::Error,
-                "Please report: internal error while serving metrics".to_owned(),
-            ),
+            Event::Panicked => return panics::tell(&panics::caught(ANSWER), &self.notices),
             _ => return,
         };
         self.notices.add(level, message);

@@ -89,6 +89,7 @@ impl Exporter {
             page: *page,
             self_metrics: Arc::clone(self_metrics),
             metrics: Arc::clone(&self.metrics),
+            notices: Arc::clone(notices),
         })?;
         let (stop, stopping) = watch::channel(false);
         let (options, collecting) = (self.options.http.clone(), self.options.collecting);

@@ -2,6 +2,8 @@
 
 use super::metrics::ExportMetrics;
 use crate::encode::exposition::{self, Format, Only};
+use crate::runtime::notices::Notices;
+use crate::runtime::panics;
 use crate::runtime::self_metrics::SelfMetrics;
 use crate::runtime::thread::Thread;
 use crate::store::Store;
@@ -9,7 +11,6 @@ use crate::transport::http::Bytes;
 use flate2::write::GzEncoder;
 use flate2::Compression;
 use std::io::{self, BufWriter};
-use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::mpsc::{channel, Receiver, Sender};
 use std::sync::Arc;
 use std::time::Instant;
@@ -34,6 +35,7 @@ pub(super) struct Source {
     pub(super) page: exposition::Options,
     pub(super) self_metrics: Arc<SelfMetrics>,
     pub(super) metrics: Arc<ExportMetrics>,
+    pub(super) notices: Arc<Notices>,
 }
 
 /// Takes orders for pages. The thread ends with this.
@@ -67,7 +69,7 @@ fn work(source: &Source, waiting: &Receiver<Job>) {
             let wanted = next.wanted.clone();
             // The client may have gone meanwhile.
             if jobs.iter().any(|job| job.wanted == wanted && !job.answer.is_closed()) {
-                let page = catch_unwind(AssertUnwindSafe(|| source.render(&wanted))).ok();
+                let page = source.render(&wanted);
                 let (served, rest): (Vec<Job>, Vec<Job>) = jobs.into_iter().partition(|job| job.wanted == wanted);
                 for job in served {
                     let _ = job.answer.send(page.clone());
@@ -81,7 +83,12 @@ fn work(source: &Source, waiting: &Receiver<Job>) {
 }
 
 impl Source {
-    fn render(&self, wanted: &Wanted) -> Bytes {
+    fn render(&self, wanted: &Wanted) -> Option<Bytes> {
+        let page = panics::contain("the renderer", || self.page(wanted));
+        page.map_err(|caught| panics::tell(&caught, &self.notices)).ok()
+    }
+
+    fn page(&self, wanted: &Wanted) -> Bytes {
         let start = Instant::now();
         self.self_metrics.update();
         // A Vec takes everything.
@@ -116,19 +123,20 @@ mod tests {
     use crate::policy::Policy;
     use crate::runtime::bell::Bell;
     use crate::runtime::event_loop::EventLoop;
-    use crate::runtime::notices::Notices;
     use crate::store::FamilySpec;
     use std::time::Duration;
     use tokio::time::timeout;
 
     fn source(store: &Arc<Store>) -> Source {
         let bell = Arc::new(Bell::default());
-        let event_loop = Arc::new(EventLoop::new(&bell, &Arc::new(Notices::new(&bell)), store));
+        let notices = Arc::new(Notices::new(&bell));
+        let event_loop = Arc::new(EventLoop::new(&bell, &notices, store));
         Source {
             store: Arc::clone(store),
             page: exposition::Options::default(),
             self_metrics: Arc::new(SelfMetrics::register(store, store, store, false, &event_loop, "none")),
             metrics: Arc::new(ExportMetrics::register(store)),
+            notices,
         }
     }
 

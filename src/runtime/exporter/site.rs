@@ -1,11 +1,12 @@
 //! What the exporter serves.
 
-use super::log::Log;
+use super::log::{self, Log};
 use super::metrics::ExportMetrics;
 use super::renderer::{Renderer, Wanted};
 use crate::encode::exposition::format::thousandths;
 use crate::encode::exposition::{self, Format, Only};
 use crate::runtime::event_loop::{Collecting, EventLoop};
+use crate::runtime::panics;
 use crate::store::Store;
 use crate::transport::http::header::{HeaderMap, HeaderName, HeaderValue};
 use crate::transport::http::header::{ACCEPT, ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_TYPE, VARY};
@@ -74,6 +75,7 @@ impl Site for Pages {
 
 impl Pages {
     async fn metrics(&self, request: &Head) -> Response<Bytes> {
+        panics::inject(log::ANSWER);
         self.metrics.collected(self.event_loop.refresh(self.collecting).await);
         let wanted = Wanted {
             format: Format::negotiate(&joined(&request.headers, ACCEPT)),
@@ -82,7 +84,6 @@ impl Pages {
         };
         let (format, gzip) = (wanted.format, wanted.gzip);
         let Some(page) = self.renderer.render(wanted).await else {
-            self.log.tell(&Event::Panicked);
             return self.refuse(StatusCode::INTERNAL_SERVER_ERROR);
         };
         self.metrics.scraped(StatusCode::OK, Some(format));

@@ -1,0 +1,141 @@
+//! Panics: faults in metre itself. Each ends in the function that Lua has called or in the thread that it is in, is counted for the whole process, and
+//! is logged once for each of these.
+
+use super::notices::{Level, Notices};
+use parking_lot::Mutex;
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::panic::{catch_unwind, set_hook, AssertUnwindSafe, PanicHookInfo};
+use std::sync::Once;
+use std::time::Duration;
+
+/// How many were caught, by where.
+static CAUGHT: Mutex<BTreeMap<&'static str, u64>> = Mutex::new(BTreeMap::new());
+
+/// A thread has the lock for less than a microsecond. It is waited for with a limit, since a process may have forked off just then.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// Of a message, in characters: it may quote what it stumbled over.
+const LONGEST: usize = 100;
+
+thread_local! {
+    /// What the last panic of this thread said, until somebody asks.
+    static LAST: Cell<Option<String>> = const { Cell::new(None) };
+}
+
+/// From now on panics are not written to stderr, but kept for [`caught`].
+pub fn keep_messages() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        set_hook(Box::new(|info| {
+            // There is no such place any more while a thread ends.
+            let _ = LAST.try_with(|last| last.set(Some(describe(info))));
+        }));
+    });
+}
+
+fn describe(info: &PanicHookInfo<'_>) -> String {
+    let payload = info.payload();
+    let text = payload.downcast_ref::<&str>().copied();
+    let text = text.or(payload.downcast_ref::<String>().map(String::as_str));
+    let said: String = text.unwrap_or("without a message").chars().take(LONGEST).collect();
+    match info.location() {
+        Some(place) => format!("{said} ({}:{})", place.file(), place.line()),
+        None => said,
+    }
+}
+
+/// A panic that was caught.
+pub struct Caught {
+    /// What it said and where, for the operator.
+    pub message: String,
+    /// Whether it is the first one there.
+    pub is_first: bool,
+}
+
+/// Counts a panic of this thread that was caught in `place`.
+pub fn caught(place: &'static str) -> Caught {
+    let said = LAST.try_with(Cell::take).ok().flatten();
+    let is_first = CAUGHT.try_lock_for(PATIENCE).is_some_and(|mut counts| {
+        let count = counts.entry(place).or_default();
+        *count += 1;
+        *count == 1
+    });
+    let said = said.as_deref().unwrap_or("without a message");
+    let again = if is_first { "; not logged again" } else { "" };
+    Caught {
+        message: format!("internal error in {place}: {said}{again}"),
+        is_first,
+    }
+}
+
+/// Runs `work`, and counts if it panics.
+///
+/// # Errors
+/// What it panicked with.
+pub fn contain<T>(place: &'static str, work: impl FnOnce() -> T) -> Result<T, Caught> {
+    let result = catch_unwind(AssertUnwindSafe(|| {
+        inject(place);
+        work()
+    }));
+    result.map_err(|payload| {
+        // One whose destructor panics must not get further either.
+        std::mem::forget(payload);
+        caught(place)
+    })
+}
+
+/// Has a panic logged, if it is the first one there.
+pub(super) fn tell(caught: &Caught, notices: &Notices) {
+    if caught.is_first {
+        notices.add(Level::Error, format!("Please report: {}", caught.message));
+    }
+}
+
+/// How many were caught in this process, by where.
+pub(super) fn counts() -> Vec<(&'static str, u64)> {
+    let counts = CAUGHT.try_lock_for(PATIENCE);
+    counts.map_or_else(Vec::new, |counts| {
+        counts.iter().map(|(at, count)| (*at, *count)).collect()
+    })
+}
+
+/// Where the next panics are to be, for tests.
+#[cfg(feature = "panics")]
+static ARMED: Mutex<Option<String>> = Mutex::new(None);
+
+/// From now on [`inject`] panics in this place; in none with `None`. For tests.
+#[cfg(feature = "panics")]
+pub fn arm(place: Option<String>) {
+    *ARMED.lock() = place;
+}
+
+/// Panics if a test wants that here.
+#[inline(always)]
+pub fn inject(place: &str) {
+    #[cfg(feature = "panics")]
+    if ARMED.lock().as_deref() == Some(place) {
+        panic!("made for a test");
+    }
+    let _ = place;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_one_of_each_place_is_told() {
+        assert!(contain("nowhere", || 1).is_ok());
+        let told = |place| contain(place, || panic!("too bad")).err().map(|caught| caught.is_first);
+        assert_eq!(
+            [told("here"), told("here"), told("there"), told("here")],
+            [Some(true), Some(false), Some(true), Some(false)]
+        );
+        let counts = counts();
+        assert!(
+            counts.contains(&("here", 3)) && counts.contains(&("there", 1)),
+            "{counts:?}"
+        );
+    }
+}
