@@ -64,7 +64,7 @@ check-path:
 		echo "metre: cannot be installed in $(LUADIR): PREFIX has to be an absolute path of letters, digits and _./+~@%,:-" >&2; exit 1 ;; \
 	esac
 
-SUITES = lint rust-tests lua-tests install-tests prosody-tests
+SUITES = lint supply rust-tests lua-tests install-tests prosody-tests
 
 test: $(SUITES) ## run everything that CI runs
 	@echo "suites: $(words $(SUITES)) passed, 0 failed"
@@ -106,11 +106,26 @@ prosody-tests: $(call MODULE,5.4) $(PANICS) $(STATSD)
 	METRE_MODULES=$(CURDIR)/$(BUILD)/5.4 METRE_PANICS=$(CURDIR)/$(BUILD)/panics $(PYTHON) -m unittest discover -v -s spec/prosody -p 'test_*.py'
 
 lint: ## check formatting, and look for mistakes in Rust and Lua
-	@.ci/setup build lint
+	@.ci/setup build lint python
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
-	$(CARGO) clippy --locked --features lua54 --lib --examples -- -D warnings
+	$(CARGO) clippy --locked --features lua54 --examples -- -D warnings
+	$(CARGO) clippy --locked --features lua54,panics --lib -- -D warnings -D unused-crate-dependencies
+	$(PYTHON) .ci/log-lines
 	luacheck --quiet bin/metre lua spec benches
+
+# Tools of others, at fixed versions.
+TOOLS = target/tools/bin
+
+$(TOOLS)/cargo-deny:
+	$(CARGO) install cargo-deny@0.20.2 --locked --quiet --debug --no-default-features --root target/tools
+
+.PHONY: supply
+supply: $(TOOLS)/cargo-deny ## check licences, sources and versions of what metre is made of
+	@.ci/setup build python
+	$(CARGO) fetch --locked --quiet
+	$(TOOLS)/cargo-deny --offline --locked check bans licenses sources
+	$(PYTHON) .ci/msrv
 
 # What metre's wall is measured against.
 BINDING = target/bench/plain_binding.so
