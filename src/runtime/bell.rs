@@ -1,6 +1,6 @@
 //! How other threads wake Prosody's: a byte on a socket pair that its event loop watches.
 
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;

@@ -1,8 +1,8 @@
 //! What threads have to tell the operator: only Prosody's own thread may log.
 
 use super::bell::Bell;
-use parking_lot::Mutex;
-use std::collections::VecDeque;
+use crate::sync::Mutex;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 /// More than this nobody would read; the oldest go first.
@@ -33,6 +33,8 @@ impl Level {
 /// Messages on their way to Prosody's thread.
 pub(super) struct Notices {
     queue: Mutex<VecDeque<(Level, String)>>,
+    /// What there have been panics in.
+    panicked: Mutex<HashSet<&'static str>>,
     bell: Arc<Bell>,
 }
 
@@ -41,6 +43,7 @@ impl Notices {
     pub(super) fn new(bell: &Arc<Bell>) -> Notices {
         Notices {
             queue: Mutex::default(),
+            panicked: Mutex::default(),
             bell: Arc::clone(bell),
         }
     }
@@ -54,6 +57,13 @@ impl Notices {
         queue.push_back((level, message));
         drop(queue);
         self.bell.ring();
+    }
+
+    /// A thread has panicked while `doing` something, and the panic was caught. Logged once.
+    pub(super) fn report_panic(&self, doing: &'static str) {
+        if self.panicked.lock().insert(doing) {
+            self.add(Level::Error, format!("Please report: internal error while {doing}"));
+        }
     }
 
     /// Takes out all messages.

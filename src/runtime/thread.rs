@@ -1,10 +1,23 @@
 //! Threads that leave Prosody's signals alone, and that nobody waits for for ever.
 
+use super::notices::Notices;
 use nix::sys::signal::{SigSet, SigmaskHow};
 use std::convert::Infallible;
+use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::mpsc::{sync_channel, Receiver, RecvTimeoutError};
-use std::thread::{Builder, JoinHandle};
-use std::time::Instant;
+use std::thread::{self, Builder, JoinHandle};
+use std::time::{Duration, Instant};
+
+/// Between a panic and the next try. A stop waits for it.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Runs `work` to its end; again after a panic, which is reported as one while `doing` that.
+pub(super) fn survive(notices: &Notices, doing: &'static str, mut work: impl FnMut()) {
+    while catch_unwind(AssertUnwindSafe(&mut work)).is_err() {
+        notices.report_panic(doing);
+        thread::sleep(PAUSE);
+    }
+}
 
 /// A thread of ours.
 pub(super) struct Thread {
@@ -44,5 +57,27 @@ impl Thread {
                 true
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    #[test]
+    fn a_panic_is_reported_once_and_survived() {
+        let notices = Arc::new(Notices::new(&Arc::default()));
+        let of_thread = Arc::clone(&notices);
+        let thread = Thread::start("panics", move || {
+            let mut left = 2;
+            survive(&of_thread, "testing", || {
+                left -= 1;
+                assert!(left < 0, "a panic on purpose");
+            });
+        });
+        assert!(thread.unwrap().join_by(Instant::now() + Duration::from_secs(20)));
+        let told: Vec<String> = notices.take().into_iter().map(|(_, text)| text).collect();
+        assert_eq!(told, ["Please report: internal error while testing"]);
     }
 }

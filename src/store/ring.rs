@@ -1,7 +1,7 @@
 //! Samples on their way from Prosody's thread to one reader.
 
 use crate::model::Number;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::*};
+use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering::*};
 
 /// How many samples fit, before the reader takes them out: a tenth of a second at 650,000 samples a second.
 const PLACES: usize = 1 << 16;

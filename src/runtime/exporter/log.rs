@@ -25,7 +25,6 @@ pub(super) struct Log {
     token: LastTold,
     full: LastTold,
     accept: LastTold,
-    panicked: LastTold,
 }
 
 type LastTold = Cell<Option<Instant>>;
@@ -41,7 +40,6 @@ impl Log {
             token: Cell::default(),
             full: Cell::default(),
             accept: Cell::default(),
-            panicked: Cell::default(),
         }
     }
 
@@ -92,10 +90,7 @@ impl Log {
                 let message = "More clients want metrics at a time than 'exporter.max_connections' allows";
                 (Level::Warn, message.to_owned())
             }
-            Event::Panicked if is_time(&self.panicked) => (
-                Level::Error,
-                "Please report: internal error while serving metrics".to_owned(),
-            ),
+            Event::Panicked => return self.notices.report_panic(super::SERVING),
             _ => return,
         };
         self.notices.add(level, message);

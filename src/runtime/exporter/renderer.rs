@@ -2,8 +2,9 @@
 
 use super::metrics::ExportMetrics;
 use crate::encode::exposition::{self, Format, Only};
+use crate::runtime::notices::Notices;
 use crate::runtime::self_metrics::SelfMetrics;
-use crate::runtime::thread::Thread;
+use crate::runtime::thread::{survive, Thread};
 use crate::store::Store;
 use crate::transport::http::Bytes;
 use flate2::write::GzEncoder;
@@ -34,9 +35,11 @@ pub(super) struct Source {
     pub(super) page: exposition::Options,
     pub(super) self_metrics: Arc<SelfMetrics>,
     pub(super) metrics: Arc<ExportMetrics>,
+    pub(super) notices: Arc<Notices>,
 }
 
-/// Takes orders for pages. The thread ends with this.
+/// Takes orders for pages. The thread ends with the last of these.
+#[derive(Clone)]
 pub(super) struct Renderer {
     jobs: Sender<Job>,
 }
@@ -48,7 +51,9 @@ impl Renderer {
     /// When none can be had.
     pub(super) fn start(source: Source) -> Result<(Renderer, Thread), String> {
         let (jobs, waiting) = channel();
-        let thread = Thread::start("metre-render", move || work(&source, &waiting))?;
+        let thread = Thread::start("metre-render", move || {
+            survive(&source.notices, super::SERVING, || work(&source, &waiting));
+        })?;
         Ok((Renderer { jobs }, thread))
     }
 
@@ -116,19 +121,20 @@ mod tests {
     use crate::policy::Policy;
     use crate::runtime::bell::Bell;
     use crate::runtime::event_loop::EventLoop;
-    use crate::runtime::notices::Notices;
     use crate::store::FamilySpec;
     use std::time::Duration;
     use tokio::time::timeout;
 
     fn source(store: &Arc<Store>) -> Source {
         let bell = Arc::new(Bell::default());
-        let event_loop = Arc::new(EventLoop::new(&bell, &Arc::new(Notices::new(&bell)), store));
+        let notices = Arc::new(Notices::new(&bell));
+        let event_loop = Arc::new(EventLoop::new(&bell, &notices, store));
         Source {
             store: Arc::clone(store),
             page: exposition::Options::default(),
             self_metrics: Arc::new(SelfMetrics::register(store, store, store, false, &event_loop, "none")),
             metrics: Arc::new(ExportMetrics::register(store)),
+            notices,
         }
     }
 
