@@ -11,6 +11,9 @@ pub mod runtime;
 pub mod snapshot;
 pub mod store;
 mod sync;
+
+#[cfg(all(test, feature = "model"))]
+mod interleavings;
 pub mod transport;
 
 #[cfg(any(

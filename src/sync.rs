@@ -1,5 +1,5 @@
 //! What threads share: atomics, locks, published values, waiting. With the feature `model` they are loom's, which tries out what threads can
-//! do in turn and what each may see of the others' writes (`src/model_tests/`); without it they are the standard library's.
+//! do in turn and what each may see of the others' writes (`src/interleavings/`); without it they are the standard library's.
 //!
 //! Nothing here has memory that locks share: a lock that nobody holds can be taken in a process that forked off, whatever the others were doing.
 
@@ -8,7 +8,18 @@ use loom::sync as base;
 #[cfg(not(feature = "model"))]
 use std::sync as base;
 
+#[cfg(not(feature = "model"))]
 pub(crate) use base::atomic;
+
+#[cfg(feature = "model")]
+pub(crate) mod atomic {
+    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+
+    pub(crate) fn fence(order: Ordering) {
+        super::fork::point();
+        loom::sync::atomic::fence(order);
+    }
+}
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, PoisonError, TryLockError};
@@ -44,12 +55,16 @@ impl<T> Deref for MutexGuard<'_, T> {
     type Target = T;
 
     fn deref(&self) -> &T {
+        #[cfg(feature = "model")]
+        fork::point();
         &self.0
     }
 }
 
 impl<T> DerefMut for MutexGuard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
+        #[cfg(feature = "model")]
+        fork::point();
         &mut self.0
     }
 }
@@ -82,7 +97,7 @@ pub(crate) struct Published<T> {
     value: arc_swap::ArcSwap<T>,
     /// The crate has models of its own.
     #[cfg(feature = "model")]
-    value: Mutex<Arc<T>>,
+    value: base::Mutex<Arc<T>>,
 }
 
 impl<T: Default> Default for Published<T> {
@@ -92,7 +107,7 @@ impl<T: Default> Default for Published<T> {
             #[cfg(not(feature = "model"))]
             value: arc_swap::ArcSwap::new(value),
             #[cfg(feature = "model")]
-            value: Mutex::new(value),
+            value: base::Mutex::new(value),
         }
     }
 }
@@ -112,11 +127,11 @@ impl<T> Published<T> {
 #[cfg(feature = "model")]
 impl<T> Published<T> {
     pub(crate) fn load(&self) -> Arc<T> {
-        Arc::clone(&self.value.lock())
+        Arc::clone(&self.value.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(crate) fn change(&self, mut change: impl FnMut(&T) -> T) -> Arc<T> {
-        let mut value = self.value.lock();
+        let mut value = self.value.lock().unwrap_or_else(PoisonError::into_inner);
         let changed = Arc::new(change(&value));
         std::mem::replace(&mut value, changed)
     }
@@ -158,6 +173,54 @@ impl Patience {
             }
             let now = Instant::now();
             now < *self.end.get_or_insert(now + limit)
+        }
+    }
+}
+
+/// A fork in a model: the other threads stop where they are, having locked what they have locked, until the child is done. Should it wait for
+/// them, all wait, which loom finds.
+#[cfg(feature = "model")]
+pub(crate) mod fork {
+    use loom::sync::{Condvar, Mutex};
+    use loom::thread::{current, ThreadId};
+    use std::cell::RefCell;
+    use std::sync::Arc;
+
+    thread_local! {
+        static CHILD: RefCell<Option<Arc<Child>>> = const { RefCell::new(None) };
+    }
+
+    pub(crate) struct Child {
+        thread: ThreadId,
+        is_done: Mutex<bool>,
+        done: Condvar,
+    }
+
+    /// From now on only the thread that calls this goes on, until [`end`].
+    pub(crate) fn begin() {
+        let child = Child {
+            thread: current().id(),
+            is_done: Mutex::new(false),
+            done: Condvar::new(),
+        };
+        CHILD.set(Some(Arc::new(child)));
+    }
+
+    pub(crate) fn end() {
+        if let Some(child) = CHILD.take() {
+            *child.is_done.lock().unwrap() = true;
+            child.done.notify_all();
+        }
+    }
+
+    /// Where the other threads stop: in the middle of something.
+    pub(crate) fn point() {
+        let child = CHILD.with_borrow(Option::clone);
+        if let Some(child) = child.filter(|child| child.thread != current().id()) {
+            let mut is_done = child.is_done.lock().unwrap();
+            while !*is_done {
+                is_done = child.done.wait(is_done).unwrap();
+            }
         }
     }
 }

@@ -46,6 +46,13 @@ impl Bell {
         }
     }
 
+    /// Whether the descriptor is readable.
+    #[cfg(feature = "model")]
+    pub(super) fn is_rung(&self) -> bool {
+        let ends = self.ends.lock();
+        ends.as_ref().is_some_and(|ends| (&ends.hears).read(&mut [0]).is_ok())
+    }
+
     /// Closes the descriptor.
     pub(super) fn close(&self) {
         *self.ends.lock() = None;

@@ -16,6 +16,9 @@ mod self_metrics;
 mod thread;
 mod worker;
 
+#[cfg(all(test, feature = "model"))]
+mod interleavings;
+
 pub use event_loop::Collecting;
 pub use exporter::ExportOptions;
 pub use notices::Level;

@@ -1,5 +1,7 @@
 //! Threads that leave Prosody's signals alone, and that nobody waits for for ever.
 
+#![cfg_attr(feature = "model", allow(unused_imports, dead_code))]
+
 use super::notices::Notices;
 use nix::sys::signal::{SigSet, SigmaskHow};
 use std::convert::Infallible;
@@ -19,12 +21,17 @@ pub(super) fn survive(notices: &Notices, doing: &'static str, mut work: impl FnM
     }
 }
 
+#[cfg(feature = "model")]
+pub(super) use modelled::Thread;
+
 /// A thread of ours.
+#[cfg(not(feature = "model"))]
 pub(super) struct Thread {
     handle: JoinHandle<()>,
     ended: Receiver<Infallible>,
 }
 
+#[cfg(not(feature = "model"))]
 impl Thread {
     /// Starts a thread that gets no signals.
     ///
@@ -60,7 +67,25 @@ impl Thread {
     }
 }
 
-#[cfg(test)]
+/// The same in a model.
+#[cfg(feature = "model")]
+mod modelled {
+    use super::*;
+
+    pub(in crate::runtime) struct Thread(loom::thread::JoinHandle<()>);
+
+    impl Thread {
+        pub(in crate::runtime) fn start(_: &str, run: impl FnOnce() + Send + 'static) -> Result<Thread, String> {
+            Ok(Thread(loom::thread::spawn(run)))
+        }
+
+        pub(in crate::runtime) fn join_by(self, _: Instant) -> bool {
+            self.0.join().is_ok()
+        }
+    }
+}
+
+#[cfg(all(test, not(feature = "model")))]
 mod tests {
     use super::*;
     use std::sync::Arc;

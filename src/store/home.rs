@@ -20,6 +20,12 @@ impl Home {
         self.0.store(0, Relaxed);
     }
 
+    /// As if this process had forked off from it.
+    #[cfg(feature = "model")]
+    pub(crate) fn fork(&self) {
+        self.0.store(process::id() + 1, Relaxed);
+    }
+
     /// Whether there may be threads, in this process.
     pub(crate) fn is_here(&self) -> bool {
         self.0.load(Relaxed) == process::id()
