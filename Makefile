@@ -29,7 +29,7 @@ INTERPRETER = $(if $(filter jit,$(VERSION)),luajit,lua$(VERSION))
 
 # The modules are built one after the other, in one place.
 .NOTPARALLEL:
-.PHONY: all install test lint bench demo help rust-tests lua-tests prosody-tests install-tests clean
+.PHONY: all install test lint bench demo help sanitize rust-tests model-tests lua-tests prosody-tests install-tests clean
 
 all: $(call MODULE,$(VERSION)) ## build the module for LUA_VERSION (5.1, 5.2, 5.3, 5.4 or jit; 5.4 unless given)
 
@@ -64,7 +64,7 @@ check-path:
 		echo "metre: cannot be installed in $(LUADIR): PREFIX has to be an absolute path of letters, digits and _./+~@%,:-" >&2; exit 1 ;; \
 	esac
 
-SUITES = lint supply rust-tests lua-tests install-tests prosody-tests
+SUITES = lint supply rust-tests model-tests lua-tests install-tests prosody-tests
 
 test: $(SUITES) ## run everything that CI runs
 	@echo "suites: $(words $(SUITES)) passed, 0 failed"
@@ -72,6 +72,15 @@ test: $(SUITES) ## run everything that CI runs
 rust-tests:
 	@.ci/setup build
 	$(CARGO) test --locked --lib --tests
+
+# What threads can do in turn, in every order.
+model-tests:
+	@.ci/setup build
+	$(CARGO) test --locked --features model --lib interleavings
+
+sanitize: ## run the core under the thread sanitizer and Miri, where Rust has them; not part of `make test`
+	@.ci/setup build
+	spec/sanitize
 
 lua-tests: $(foreach version,$(LUA_VERSIONS),$(call MODULE,$(version)))
 	@.ci/setup lua prosody
@@ -110,6 +119,7 @@ lint: ## check formatting, and look for mistakes in Rust and Lua
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) clippy --locked --features lua54 --examples -- -D warnings
+	$(CARGO) clippy --locked --features model --lib --profile test -- -D warnings
 	$(CARGO) clippy --locked --features lua54,panics --lib -- -D warnings -D unused-crate-dependencies
 	$(PYTHON) .ci/log-lines
 	luacheck --quiet bin/metre lua spec benches

@@ -10,6 +10,10 @@ pub mod policy;
 pub mod runtime;
 pub mod snapshot;
 pub mod store;
+mod sync;
+
+#[cfg(all(test, feature = "model"))]
+mod interleavings;
 pub mod transport;
 
 #[cfg(any(

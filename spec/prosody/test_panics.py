@@ -67,6 +67,7 @@ class Panics(unittest.TestCase):
             # Once each, however often; some functions give what went wrong to whoever has called them.
             logged = faults(prosody)
             self.assertEqual(set(logged.values()), {1})
+            self.assertEqual(logged.pop("the listener"), 1)
             told = {"new", "check", "explain", "flush", "start", "skip", "is_running", "watched", "answer", "collected", "discard"}
             self.assertEqual({place for place, _, _ in results} - set(logged), told)
             self.assertLess(prosody.stop(), 3)
@@ -81,7 +82,7 @@ class Panics(unittest.TestCase):
             prosody.serves()
             wait_for("all to have panicked", lambda: "all have panicked" in prosody.log())
             before = faults(prosody)
-            answer, renderer, pusher = "an answer to a scrape", "the renderer", "a statsd push"
+            answer, renderer, pusher, samples = "an answer to a scrape", "the renderer", "a statsd push", "the statsd pusher's samples"
             with panicking(prosody, answer):
                 for _ in range(3):
                     with self.assertRaises(OSError):
@@ -91,12 +92,14 @@ class Panics(unittest.TestCase):
             with panicking(prosody, pusher):
                 wait_for("the fault", lambda: pusher in faults(prosody))
                 wait_for("another one", lambda: prosody.samples().get((COUNT, (("at", pusher),)), 0) > 1)
+            with panicking(prosody, samples.replace("'", "\\'")):
+                wait_for("the fault", lambda: samples in faults(prosody))
             after = faults(prosody)
             self.assertEqual({place: after[place] for place in after if place not in before},
-                             {answer: 1, renderer: 1, pusher: 1})
-            samples = prosody.samples()
+                             {answer: 1, renderer: 1, pusher: 1, samples: 1})
+            counts = prosody.samples()
             for place in (answer, renderer):
-                self.assertEqual(samples[COUNT, (("at", place),)], 3)
+                self.assertEqual(counts[COUNT, (("at", place),)], 3)
             # All go on where they were.
             self.use(prosody)
             total = prosody.samples()[ROOM_HITS]

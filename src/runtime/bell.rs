@@ -1,6 +1,6 @@
 //! How other threads wake Prosody's: a byte on a socket pair that its event loop watches.
 
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::net::UnixStream;
@@ -44,6 +44,13 @@ impl Bell {
             let mut scratch = [0; 64];
             while matches!((&ends.hears).read(&mut scratch), Ok(64)) {}
         }
+    }
+
+    /// Whether the descriptor is readable.
+    #[cfg(feature = "model")]
+    pub(super) fn is_rung(&self) -> bool {
+        let ends = self.ends.lock();
+        ends.as_ref().is_some_and(|ends| (&ends.hears).read(&mut [0]).is_ok())
     }
 
     /// Closes the descriptor.

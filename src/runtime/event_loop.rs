@@ -5,7 +5,7 @@ use super::notices::{Level, Notices};
 use super::own_metrics::{OwnFamily, Spec};
 use crate::model::{clock, Kind};
 use crate::store::Store;
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -17,13 +17,16 @@ mod self_metrics;
 mod thread;
 mod worker;
 
+#[cfg(all(test, feature = "model"))]
+mod interleavings;
+
 pub use event_loop::Collecting;
 pub use exporter::ExportOptions;
 pub use notices::Level;
 pub use pusher::PushOptions;
 
 use crate::encode::exposition;
-use crate::store::Store;
+use crate::store::{Home, Store};
 use bell::Bell;
 use event_loop::EventLoop;
 use exporter::Exporter;
@@ -31,8 +34,7 @@ use notices::Notices;
 use pusher::Pusher;
 use self_metrics::SelfMetrics;
 use std::os::fd::RawFd;
-use std::process as os_process;
-use std::sync::atomic::{AtomicU32, Ordering::*};
+use std::sync::atomic::{AtomicBool, Ordering::*};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use worker::Worker;
@@ -57,9 +59,10 @@ pub struct Options {
 
 /// The life cycle of one provider.
 pub struct Runtime {
-    /// The process it was started in, while it runs; else 0. In a process that forked off from that one the threads
-    /// don't exist, and locks may be held by them for ever: so there nothing is touched.
-    owner: AtomicU32,
+    /// The process of its threads, as long as there may be any. In one that forked off from it they don't exist, and may have locks for
+    /// ever: so there nothing is touched that they share.
+    home: Arc<Home>,
+    running: AtomicBool,
     worker: Option<Worker>,
     exporter: Option<Exporter>,
     event_loop: Arc<EventLoop>,
@@ -100,7 +103,8 @@ impl Runtime {
             Exporter::new(export, parts, own)
         });
         Runtime {
-            owner: AtomicU32::new(0),
+            home: Arc::clone(store.home()),
+            running: AtomicBool::new(false),
             worker,
             exporter,
             event_loop,
@@ -117,24 +121,26 @@ impl Runtime {
     /// # Errors
     /// When the system has no descriptors or threads left, or in a process that forked off from the one it runs in.
     pub fn start(&self) -> Result<Option<RawFd>, String> {
-        let owner = self.owner.load(Relaxed);
-        if owner != 0 && owner != os_process::id() {
+        if self.home.is_elsewhere() {
             return Err("it runs in the process that this one forked off from".to_owned());
         }
-        if owner != 0 {
+        if self.is_running() {
             return Ok(None);
         }
         if self.worker.is_none() && self.exporter.is_none() {
-            self.owner.store(os_process::id(), Relaxed);
+            self.home.enter();
+            self.running.store(true, Relaxed);
             return Ok(None);
         }
         let descriptor = self.bell.open().map_err(|why| format!("no socket pair: {why}"))?;
+        // Before there is a thread that may have a lock.
+        self.home.enter();
         if let Err(why) = self.start_threads() {
-            self.stop_threads();
+            self.end_threads();
             self.bell.close();
             return Err(why);
         }
-        self.owner.store(os_process::id(), Relaxed);
+        self.running.store(true, Relaxed);
         if let Some(greeting) = &self.greeting {
             self.notices.add(Level::Info, greeting.clone());
         }
@@ -166,21 +172,30 @@ impl Runtime {
         late
     }
 
+    /// The same. Those that are late keep their home.
+    fn end_threads(&self) -> Vec<&'static str> {
+        let late = self.stop_threads();
+        if late.is_empty() {
+            self.home.leave();
+        }
+        late
+    }
+
     /// Stops, after the last values have been sent; takes two seconds at most. May be called again and again.
     pub fn stop(&self) {
         if self.is_running() {
             self.event_loop.is_unwatched();
-            for message in self.stop_threads() {
+            for message in self.end_threads() {
                 self.notices.add(Level::Warn, message.to_owned());
             }
             self.bell.close();
-            self.owner.store(0, Relaxed);
+            self.running.store(false, Relaxed);
         }
     }
 
     /// Whether it runs in this process.
     pub fn is_running(&self) -> bool {
-        self.owner.load(Relaxed) == os_process::id()
+        self.running.load(Relaxed) && self.home.is_here()
     }
 
     /// From now on somebody watches the descriptor. With `manual` collections are run only when somebody asks.
@@ -197,15 +212,14 @@ impl Runtime {
 
     /// A collection has ended, whoever asked for it.
     pub fn collected(&self, succeeded: bool) {
-        if self.is_running() || self.owner.load(Relaxed) == 0 {
+        if !self.home.is_elsewhere() {
             self.event_loop.collected(succeeded);
         }
     }
 
     /// Brings metre's own metrics up to date, for a page.
     pub fn update_self_metrics(&self) {
-        let owner = self.owner.load(Relaxed);
-        if owner == 0 || owner == os_process::id() {
+        if !self.home.is_elsewhere() {
             self.self_metrics.update();
         }
     }
@@ -224,10 +238,9 @@ impl Runtime {
 
     /// What there is to log.
     pub fn notices(&self) -> Vec<(Level, String)> {
-        match self.owner.load(Relaxed) {
-            0 => self.notices.take(),
-            owner if owner == os_process::id() => self.notices.take(),
-            _ => Vec::new(),
+        match self.home.is_elsewhere() {
+            true => Vec::new(),
+            false => self.notices.take(),
         }
     }
 }
@@ -236,7 +249,7 @@ impl Drop for Runtime {
     fn drop(&mut self) {
         self.stop();
         // In a process that forked off, what the threads share may be locked for ever.
-        if self.owner.load(Relaxed) != 0 {
+        if self.home.is_elsewhere() {
             std::mem::forget(self.exporter.take());
             std::mem::forget(self.worker.take());
         }

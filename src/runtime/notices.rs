@@ -1,7 +1,7 @@
 //! What threads have to tell the operator: only Prosody's own thread may log.
 
 use super::bell::Bell;
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 use std::collections::VecDeque;
 use std::sync::Arc;
 

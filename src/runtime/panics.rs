@@ -2,18 +2,27 @@
 //! is logged once for each of these.
 
 use super::notices::{Level, Notices};
-use parking_lot::Mutex;
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::panic::{catch_unwind, set_hook, AssertUnwindSafe, PanicHookInfo};
-use std::sync::Once;
+use std::sync::{Mutex, MutexGuard, Once, TryLockError};
+use std::thread;
 use std::time::Duration;
 
 /// How many were caught, by where.
 static CAUGHT: Mutex<BTreeMap<&'static str, u64>> = Mutex::new(BTreeMap::new());
 
-/// A thread has the lock for less than a microsecond. It is waited for with a limit, since a process may have forked off just then.
-const PATIENCE: Duration = Duration::from_millis(100);
+/// A thread has the lock for less than a microsecond. In a process that forked off just then it has it for ever.
+fn lock() -> Option<MutexGuard<'static, BTreeMap<&'static str, u64>>> {
+    for _ in 0..100 {
+        match CAUGHT.try_lock() {
+            Ok(counts) => return Some(counts),
+            Err(TryLockError::Poisoned(counts)) => return Some(counts.into_inner()),
+            Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(1)),
+        }
+    }
+    None
+}
 
 /// Of a message, in characters: it may quote what it stumbled over.
 const LONGEST: usize = 100;
@@ -56,7 +65,7 @@ pub struct Caught {
 /// Counts a panic of this thread that was caught in `place`.
 pub fn caught(place: &'static str) -> Caught {
     let said = LAST.try_with(Cell::take).ok().flatten();
-    let is_first = CAUGHT.try_lock_for(PATIENCE).is_some_and(|mut counts| {
+    let is_first = lock().is_some_and(|mut counts| {
         let count = counts.entry(place).or_default();
         *count += 1;
         *count == 1
@@ -94,8 +103,7 @@ pub(super) fn tell(caught: &Caught, notices: &Notices) {
 
 /// How many were caught in this process, by where.
 pub(super) fn counts() -> Vec<(&'static str, u64)> {
-    let counts = CAUGHT.try_lock_for(PATIENCE);
-    counts.map_or_else(Vec::new, |counts| {
+    lock().map_or_else(Vec::new, |counts| {
         counts.iter().map(|(at, count)| (*at, *count)).collect()
     })
 }
@@ -107,14 +115,14 @@ static ARMED: Mutex<Option<String>> = Mutex::new(None);
 /// From now on [`inject`] panics in this place; in none with `None`. For tests.
 #[cfg(feature = "panics")]
 pub fn arm(place: Option<String>) {
-    *ARMED.lock() = place;
+    *ARMED.lock().unwrap() = place;
 }
 
 /// Panics if a test wants that here.
 #[inline(always)]
 pub fn inject(place: &str) {
     #[cfg(feature = "panics")]
-    if ARMED.lock().as_deref() == Some(place) {
+    if ARMED.lock().unwrap().as_deref() == Some(place) {
         panic!("made for a test");
     }
     let _ = place;

@@ -3,6 +3,7 @@
 use super::notices::{Level, Notices};
 use super::push_metrics::{DroppedLines, PushMetrics};
 use super::self_metrics::SelfMetrics;
+use super::worker::Push;
 use crate::encode::statsd::{self, Dropped, Encoder, FamilyState, Histograms};
 use crate::model::Kind;
 use crate::snapshot::changes::{Changes, News};
@@ -169,55 +170,6 @@ impl Pusher {
         }
     }
 
-    /// The time between two pushes.
-    pub(super) fn interval(&self) -> Duration {
-        self.options.flush_interval
-    }
-
-    /// Whether there are samples to be taken out of the ring.
-    pub(super) fn has_samples(&self) -> bool {
-        self.reservoirs.is_some()
-    }
-
-    /// Takes the samples out of the ring.
-    pub(super) fn take_samples(&mut self) {
-        if let Some(reservoirs) = &mut self.reservoirs {
-            reservoirs.fill(self.store.journal().and_then(Journal::ring));
-            self.out.metrics.show_samples(reservoirs.kept());
-        }
-    }
-
-    /// When the next try is due, while the server can't be reached.
-    pub(super) fn retry_at(&self) -> Option<Instant> {
-        self.out.link.retry_at()
-    }
-
-    /// Why the server can't be reached, if that is so.
-    pub(super) fn problem(&self) -> Option<&str> {
-        self.out.link.problem()
-    }
-
-    /// Doesn't wait for the next try to be due.
-    pub(super) fn hurry(&mut self) {
-        self.out.link.hurry();
-    }
-
-    /// Sends all that is new; true if the socket has taken everything.
-    pub(super) fn push(&mut self, wait: Wait<'_>) -> bool {
-        let start = Instant::now();
-        if self.options.self_metrics {
-            self.self_metrics.update();
-        }
-        self.out.link.begin(start);
-        let complete = self.push_all(wait).is_continue();
-        self.report();
-        let Out {
-            metrics, link, dropped, ..
-        } = &mut self.out;
-        metrics.update(link, dropped, start.elapsed());
-        complete
-    }
-
     fn push_all(&mut self, wait: Wait<'_>) -> ControlFlow<()> {
         let pass = self.store.journal().map(Journal::begin_pass);
         self.push_each(wait)?;
@@ -360,9 +312,52 @@ impl Pusher {
             self.notices.add(Level::Warn, message);
         }
     }
+}
 
-    /// Closes the socket, and tells the operator if there was more to send.
-    pub(super) fn close(&mut self, complete: bool) {
+impl Push for Pusher {
+    fn interval(&self) -> Duration {
+        self.options.flush_interval
+    }
+
+    fn has_samples(&self) -> bool {
+        self.reservoirs.is_some()
+    }
+
+    fn take_samples(&mut self) {
+        if let Some(reservoirs) = &mut self.reservoirs {
+            reservoirs.fill(self.store.journal().and_then(Journal::ring));
+            self.out.metrics.show_samples(reservoirs.kept());
+        }
+    }
+
+    fn retry_at(&self) -> Option<Instant> {
+        self.out.link.retry_at()
+    }
+
+    fn problem(&self) -> Option<&str> {
+        self.out.link.problem()
+    }
+
+    fn hurry(&mut self) {
+        self.out.link.hurry();
+    }
+
+    fn push(&mut self, wait: Wait<'_>) -> bool {
+        let start = Instant::now();
+        if self.options.self_metrics {
+            self.self_metrics.update();
+        }
+        self.out.link.begin(start);
+        let complete = self.push_all(wait).is_continue();
+        self.report();
+        let Out {
+            metrics, link, dropped, ..
+        } = &mut self.out;
+        metrics.update(link, dropped, start.elapsed());
+        complete
+    }
+
+    fn close(&mut self, complete: bool) {
         self.out.link.close();
         let server = &self.options.server;
         if !complete {

@@ -7,7 +7,7 @@ use super::policy_metrics::PolicyMetrics;
 use super::process::ProcessMetrics;
 use crate::model::Kind;
 use crate::store::{Refused, Store};
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 use std::sync::Arc;
 
 /// Metrics that are brought up to date before each page and each push.

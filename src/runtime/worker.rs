@@ -3,9 +3,9 @@
 use super::event_loop::EventLoop;
 use super::notices::Notices;
 use super::panics;
-use super::pusher::Pusher;
+use super::pusher::{Pusher, Wait};
 use super::thread::Thread;
-use parking_lot::{Condvar, Mutex};
+use crate::sync::{Condvar, Mutex};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,22 +18,44 @@ const FLUSH: Duration = Duration::from_secs(1);
 /// How often samples are taken out of their ring.
 const TICK: Duration = Duration::from_millis(100);
 
-/// A pusher and, once started, the thread it works on.
-pub(super) struct Worker {
-    shared: Arc<Shared>,
+/// Until the next try after a panic.
+const AFTER_PANIC: Duration = Duration::from_secs(1);
+
+/// What the thread has to do.
+pub(super) trait Push: Send + 'static {
+    /// The time between two pushes.
+    fn interval(&self) -> Duration;
+    /// When the next try is due, while the server can't be reached.
+    fn retry_at(&self) -> Option<Instant>;
+    /// Why the server can't be reached, if that is so.
+    fn problem(&self) -> Option<&str>;
+    /// Doesn't wait for the next try to be due.
+    fn hurry(&mut self);
+    /// Whether there are samples to be taken out of the ring.
+    fn has_samples(&self) -> bool;
+    /// Takes the samples out of the ring.
+    fn take_samples(&mut self);
+    /// Sends all that is new; true if the socket has taken everything.
+    fn push(&mut self, wait: Wait<'_>) -> bool;
+    /// Closes the socket, and tells the operator if there was more to send.
+    fn close(&mut self, complete: bool);
 }
 
-struct Shared {
-    control: Mutex<Control>,
+/// A pusher and, once started, the thread it works on.
+pub(super) struct Worker<P = Pusher> {
+    shared: Arc<Shared<P>>,
+}
+
+struct Shared<P> {
+    control: Mutex<Control<P>>,
     changed: Condvar,
     notices: Arc<Notices>,
     event_loop: Arc<EventLoop>,
 }
 
-#[derive(Default)]
-struct Control {
+struct Control<P> {
     /// While there is no thread.
-    pusher: Option<Pusher>,
+    pusher: Option<P>,
     running: bool,
     thread: Option<Thread>,
     /// Set to end the thread: the time by which it has to.
@@ -44,11 +66,16 @@ struct Control {
     problem: Option<String>,
 }
 
-impl Worker {
-    pub(super) fn new(pusher: Pusher, notices: &Arc<Notices>, event_loop: &Arc<EventLoop>) -> Worker {
+impl<P: Push> Worker<P> {
+    pub(super) fn new(pusher: P, notices: &Arc<Notices>, event_loop: &Arc<EventLoop>) -> Worker<P> {
         let control = Control {
             pusher: Some(pusher),
-            ..Control::default()
+            running: false,
+            thread: None,
+            stop_by: None,
+            asked: 0,
+            answered: 0,
+            problem: None,
         };
         Worker {
             shared: Arc::new(Shared {
@@ -103,9 +130,10 @@ impl Worker {
         self.shared.changed.notify_all();
         let limit = Instant::now() + FLUSH;
         while control.running && control.answered < mine {
-            if self.shared.changed.wait_until(&mut control, limit).timed_out() {
+            if Instant::now() >= limit {
                 return Err("not everything could be sent within a second".to_owned());
             }
+            control = self.shared.changed.wait_until(control, limit);
         }
         match control.problem.clone() {
             Some(problem) => Err(problem),
@@ -114,13 +142,15 @@ impl Worker {
     }
 }
 
-impl Shared {
+impl<P: Push> Shared<P> {
     /// The thread. Whatever becomes of it, nobody waits for one that has ended.
     fn run(&self) {
-        if let Err(caught) = panics::contain("the statsd pusher", || self.work()) {
-            panics::tell(&caught, &self.notices);
+        let _ = self.contain("the statsd pusher", || self.work());
+        let mut control = self.control.lock();
+        control.running = false;
+        if control.pusher.is_none() {
+            control.problem = Some("the statsd pusher has ended, by an internal error".to_owned());
         }
-        self.control.lock().running = false;
         self.changed.notify_all();
     }
 
@@ -129,14 +159,20 @@ impl Shared {
             return;
         };
         let mut due = Instant::now() + pusher.interval();
+        let mut earliest = Instant::now();
         loop {
-            let retry = pusher.retry_at();
-            let (stop, asked) = self.sleep(&mut pusher, retry.map_or(due, |retry| retry.min(due)));
+            let next = pusher.retry_at().map_or(due, |retry| retry.min(due));
+            let (stop, asked) = self.sleep(&mut pusher, next.max(earliest));
             if stop || asked.is_some() {
                 pusher.hurry();
             }
-            let complete = self.push(&mut pusher);
+            // Should it panic, the next one goes on from there.
+            let pushed = self.contain("a statsd push", || pusher.push(&mut |pause| self.wait(pause)));
+            let complete = pushed.unwrap_or(false);
             let now = Instant::now();
+            if pushed.is_none() {
+                earliest = now + AFTER_PANIC;
+            }
             if now >= due {
                 due = (due + pusher.interval()).max(now);
             }
@@ -157,13 +193,15 @@ impl Shared {
 
     /// Sleeps until a push (or another try) is due, asked for, or the last. Returns whether it is the last, and the number of the flush
     /// that it answers.
-    fn sleep(&self, pusher: &mut Pusher, due: Instant) -> (bool, Option<u64>) {
+    fn sleep(&self, pusher: &mut P, due: Instant) -> (bool, Option<u64>) {
         loop {
-            self.event_loop.tick();
-            if pusher.has_samples() {
-                pusher.take_samples();
-            }
-            let mut control = self.control.lock();
+            let _ = self.contain("the statsd pusher's samples", || {
+                self.event_loop.tick();
+                if pusher.has_samples() {
+                    pusher.take_samples();
+                }
+            });
+            let control = self.control.lock();
             let asked = (control.asked > control.answered).then_some(control.asked);
             if control.stop_by.is_some() || asked.is_some() || Instant::now() >= due {
                 return (control.stop_by.is_some(), asked);
@@ -173,17 +211,14 @@ impl Shared {
                 false => self.event_loop.next_tick(),
             };
             let until = due.min(Instant::now() + pause);
-            self.changed.wait_until(&mut control, until);
+            drop(self.changed.wait_until(control, until));
         }
     }
 
-    /// One push. Should it panic, the next one goes on from there.
-    fn push(&self, pusher: &mut Pusher) -> bool {
-        let push = || pusher.push(&mut |pause| self.wait(pause));
-        panics::contain("a statsd push", push).unwrap_or_else(|caught| {
-            panics::tell(&caught, &self.notices);
-            false
-        })
+    /// Runs `work`; `None` if it panics, which is counted and logged.
+    fn contain<T>(&self, place: &'static str, work: impl FnOnce() -> T) -> Option<T> {
+        let done = panics::contain(place, work);
+        done.map_err(|caught| panics::tell(&caught, &self.notices)).ok()
     }
 
     /// Waits in the middle of a push. False if there is no time left.
@@ -199,7 +234,7 @@ impl Shared {
                 return true;
             }
             let until = control.stop_by.map_or(end, |limit| limit.min(end));
-            self.changed.wait_until(&mut control, until);
+            control = self.changed.wait_until(control, until);
         }
     }
 }

@@ -4,9 +4,9 @@ use super::reservoir::Reservoirs;
 use super::{FamilySnapshot, Point, Series};
 use crate::model::{Kind, Number};
 use crate::store::{cell, records, Chunks, Ended, Family, Journal};
+use crate::sync::atomic::AtomicU64;
 use std::collections::HashMap;
 use std::ops::ControlFlow;
-use std::sync::atomic::AtomicU64;
 use std::sync::Arc;
 
 /// Remembers what has been told of each series of a family.

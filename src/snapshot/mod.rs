@@ -5,7 +5,7 @@ pub mod reservoir;
 
 use crate::model::{labels, Kind, Number};
 use crate::store::{cell, copy_record, read_shape, Family, SeriesId};
-use std::sync::atomic::AtomicU64;
+use crate::sync::atomic::AtomicU64;
 
 /// Copies of all series of one family. One is made a page and used for each family in turn.
 #[derive(Default)]
@@ -175,7 +175,7 @@ impl FamilySnapshot {
             self.words.clear();
             let mut records = 0;
             for record in chunk.records() {
-                copy_record(record, &mut self.words);
+                copy_record(record, &mut self.words, cell::LOST);
                 records += 1;
             }
             use_it(self)?;
@@ -188,7 +188,7 @@ impl FamilySnapshot {
     fn take_record(&mut self, record: &[AtomicU64]) {
         self.words.clear();
         self.first = 0;
-        copy_record(record, &mut self.words);
+        copy_record(record, &mut self.words, cell::LOST);
     }
 
     /// The series of `family`, which the snapshot was taken of, in the order of their creation.

@@ -10,7 +10,7 @@ use super::quantiles::SeriesId;
 pub(crate) use super::record::HEAD;
 use super::record::{self, BODY};
 use crate::model::{clock, Buckets, Kind, Number};
-use std::sync::atomic::{AtomicU64, Ordering::*};
+use crate::sync::atomic::{AtomicU64, Ordering::*};
 
 /// The value (or the sum) is a float.
 pub(crate) const FLOAT: u32 = 1;
@@ -30,6 +30,9 @@ pub(crate) const UNSET: u32 = 256;
 pub(crate) const GONE: u32 = 64;
 /// And that is done: the record may be another series' next.
 pub(crate) const FREE: u32 = 128;
+
+/// Nobody can tell what it holds: readers leave it out this time.
+pub(crate) const LOST: u32 = GONE | FREE;
 
 /// Words: gauge, value and the value shown; counter, value and created.
 pub(crate) const VALUE: usize = BODY;

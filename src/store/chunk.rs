@@ -1,7 +1,7 @@
 //! Memory for the records of a family.
 
 use super::record;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::*};
+use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering::*};
 
 /// The size chunks grow to, in words.
 pub(crate) const FULL: usize = 4096;

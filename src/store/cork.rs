@@ -1,6 +1,6 @@
 //! Corking: while it is on, readers see gauges as they were before.
 
-use std::sync::atomic::{AtomicBool, Ordering::*};
+use crate::sync::atomic::{AtomicBool, Ordering::*};
 use std::sync::Arc;
 
 /// Whether the store is corked, and whether this family has gauges to show once it no longer is.

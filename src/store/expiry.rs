@@ -6,8 +6,8 @@
 use super::cell;
 use super::index::Location;
 use super::writer::FamilyWriter;
+use crate::sync::atomic::AtomicU64;
 use std::collections::VecDeque;
-use std::sync::atomic::AtomicU64;
 use std::sync::Arc;
 use std::time::Duration;
 

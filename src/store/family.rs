@@ -2,6 +2,7 @@
 
 use super::chunk::Chunk;
 use super::cork::Cork;
+use super::home::Home;
 use super::journal::Journal;
 use super::quantiles::Quantiles;
 use super::refusals::Refusals;
@@ -10,9 +11,9 @@ use super::{cell, life, record, seqlock, Refused};
 use crate::model::clock::Clock;
 use crate::model::{Buckets, Kind};
 use crate::policy::{FamilyPolicy, Limit};
-use parking_lot::RwLock;
+use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::*};
+use crate::sync::Published;
 use std::ops::Deref;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::*};
 use std::sync::Arc;
 
 /// The memory of a family's series.
@@ -41,8 +42,7 @@ pub struct Family {
     /// The serial number of the next series.
     serial: AtomicU64,
     replaced: AtomicBool,
-    /// The lock is held for the copy of a pointer, and to add or remove a chunk.
-    chunks: RwLock<Chunks>,
+    chunks: Published<Vec<Arc<Chunk>>>,
     /// Odd while gauges written under the cork are being shown.
     showing: AtomicU64,
 }
@@ -52,6 +52,7 @@ pub(super) struct Shared {
     pub(super) journal: Option<Arc<Journal>>,
     pub(super) refusals: Arc<Refusals>,
     pub(super) clock: Clock,
+    pub(super) home: Arc<Home>,
 }
 
 /// What is known of a family, as it stands on a page.
@@ -91,8 +92,14 @@ impl Family {
     /// A family without series, for [`FamilyWriter::new`](super::FamilyWriter).
     pub(super) fn new(fields: FamilyFields, policy: FamilyPolicy, cork: Cork, shared: Shared) -> Family {
         let of_samples = matches!(fields.kind, Kind::Summary | Kind::Histogram);
-        let quantiles = (of_samples && !policy.quantiles.is_empty())
-            .then(|| Quantiles::new(policy.quantiles.clone(), policy.quantile_window, shared.clock.clone()));
+        let quantiles = (of_samples && !policy.quantiles.is_empty()).then(|| {
+            Quantiles::new(
+                policy.quantiles.clone(),
+                policy.quantile_window,
+                shared.clock.clone(),
+                &shared.home,
+            )
+        });
         let values = record::BODY + cell::value_words(fields.kind, &fields.buckets);
         let expires = policy.shortest_ttl() > 0;
         let has_life = expires || quantiles.is_some();
@@ -110,7 +117,7 @@ impl Family {
             limited: Default::default(),
             serial: AtomicU64::new(1),
             replaced: AtomicBool::new(false),
-            chunks: RwLock::default(),
+            chunks: Published::default(),
             showing: AtomicU64::new(0),
         }
     }
@@ -221,19 +228,19 @@ impl Family {
 
     /// The memory of its series at this moment. A record in it stays what it is for as long as somebody has this.
     pub(crate) fn chunks(&self) -> Chunks {
-        Arc::clone(&self.chunks.read())
+        self.chunks.load()
     }
 
     /// Changes which memory there is. For the writer.
-    pub(super) fn change_chunks(&self, change: impl FnOnce(&mut Vec<Arc<Chunk>>)) {
-        change(Arc::make_mut(&mut self.chunks.write()));
+    pub(super) fn change_chunks(&self, mut change: impl FnMut(&[Arc<Chunk>]) -> Vec<Arc<Chunk>>) {
+        self.chunks.change(|chunks| change(chunks));
     }
 
     /// Replaces `out` by consistent copies of all records, one after the other.
     pub(crate) fn copy_records(&self, out: &mut Vec<u64>) {
         seqlock::read(&self.showing, || {
             out.clear();
-            records(&self.chunks()).for_each(|record| record::copy(record, out));
+            records(&self.chunks()).for_each(|record| record::copy(record, out, cell::LOST));
         });
     }
 

@@ -2,16 +2,17 @@
 //!
 //! There is one only if a pusher asked for it ([`Store::with`](super::Store::with)).
 
+use super::home::{Home, Shared};
 use super::ring::Ring;
 use crate::model::Number;
-use parking_lot::Mutex;
+use crate::sync::atomic::{fence, AtomicU64, Ordering::*};
 use std::collections::HashMap;
-use std::sync::atomic::{fence, AtomicU64, Ordering::*};
+use std::sync::Arc;
 
 /// What the records don't tell.
 pub struct Journal {
     /// By the address of the record.
-    restarts: Mutex<HashMap<usize, Ended>>,
+    restarts: Shared<HashMap<usize, Ended>>,
     ring: Option<Ring>,
     /// How many passes through the whole store have begun, and the last one that has come to its end.
     begun: AtomicU64,
@@ -30,10 +31,10 @@ pub struct Ended {
 }
 
 impl Journal {
-    /// One that notes restarts, and each sample of a histogram too if `samples` says so.
-    pub(crate) fn new(samples: bool) -> Journal {
+    /// One that notes restarts, and each sample of a histogram too if `samples` says so. Who reads it is at `home`.
+    pub(crate) fn new(samples: bool, home: &Arc<Home>) -> Journal {
         Journal {
-            restarts: Mutex::default(),
+            restarts: Shared::new(home),
             ring: samples.then(Ring::new),
             begun: AtomicU64::new(0),
             told: AtomicU64::new(0),
@@ -73,7 +74,9 @@ impl Journal {
     /// Notes that the record at `address` starts again, before it does. For the writer.
     #[cold]
     pub(crate) fn note_restart(&self, address: usize, ended: Ended) {
-        let mut restarts = self.restarts.lock();
+        let Some(mut restarts) = self.restarts.lock() else {
+            return;
+        };
         match restarts.get_mut(&address) {
             None => {
                 restarts.insert(address, ended);
@@ -90,19 +93,18 @@ impl Journal {
 
     /// Forgets the records at these addresses, which others may have from now on.
     pub(crate) fn forget(&self, addresses: impl Iterator<Item = usize>) {
-        let mut restarts = self.restarts.lock();
-        if !restarts.is_empty() {
+        if let Some(mut restarts) = self.restarts.lock().filter(|restarts| !restarts.is_empty()) {
             addresses.for_each(|address| drop(restarts.remove(&address)));
         }
     }
 
     /// Of how many records restarts are noted.
     pub fn restarts(&self) -> usize {
-        self.restarts.lock().len()
+        self.restarts.lock().map_or(0, |restarts| restarts.len())
     }
 
     /// Takes out what was noted of the record at `address`.
     pub fn take_restart(&self, address: usize) -> Option<Ended> {
-        self.restarts.lock().remove(&address)
+        self.restarts.lock()?.remove(&address)
     }
 }

@@ -9,7 +9,7 @@
 //! | 2 | idle time after which it goes, in seconds, 0 for never (high half); whether it has quantiles (bit 31); the limit it counts towards |
 
 use super::quantiles::SeriesId;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// How many words it takes.
 pub(crate) const WORDS: usize = 3;

@@ -4,8 +4,8 @@ use super::chunk::{self, Chunk};
 use super::family::Family;
 use super::index::Location;
 use super::record;
+use crate::sync::atomic::AtomicU64;
 use std::collections::{BTreeMap, HashSet};
-use std::sync::atomic::AtomicU64;
 use std::sync::Arc;
 
 /// The chunks of one family, by their numbers.
@@ -81,8 +81,8 @@ impl Memory {
         let room = self.rooms.get_mut(location.chunk())?.as_mut()?;
         room.chunk.append(body, labels, init)?;
         room.live += 1;
-        let chunk = Arc::clone(&room.chunk);
-        family.change_chunks(|chunks| chunks.push(chunk));
+        let added = [Arc::clone(&room.chunk)];
+        family.change_chunks(|chunks| [chunks, &added].concat());
         self.last = Some(location.chunk());
         Some(location)
     }
@@ -128,7 +128,7 @@ impl Memory {
         self.last = self.last.filter(|last| !empty.contains(last));
         let listed = self.rooms.iter().flatten().filter(|room| room.listed);
         let listed: Vec<_> = listed.map(|room| Arc::clone(&room.chunk)).collect();
-        family.change_chunks(|chunks| *chunks = listed);
+        family.change_chunks(|_| listed.clone());
     }
 
     /// The next record that readers see after that of the series with this location and serial number, or the first one. That

@@ -5,7 +5,9 @@ pub mod cell;
 mod chunk;
 mod cork;
 mod expiry;
+mod families;
 mod family;
+mod home;
 mod index;
 mod journal;
 mod life;
@@ -21,8 +23,10 @@ mod writer;
 
 pub use cell::{Refused, Taken};
 pub use cork::Cork;
+pub use families::Families;
 pub(crate) use family::{records, Chunks};
 pub use family::{Family, FamilyFields};
+pub use home::Home;
 pub use index::Location;
 pub use journal::{Ended, Journal};
 pub use quantiles::{Quantiles, SeriesId, RELATIVE_ERROR};
@@ -34,29 +38,26 @@ pub use writer::{FamilyWriter, Placed, OVERFLOW};
 use crate::model::clock::Clock;
 use crate::model::{name, Kind};
 use crate::policy::{FamilyPolicy, Ignored, Policy};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
+use crate::sync::{Mutex, Published};
 use budget::Budget;
 use family::Shared;
 use names::Names;
-use parking_lot::RwLock;
 use refusals::Refusals;
-use std::collections::{BTreeMap, HashMap};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
+use std::collections::HashMap;
 use std::sync::Arc;
 
-/// All families by the name they have on the page.
-pub type Families = BTreeMap<String, Arc<Family>>;
-
 /// The store of one provider.
-///
-/// Its lock guards the list of families alone. Updates never take it, and readers hold it only as long as it takes to
-/// copy one pointer.
 pub struct Store {
     policy: Policy,
     constant_labels: Arc<[(String, String)]>,
     budget: Arc<Budget>,
     clock: Clock,
     ignored: [AtomicU64; Ignored::ALL.len()],
-    registered: RwLock<Registered>,
+    /// Only ever locked by Prosody's thread.
+    registered: Mutex<Registered>,
+    listed: Published<Listed>,
+    home: Arc<Home>,
     corked: Arc<AtomicBool>,
     /// Odd while gauges written under the cork are being shown, family by family.
     uncorking: AtomicU64,
@@ -66,22 +67,36 @@ pub struct Store {
 
 #[derive(Default)]
 struct Registered {
-    families: Arc<Families>,
     /// The name on the page by the name registered.
     exposed: HashMap<Vec<u8>, String>,
     names: Names,
     /// The names of metre's own families.
     own: Vec<String>,
-    replaced: Replaced,
+}
+
+/// What readers see. Whoever changes it does so at once, so that a family is never in neither list.
+#[derive(Default)]
+struct Listed {
+    families: Arc<Families>,
+    replaced: Arc<Replaced>,
 }
 
 /// Families that were replaced since somebody last asked.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Replaced {
     /// The families, the latest last.
     pub families: Vec<Arc<Family>>,
     /// How many more there were, too many to be kept.
     pub left_out: u64,
+}
+
+impl Replaced {
+    fn add(&mut self, family: &Arc<Family>) {
+        match self.families.len() < MOST_REPLACED {
+            true => self.families.push(Arc::clone(family)),
+            false => self.left_out += 1,
+        }
+    }
 }
 
 /// How many replaced families are kept until somebody asks for them.
@@ -102,17 +117,20 @@ impl Store {
     /// An empty store that does as the operator has decided. With `samples` it also notes what a sender of differences must
     /// know; if that is `true`, each sample of a histogram, too.
     pub fn with(policy: Policy, samples: Option<bool>) -> Store {
+        let home = Arc::default();
         Store {
             constant_labels: policy.labels.iter().cloned().collect(),
             budget: Arc::new(Budget::new(policy.limits)),
             policy,
             clock: Clock::default(),
             ignored: Default::default(),
-            registered: RwLock::default(),
+            registered: Mutex::default(),
+            listed: Published::default(),
             corked: Arc::default(),
             uncorking: AtomicU64::new(0),
-            journal: samples.map(|samples| Arc::new(Journal::new(samples))),
+            journal: samples.map(|samples| Arc::new(Journal::new(samples, &home))),
             refusals: Arc::default(),
+            home,
         }
     }
 
@@ -124,6 +142,11 @@ impl Store {
     /// The clock that idle times and quantiles go by.
     pub fn clock(&self) -> &Clock {
         &self.clock
+    }
+
+    /// Which process other threads use it in.
+    pub fn home(&self) -> &Arc<Home> {
+        &self.home
     }
 
     /// How many registrations have been ignored for this reason.
@@ -162,19 +185,13 @@ impl Store {
         if policy.drops_all() {
             return ignored(Ignored::Dropped);
         }
-        let mut registered = self.registered.write();
+        let mut registered = self.registered.lock();
         if registered.exposed.len() >= limits.max_families && !registered.exposed.contains_key(&spec.name) {
             return ignored(Ignored::Families);
         }
-        let Registered {
-            families,
-            exposed,
-            names,
-            own,
-            replaced: all_replaced,
-        } = &mut *registered;
-        let families = Arc::make_mut(families);
-        let replaced = exposed.get(&spec.name).and_then(|name| families.remove(name));
+        let Registered { exposed, names, own } = &mut *registered;
+        let families = self.families();
+        let replaced = exposed.get(&spec.name).and_then(|name| families.get(name));
         if let Some(replaced) = replaced {
             replaced.note_replaced();
             names.give_back(&replaced.name, &name::family(&replaced.raw_name), replaced.kind);
@@ -182,21 +199,16 @@ impl Store {
                 let wanted = format!("{}_quantiles", replaced.name);
                 names.give_back(quantiles, &wanted, Kind::Summary);
             }
-            match self.journal {
-                Some(_) if all_replaced.families.len() < MOST_REPLACED => all_replaced.families.push(replaced),
-                Some(_) => all_replaced.left_out += 1,
-                None => {}
-            }
         }
+        let mut in_the_way = Vec::new();
         if !names.is_free(&wanted, spec.kind) {
             own.retain(|name| {
                 let family = families.get(name);
-                let in_the_way = family.filter(|family| names::clash(name, family.kind, &wanted, spec.kind));
-                let Some(kind) = in_the_way.map(|family| family.kind) else {
+                let Some(family) = family.filter(|family| names::clash(name, family.kind, &wanted, spec.kind)) else {
                     return true;
                 };
-                names.give_back(name, name, kind);
-                families.remove(name);
+                names.give_back(name, name, family.kind);
+                in_the_way.push(Arc::clone(family));
                 false
             });
         }
@@ -206,8 +218,26 @@ impl Store {
         let writer = FamilyWriter::new(family, Some(Arc::clone(&self.budget)));
         let family = writer.family();
         exposed.insert(family.raw_name.clone(), family.name.clone());
-        families.insert(family.name.clone(), Arc::clone(family));
+        self.list(replaced, &in_the_way, family);
         Ok((writer, repairs))
+    }
+
+    /// Lists a family, in place of the one that it replaces and of some of metre's own.
+    fn list(&self, replaced: Option<&Arc<Family>>, in_the_way: &[Arc<Family>], family: &Arc<Family>) {
+        let told = replaced.filter(|_| self.journal.is_some());
+        self.listed.change(|listed| {
+            let mut families = Families::clone(&listed.families);
+            let going = replaced.into_iter().chain(in_the_way);
+            going.for_each(|family| families.remove(&family.name));
+            families.insert(Arc::clone(family));
+            let mut replaced = Arc::clone(&listed.replaced);
+            told.into_iter()
+                .for_each(|family| Arc::make_mut(&mut replaced).add(family));
+            Listed {
+                families: Arc::new(families),
+                replaced,
+            }
+        });
     }
 
     fn shared(&self, journal: Option<Arc<Journal>>) -> Shared {
@@ -215,6 +245,7 @@ impl Store {
             journal,
             refusals: Arc::clone(&self.refusals),
             clock: self.clock.clone(),
+            home: Arc::clone(&self.home),
         }
     }
 
@@ -222,7 +253,7 @@ impl Store {
     /// page if a module's family uses one of its names, now or later.
     pub fn register_own(&self, spec: FamilySpec) -> FamilyWriter {
         let wanted = name::family(&spec.name);
-        let mut registered = self.registered.write();
+        let mut registered = self.registered.lock();
         let is_free = registered.names.is_free(&wanted, spec.kind);
         let mut of_no_page = Names::default();
         let names = if is_free {
@@ -236,26 +267,28 @@ impl Store {
         let family = Family::new(fields, policy, Cork::default(), self.shared(None));
         let writer = FamilyWriter::new(family, None);
         if is_free {
-            let family = Arc::clone(writer.family());
-            registered.own.push(wanted.clone());
-            Arc::make_mut(&mut registered.families).insert(wanted, family);
+            registered.own.push(wanted);
+            self.list(None, &[], writer.family());
         }
         writer
     }
 
     /// The families of this moment, by their names on the page.
     pub fn families(&self) -> Arc<Families> {
-        Arc::clone(&self.registered.read().families)
+        Arc::clone(&self.listed.load().families)
     }
 
     /// The families that were replaced since the last call, and those of this moment. Without a journal the former are
     /// not kept.
     pub fn take_replaced(&self) -> (Replaced, Arc<Families>) {
-        let mut registered = self.registered.write();
-        (
-            std::mem::take(&mut registered.replaced),
-            Arc::clone(&registered.families),
-        )
+        let mut before = self.listed.load();
+        if !before.replaced.families.is_empty() {
+            before = self.listed.change(|listed| Listed {
+                families: Arc::clone(&listed.families),
+                replaced: Arc::default(),
+            });
+        }
+        (before.replaced.as_ref().clone(), Arc::clone(&before.families))
     }
 
     /// Runs `read`, again if gauges of several families have been shown by [`Store::uncork`] meanwhile; but not for ever,

@@ -7,9 +7,11 @@
 //! Prosody's thread never waits here: while a reader copies a sketch, samples go to a list that is emptied into the
 //! sketches next time.
 
+use super::home::{Home, Shared};
 use crate::model::clock::Clock;
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 use sketches_ddsketch::{Config, DDSketch};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// By how much of the value a quantile is off at most.
@@ -44,7 +46,7 @@ pub struct Quantiles {
     part: u128,
     clock: Clock,
     /// By the series' number.
-    windows: Mutex<Vec<Option<Box<Window>>>>,
+    windows: Shared<Vec<Option<Box<Window>>>>,
     /// Only ever locked by Prosody's thread.
     waiting: Mutex<Vec<(SeriesId, Event)>>,
 }
@@ -66,12 +68,12 @@ enum Event {
 
 impl Quantiles {
     /// Empty ones for these quantiles.
-    pub(super) fn new(asked: Vec<f64>, window: Duration, clock: Clock) -> Quantiles {
+    pub(super) fn new(asked: Vec<f64>, window: Duration, clock: Clock, home: &Arc<Home>) -> Quantiles {
         Quantiles {
             asked,
             part: (window.as_nanos() / PARTS as u128).max(1),
             clock,
-            windows: Mutex::default(),
+            windows: Shared::new(home),
             waiting: Mutex::default(),
         }
     }
@@ -104,16 +106,18 @@ impl Quantiles {
                 waiting.drain(..).for_each(|(id, event)| apply(&mut windows, id, event));
                 apply(&mut windows, id, event);
             }
+            None if self.windows.is_lost() => *waiting = Vec::new(),
             None if waiting.len() < MOST_WAITING => waiting.push((id, event)),
             None => {}
         }
     }
 
-    /// The quantiles of a series, each with its value: NaN if there are no samples in the window.
+    /// The quantiles of a series, each with its value: NaN if there are no samples in the window, or nobody can look any more.
     pub fn read(&self, id: SeriesId) -> impl Iterator<Item = (f64, f64)> + '_ {
         let now = self.now();
         let mut all = DDSketch::new(config());
-        if let Some(window) = find(&mut self.windows.lock(), id) {
+        let mut windows = self.windows.lock();
+        if let Some(window) = windows.as_mut().and_then(|windows| find(windows, id)) {
             for part in &mut window.parts {
                 match part {
                     Some((at, sketch)) if is_within(*at, now) => {
@@ -125,6 +129,7 @@ impl Quantiles {
                 }
             }
         }
+        drop(windows);
         self.asked.iter().map(move |quantile| (*quantile, at(&all, *quantile)))
     }
 }
@@ -212,7 +217,12 @@ mod tests {
 
     fn quantiles(asked: &[f64], window: u64) -> (Quantiles, Clock) {
         let clock = Clock::default();
-        let quantiles = Quantiles::new(asked.to_vec(), Duration::from_secs(window), clock.clone());
+        let quantiles = Quantiles::new(
+            asked.to_vec(),
+            Duration::from_secs(window),
+            clock.clone(),
+            &Arc::default(),
+        );
         (quantiles, clock)
     }
 

@@ -10,15 +10,25 @@
 //! | last | the encoded label set, zero-padded to whole words |
 //!
 //! There is one writer, Prosody's thread. It makes the sequence number odd, writes, and makes it even again; a
-//! reader copies the words and starts over if the number was odd or has changed. So the writer never waits.
+//! reader copies the words and starts over if the number was odd or has changed. So the writer never waits, and a reader
+//! only for a few instructions of its.
 //! The number also tells whether a series has been touched since somebody last looked.
 
 use super::chunk::word_of;
-use std::sync::atomic::{fence, AtomicU64, Ordering::*};
+use crate::sync::atomic::{fence, AtomicU64, Ordering::*};
+use crate::sync::Patience;
+use std::time::Duration;
 
 pub(crate) const SHAPE: usize = 0;
 pub(crate) const HEAD: usize = 1;
 pub(crate) const BODY: usize = 2;
+
+/// How long a reader waits for a writer that was interrupted in the middle of its few instructions. It is for ever if that is one of
+/// metre's threads, in a process that forked off at that moment.
+const PATIENCE: Duration = Duration::from_millis(250);
+
+/// How often it looks before it lets others run.
+const SPINS: u64 = if cfg!(feature = "model") { 1 } else { 64 };
 
 /// How many words a record takes with a body of `body` words and a label set of `label_bytes` bytes.
 pub(crate) fn words_needed(body: usize, label_bytes: usize) -> usize {
@@ -82,9 +92,10 @@ pub(crate) fn labels(record: &[AtomicU64]) -> (&[AtomicU64], usize) {
     (&record[record.len() - bytes.div_ceil(8)..], bytes)
 }
 
-/// Appends a consistent copy of `record` to `out`, each word little-endian, so that the label set is text. For any thread.
-pub(crate) fn copy(record: &[AtomicU64], out: &mut Vec<u64>) {
-    let start = out.len();
+/// Appends a consistent copy of `record` to `out`, each word little-endian, so that the label set is text. For any thread. If there is
+/// none to be had, the copy has the flags `lost`.
+pub(crate) fn copy(record: &[AtomicU64], out: &mut Vec<u64>, lost: u32) {
+    let (start, mut patience) = (out.len(), Patience::new());
     for attempt in 1_u64.. {
         let head = record[HEAD].load(Acquire);
         if (head >> 32) & 1 == 0 {
@@ -97,11 +108,12 @@ pub(crate) fn copy(record: &[AtomicU64], out: &mut Vec<u64>) {
             }
             out.truncate(start);
         }
-        if attempt % 64 == 0 {
-            // The writer was interrupted in the middle of its few instructions: let it run.
-            std::thread::yield_now();
-        } else {
+        if attempt % SPINS != 0 {
             std::hint::spin_loop();
+        } else if !patience.pause(Duration::ZERO, PATIENCE) {
+            out.extend(record.iter().map(|word| word.load(Relaxed).to_le()));
+            out[start + HEAD] = u64::from(lost).to_le();
+            return;
         }
     }
 }

@@ -1,10 +1,10 @@
 //! Samples on their way from Prosody's thread to one reader.
 
 use crate::model::Number;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::*};
+use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering::*};
 
 /// How many samples fit, before the reader takes them out: a tenth of a second at 650,000 samples a second.
-const PLACES: usize = 1 << 16;
+const PLACES: usize = if cfg!(feature = "model") { 2 } else { 1 << 16 };
 
 /// A ring of samples with one writer and one reader, neither of which waits. What doesn't fit is left out; the
 /// series' own count tells the reader how much that was.

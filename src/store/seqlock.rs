@@ -1,8 +1,8 @@
 //! Reading what a writer may be in the middle of changing.
 
-use std::sync::atomic::{fence, AtomicU64, Ordering::*};
-use std::thread;
-use std::time::{Duration, Instant};
+use crate::sync::atomic::{fence, AtomicU64, Ordering::*};
+use crate::sync::Patience;
+use std::time::Duration;
 
 /// How long a reader tries. Collections are seconds apart, and showing their gauges takes milliseconds; the bound is for a module that
 /// corks without a pause, so that it can't hold a reader for ever.
@@ -14,10 +14,9 @@ const PAUSE: Duration = Duration::from_micros(50);
 /// Runs `read`, again if the writer has been at it meanwhile: then `step` is odd, or another one. After a tenth of a second the last
 /// result will do.
 pub(super) fn read<T>(step: &AtomicU64, mut read: impl FnMut() -> T) -> T {
-    let mut end = None;
+    let (mut patience, mut has_time) = (Patience::new(), true);
     loop {
         let before = step.load(Acquire);
-        let has_time = end.is_none_or(|end| Instant::now() < end);
         if before.is_multiple_of(2) || !has_time {
             let result = read();
             fence(Acquire);
@@ -25,8 +24,7 @@ pub(super) fn read<T>(step: &AtomicU64, mut read: impl FnMut() -> T) -> T {
                 return result;
             }
         }
-        end.get_or_insert_with(|| Instant::now() + PATIENCE);
-        thread::sleep(PAUSE);
+        has_time = patience.pause(PAUSE, PATIENCE);
     }
 }
 

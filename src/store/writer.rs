@@ -11,7 +11,7 @@ use super::quantiles::SeriesId;
 use super::{cell, record};
 use crate::model::{labels, Kind, LabelSet};
 use crate::policy::{Limit, SeriesPolicy};
-use std::sync::atomic::{AtomicU64, Ordering::*};
+use crate::sync::atomic::{AtomicU64, Ordering::*};
 use std::sync::Arc;
 
 /// What every label value of the series beyond a limit is.

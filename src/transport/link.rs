@@ -171,11 +171,16 @@ impl Link {
             // A new socket without an error proves nothing, and an idle one has nothing to prove.
             Ok(()) if self.outbox.is_confirmed() => {}
             Ok(()) if self.probing.is_none() && !self.unproven => {
-                let confirmed = match (self.target.is_udp(), first) {
+                let (is_old, outbox) = (now.checked_sub(PROBE), &mut self.outbox);
+                let confirmed = if self.target.is_udp() && !socket.tells_at_once() {
                     // A refusal of what was sent a moment ago may still come.
-                    (true, _) if !socket.tells_at_once() => self.outbox.confirm_until(now.checked_sub(PROBE)),
-                    (false, true) => self.outbox.confirm_but(socket.unacknowledged()),
-                    _ => self.outbox.confirm_but(0),
+                    outbox.confirm_until(is_old)
+                } else if self.target.is_tcp() {
+                    // A server that is busy may not have seen this connection yet, and may still end it unread.
+                    let unacknowledged = if first { socket.unacknowledged() } else { 0 };
+                    is_old.is_some_and(|then| outbox.confirm_but(unacknowledged, then))
+                } else {
+                    outbox.confirm_but(0, now)
                 };
                 if confirmed {
                     self.works(now);
@@ -195,7 +200,7 @@ impl Link {
     /// as it takes a new connection.
     fn end(&mut self) {
         let unacknowledged = self.socket.as_ref().map_or(0, |socket| socket.unacknowledged());
-        self.outbox.confirm_but(unacknowledged);
+        self.outbox.confirm_but(unacknowledged, Instant::now());
         self.unproven = true;
         self.outbox.send_again();
         self.close();

@@ -95,13 +95,13 @@ impl Outbox {
         self.unconfirmed.len() < before
     }
 
-    /// Everything that was taken has arrived, but for the last bytes. False if there was nothing.
-    pub(super) fn confirm_but(&mut self, unacknowledged: usize) -> bool {
+    /// Everything that was taken until then has arrived, but for the last bytes of all. False if there was nothing.
+    pub(super) fn confirm_but(&mut self, unacknowledged: usize, then: Instant) -> bool {
         // What was taken of the next one is in that number, too.
         let open = unacknowledged.saturating_sub(self.taken);
         let before = self.unconfirmed.len();
-        while let Some((_, first)) = self.unconfirmed.front() {
-            if self.unconfirmed_bytes - first.len() < open {
+        while let Some((at, first)) = self.unconfirmed.front() {
+            if self.unconfirmed_bytes - first.len() < open || *at > then {
                 break;
             }
             self.unconfirmed_bytes -= first.len();
@@ -235,6 +235,7 @@ mod tests {
             (99, "aabbccdd"),
         ] {
             let mut outbox = Outbox::new(100);
+            let before = Instant::now() - std::time::Duration::from_millis(1);
             for datagram in ["aa", "bb", "cc", "dd"] {
                 outbox.push(datagram.into());
             }
@@ -242,7 +243,8 @@ mod tests {
                 assert_eq!(outbox.taken(2, Instant::now()), Some(2));
             }
             assert_eq!(outbox.taken(1, Instant::now()), None);
-            outbox.confirm_but(unacknowledged);
+            assert!(!outbox.confirm_but(unacknowledged, before));
+            outbox.confirm_but(unacknowledged, Instant::now());
             outbox.send_again();
             outbox.cut();
             assert_eq!(rest(&outbox).concat(), expected, "{unacknowledged}");

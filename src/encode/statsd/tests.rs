@@ -90,7 +90,11 @@ impl Wire {
 }
 
 /// Runs `update` with a series' record.
-fn with<T>(writer: &mut FamilyWriter, labels: &[&str], update: impl FnOnce(&[std::sync::atomic::AtomicU64]) -> T) -> T {
+fn with<T>(
+    writer: &mut FamilyWriter,
+    labels: &[&str],
+    update: impl FnOnce(&[crate::sync::atomic::AtomicU64]) -> T,
+) -> T {
     let mut set = LabelSet::new();
     labels.iter().for_each(|label| set.push(label.as_bytes()));
     let (at, _) = writer.find_or_create(set.as_bytes()).unwrap();

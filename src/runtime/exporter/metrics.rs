@@ -5,8 +5,8 @@ use crate::model::Kind;
 use crate::runtime::event_loop::Collected;
 use crate::runtime::own_metrics::{OwnFamily, Spec};
 use crate::store::Store;
+use crate::sync::Mutex;
 use crate::transport::http::{Cut, StatusCode};
-use parking_lot::Mutex;
 use std::time::Duration;
 
 /// The exporter's metrics, for its two threads.

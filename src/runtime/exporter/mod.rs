@@ -8,13 +8,13 @@ mod site;
 use super::event_loop::{Collecting, EventLoop};
 use super::notices::Notices;
 use super::self_metrics::SelfMetrics;
-use super::thread::Thread;
+use super::thread::{survive, Thread};
 use crate::encode::exposition;
 use crate::store::Store;
+use crate::sync::Mutex;
 use crate::transport::http;
 use log::Log;
 use metrics::ExportMetrics;
-use parking_lot::Mutex;
 use renderer::{Renderer, Source};
 use site::Pages;
 use std::rc::Rc;
@@ -96,16 +96,19 @@ impl Exporter {
         let (event_loop, notices, metrics) = (Arc::clone(event_loop), Arc::clone(notices), Arc::clone(&self.metrics));
         let store = Arc::clone(store);
         let serve = move || {
-            let site = Pages {
-                renderer,
-                store,
-                event_loop,
-                collecting,
-                metrics,
-                log: Log::new(notices),
-            };
-            // What is left of it ends here, too: sockets, tasks, and with the site the renderer.
-            LocalSet::new().block_on(&reactor, http::serve(options, Rc::new(site), stopping));
+            survive(&notices, "the listener", || {
+                let site = Pages {
+                    renderer: renderer.clone(),
+                    store: Arc::clone(&store),
+                    event_loop: Arc::clone(&event_loop),
+                    collecting,
+                    metrics: Arc::clone(&metrics),
+                    log: Log::new(Arc::clone(&notices)),
+                };
+                let serve = http::serve(options.clone(), Rc::new(site), stopping.clone());
+                // What is left of it ends here, too: sockets and tasks.
+                LocalSet::new().block_on(&reactor, serve);
+            });
         };
         *running = Some(Running {
             threads: [Thread::start("metre-http", serve)?, render_thread],

@@ -5,7 +5,7 @@ use crate::encode::exposition::{self, Format, Only};
 use crate::runtime::notices::Notices;
 use crate::runtime::panics;
 use crate::runtime::self_metrics::SelfMetrics;
-use crate::runtime::thread::Thread;
+use crate::runtime::thread::{survive, Thread};
 use crate::store::Store;
 use crate::transport::http::Bytes;
 use flate2::write::GzEncoder;
@@ -38,7 +38,8 @@ pub(super) struct Source {
     pub(super) notices: Arc<Notices>,
 }
 
-/// Takes orders for pages. The thread ends with this.
+/// Takes orders for pages. The thread ends with the last of these.
+#[derive(Clone)]
 pub(super) struct Renderer {
     jobs: Sender<Job>,
 }
@@ -50,7 +51,9 @@ impl Renderer {
     /// When none can be had.
     pub(super) fn start(source: Source) -> Result<(Renderer, Thread), String> {
         let (jobs, waiting) = channel();
-        let thread = Thread::start("metre-render", move || work(&source, &waiting))?;
+        let thread = Thread::start("metre-render", move || {
+            survive(&source.notices, "the renderer's thread", || work(&source, &waiting));
+        })?;
         Ok((Renderer { jobs }, thread))
     }
 

@@ -16,6 +16,7 @@ use std::cell::Cell;
 use std::convert::Infallible;
 use std::io;
 use std::net::IpAddr;
+use std::panic::resume_unwind;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
@@ -66,8 +67,18 @@ pub async fn serve<S: Site>(options: Options, site: Rc<S>, mut stop: watch::Rece
         tasks.spawn_local(Rc::clone(&server).listen(number));
     }
     tasks.spawn_local(Rc::clone(&server).tick());
-    // An error would mean that nobody can ask for the end any more, which is a reason to end.
-    let _ = stop.wait_for(|stop| *stop).await;
+    loop {
+        tokio::select! {
+            // An error would mean that nobody can ask for the end any more, which is a reason to end.
+            _ = stop.wait_for(|stop| *stop) => break,
+            Some(ended) = tasks.join_next() => {
+                // They don't end by themselves. Who called this has to know.
+                if let Some(panic) = ended.err().and_then(|ended| ended.try_into_panic().ok()) {
+                    resume_unwind(panic);
+                }
+            }
+        }
+    }
     tasks.shutdown().await;
     server.connections.end_waiting();
     let _ = timeout(LAST_ANSWERS, server.connections.all_gone()).await;

@@ -1,0 +1,118 @@
+//! A reader that tells differences, beside the writer: everything is told, and nothing twice.
+
+use super::{explore, family, idle_policy, series, sweep};
+use crate::model::{Kind, Number};
+use crate::snapshot::changes::{Changes, News};
+use crate::store::{cell, Family, Store};
+use loom::thread;
+use std::collections::{HashMap, HashSet};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+/// What has been told of each label.
+#[derive(Default)]
+struct Told(HashMap<Vec<u8>, f64>);
+
+impl Told {
+    /// A pass as the pusher makes it.
+    fn pass(&mut self, store: &Store, changes: &mut Changes) {
+        let journal = store.journal().unwrap();
+        let pass = journal.begin_pass();
+        let done = changes.tell_totals(false, None, |_, series, news| {
+            if let News::Counter(step) = news {
+                let label = series.label_values().next().unwrap_or_default().to_vec();
+                *self.0.entry(label).or_default() += step.as_f64();
+            }
+            ControlFlow::Continue(())
+        });
+        assert!(done.is_continue());
+        journal.end_pass(pass);
+    }
+
+    fn of(&self, label: &str) -> f64 {
+        self.0.get(label.as_bytes()).copied().unwrap_or_default()
+    }
+}
+
+#[test]
+fn a_restart_loses_nothing() {
+    explore("a restart loses nothing", 3, || {
+        let store = Arc::new(Store::with(Default::default(), Some(false)));
+        let mut writer = family(&store, Kind::Counter, "c", &[]);
+        let at = series(&mut writer, "");
+        let add = |step: i64| _ = cell::counter::add(writer.record(at), Number::Int(step)).unwrap();
+        add(1);
+        let (of_reader, mut changes) = (Arc::clone(&store), Changes::new(Arc::clone(writer.family())));
+        let reader = thread::spawn(move || {
+            let mut told = Told::default();
+            told.pass(&of_reader, &mut changes);
+            (told, changes)
+        });
+        add(10);
+        cell::counter::reset(writer.record(at), writer.family());
+        add(100);
+        let (mut told, mut changes) = reader.join().unwrap();
+        told.pass(&store, &mut changes);
+        assert_eq!(told.of(""), 111.0);
+    });
+}
+
+#[test]
+fn the_last_of_a_series_is_told() {
+    explore("the last of a series is told", 3, || {
+        let store = Arc::new(Store::with(idle_policy(), Some(false)));
+        let mut writer = family(&store, Kind::Counter, "c", &["l"]);
+        let places = ["old", "kept"].map(|label| series(&mut writer, label));
+        cell::counter::add(writer.record(places[0]), Number::Int(5)).unwrap();
+        sweep(&store, &mut writer);
+        let (of_reader, mut changes) = (Arc::clone(&store), Changes::new(Arc::clone(writer.family())));
+        let reader = thread::spawn(move || {
+            let mut told = Told::default();
+            told.pass(&of_reader, &mut changes);
+            told.pass(&of_reader, &mut changes);
+            (told, changes)
+        });
+        // It goes, and as soon as that has been told another one has its record.
+        for _ in 0..2 {
+            writer.touch(places[1]);
+            sweep(&store, &mut writer);
+        }
+        let at = series(&mut writer, "new");
+        cell::counter::add(writer.record(at), Number::Int(7)).unwrap();
+        let (mut told, mut changes) = reader.join().unwrap();
+        told.pass(&store, &mut changes);
+        assert_eq!((told.of("old"), told.of("new")), (5.0, 7.0));
+    });
+}
+
+#[test]
+fn a_family_is_listed_or_replaced() {
+    explore("a family is listed or replaced", 4, || {
+        let store = Arc::new(Store::with(Default::default(), Some(false)));
+        let first = Arc::clone(family(&store, Kind::Counter, "x", &[]).family());
+        let of_reader = Arc::clone(&store);
+        let name = |family: &Arc<Family>| Arc::as_ptr(family) as usize;
+        let take = move |store: &Store, gone: &mut HashSet<usize>| {
+            let (replaced, families) = store.take_replaced();
+            assert!(
+                replaced.families.iter().all(|family| gone.insert(name(family))),
+                "twice"
+            );
+            assert!(families.values().all(|family| !gone.contains(&name(family))), "both");
+            let there: HashSet<usize> = families.values().map(name).collect();
+            there
+        };
+        let reader = thread::spawn(move || {
+            let mut gone = HashSet::new();
+            let there = take(&of_reader, &mut gone);
+            assert!(there.contains(&name(&first)) || gone.contains(&name(&first)), "neither");
+            gone
+        });
+        let second = family(&store, Kind::Gauge, "x", &[]);
+        let third = family(&store, Kind::Counter, "x", &[]);
+        let mut gone = reader.join().unwrap();
+        let there = take(&store, &mut gone);
+        assert_eq!(there, HashSet::from([name(third.family())]));
+        assert!(gone.len() == 2 && gone.contains(&name(second.family())));
+    });
+}

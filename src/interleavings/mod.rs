@@ -1,0 +1,77 @@
+//! What threads can do in turn: each model runs the real code in every order of its steps, and with every value that the memory may show
+//! (`crate::sync`). loom gives up, and names the order, when an assertion fails, when all wait for each other, or when one never ends.
+
+mod changes;
+mod fork;
+mod store;
+
+use crate::model::{Kind, LabelSet, Number};
+use crate::policy::{Limits, Origin, Pattern, Policy, Rule};
+use crate::store::{FamilySpec, FamilyWriter, Location, Store};
+use crate::sync::MOST_LOOKS;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Runs `model` in every order in which a thread that could go on is interrupted `interruptions` times at most.
+pub(crate) fn explore(name: &str, interruptions: usize, model: impl Fn() + Sync + Send + 'static) {
+    let orders = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&orders);
+    MOST_LOOKS.set(usize::MAX);
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(interruptions);
+    builder.max_branches = 20_000;
+    builder.check(move || {
+        counted.fetch_add(1, Relaxed);
+        model();
+    });
+    let orders = orders.load(Relaxed);
+    println!("{name}: {orders} orders");
+    assert!(orders > 10, "nothing happened at the same time");
+}
+
+pub(crate) fn family(store: &Store, kind: Kind, name: &str, keys: &[&str]) -> FamilyWriter {
+    let spec = FamilySpec {
+        kind,
+        name: name.into(),
+        unit: Vec::new(),
+        help: Vec::new(),
+        label_keys: keys.iter().map(|key| (*key).into()).collect(),
+        thresholds: vec![Number::Int(1)],
+    };
+    store.register(spec).unwrap().0
+}
+
+pub(crate) fn series(writer: &mut FamilyWriter, label: &str) -> Location {
+    let mut set = LabelSet::new();
+    if !label.is_empty() {
+        set.push(label.as_bytes());
+    }
+    writer.find_or_create(set.as_bytes()).unwrap().0
+}
+
+/// Series may be idle for 100 seconds, and summaries have a quantile.
+pub(crate) fn idle_policy() -> Policy {
+    Policy {
+        limits: Limits::default(),
+        rules: vec![Rule {
+            name: Pattern::new("*"),
+            host: None,
+            kinds: None,
+            drop: None,
+            buckets: None,
+            max_series: None,
+            idle_ttl: Some(100),
+            quantiles: None,
+            quantile_window: None,
+            origin: Origin::default(),
+        }],
+        ..Policy::default()
+    }
+}
+
+/// All series of the family that nobody has touched go, and their records are free if nobody has still to tell of them.
+pub(crate) fn sweep(store: &Store, writer: &mut FamilyWriter) {
+    store.clock().skip(Duration::from_secs(150));
+    while writer.expire(100).1 {}
+}

@@ -1,0 +1,247 @@
+//! A process that forks while its threads are at work: what they had locked at that moment keeps nobody waiting in the child.
+#![allow(unsafe_code)] // For `fork` and `_exit` alone.
+
+mod common;
+
+use common::{add, family, idle_policy, sweep, TTL};
+use metre::encode::exposition::{self, Format};
+use metre::encode::statsd;
+use metre::model::{Kind, LabelSet, Number};
+use metre::policy::{Limits, Pattern, Policy};
+use metre::runtime::{Collecting, ExportOptions, Options, PushOptions, Runtime};
+use metre::store::{cell, FamilyWriter, Store};
+use metre::transport::http::{self, Access, Address};
+use metre::transport::Endpoint;
+use nix::sys::signal::{kill, Signal};
+use nix::sys::wait::{waitpid, WaitPidFlag, WaitStatus};
+use nix::unistd::{fork, ForkResult, Pid};
+use std::io::{Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::unix::net::UnixStream;
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+const FORKS: u32 = 150;
+
+/// How long a child may take: a few records that a thread was writing to cost it a quarter of a second each.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// All series may go, and summaries have quantiles.
+fn policy() -> Policy {
+    let mut policy = idle_policy(Limits::default());
+    let mut rule = policy.rules[0].clone();
+    rule.name = Pattern::new("summary");
+    rule.kinds = Some(vec![Kind::Summary]);
+    rule.quantiles = Some(vec![0.5, 0.9]);
+    policy.rules.push(rule);
+    policy
+}
+
+fn runtime(store: &Arc<Store>, statsd: SocketAddr, http: SocketAddr) -> Runtime {
+    let options = Options {
+        push: Some(PushOptions {
+            server: Endpoint::parse(&format!("udp://{statsd}")).expect("a server"),
+            flush_interval: Duration::from_millis(1),
+            max_datagram: 1432,
+            resolve_interval: Duration::from_secs(60),
+            max_samples_per_second: 1000,
+            self_metrics: true,
+            lines: statsd::Options::default(),
+        }),
+        export: Some(ExportOptions {
+            http: http::Options {
+                listen: vec![Address::Tcp(http)],
+                socket_mode: 0o600,
+                access: Access {
+                    allow: vec!["127.0.0.0/8".parse().expect("a range")],
+                    token_file: None,
+                },
+                limits: http::Limits {
+                    connections: 8,
+                    header_time: Duration::from_secs(60),
+                    idle_time: Duration::from_secs(60),
+                    send_time: Duration::from_secs(60),
+                    answers: 15_000_000,
+                },
+            },
+            collecting: Collecting {
+                timeout: Duration::from_secs(1),
+                min_interval: Duration::from_secs(1),
+            },
+        }),
+        page: exposition::Options::default(),
+        self_metrics: true,
+        process_metrics: true,
+    };
+    Runtime::new(store, options, "none")
+}
+
+fn page(store: &Store) -> Vec<u8> {
+    let mut page = Vec::new();
+    exposition::page(&mut page, store, Default::default(), Format::OPENMETRICS, None).expect("room");
+    page
+}
+
+/// What Prosody's thread has, in the parent as in a child.
+struct Prosody {
+    store: Arc<Store>,
+    runtime: Runtime,
+    writers: [FamilyWriter; 4],
+}
+
+impl Prosody {
+    /// Everything that Prosody's thread does while it runs. `step` is told what comes next.
+    fn work(&mut self, round: u32, mut step: impl FnMut(u8)) {
+        step(b'u');
+        self.store.cork();
+        for writer in &mut self.writers {
+            for number in 0..20 {
+                add(writer, &number.to_string(), i64::from(round));
+            }
+        }
+        step(b'q');
+        let summary = &mut self.writers[3];
+        for number in 0..20 {
+            let mut set = LabelSet::new();
+            set.push(number.to_string().as_bytes());
+            let (at, _) = summary.find_or_create(set.as_bytes()).expect("a series");
+            cell::samples::into_window(summary.record(at), Number::Int(3), summary.family());
+            step(b'Q');
+            cell::samples::quantiles(summary.record(at), summary.family());
+        }
+        step(b'c');
+        self.store.uncork();
+        step(b'r');
+        let counter = &mut self.writers[0];
+        for number in 0..20 {
+            let mut set = LabelSet::new();
+            set.push(number.to_string().as_bytes());
+            let (at, _) = counter.find_or_create(set.as_bytes()).expect("a series");
+            cell::counter::reset(counter.record(at), counter.family());
+        }
+        step(b'n');
+        for number in 0..50 {
+            add(&mut self.writers[1], &format!("of-round-{round}-{number}"), 1);
+        }
+        step(b'e');
+        if round.is_multiple_of(10) {
+            self.store.clock().skip(Duration::from_secs(u64::from(TTL) + 60));
+        }
+        self.writers.iter_mut().for_each(sweep);
+        step(b'f');
+        for kind in [Kind::Counter, Kind::Gauge] {
+            drop(family(&self.store, kind, "again", &[]));
+        }
+        step(b'o');
+        self.runtime.update_self_metrics();
+        step(b'p');
+        assert!(page(&self.store).ends_with(b"# EOF\n"));
+        step(b'a');
+        self.runtime.answer();
+        self.runtime.collected(true);
+        self.runtime.notices();
+    }
+}
+
+/// The child's life: the parent reads from `steps` how far it has come.
+fn child(prosody: &mut Option<Prosody>, steps: &UnixStream) {
+    let step = |step: u8| _ = (&mut &*steps).write_all(&[step]);
+    if let Some(prosody) = prosody {
+        for round in 10..12 {
+            prosody.work(round, step);
+        }
+        step(b'F');
+        prosody.runtime.flush().expect_err("no pusher here");
+        prosody.runtime.start().expect_err("not here");
+        step(b'S');
+        prosody.runtime.stop();
+    }
+    step(b'D');
+    drop(prosody.take());
+}
+
+/// Waits for it to end. What is wrong, if something is.
+fn wait(child: Pid, mut steps: UnixStream) -> Option<String> {
+    let end = Instant::now() + LIMIT;
+    loop {
+        match waitpid(child, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::StillAlive) if Instant::now() < end => thread::sleep(Duration::from_micros(200)),
+            Ok(WaitStatus::Exited(_, 0)) => return None,
+            status => {
+                let _ = kill(child, Signal::SIGKILL);
+                let _ = waitpid(child, None);
+                let mut told = Vec::new();
+                let _ = steps.read_to_end(&mut told);
+                let step = told.last().copied().map(char::from);
+                return Some(format!("{status:?} after step {step:?}"));
+            }
+        }
+    }
+}
+
+#[test]
+fn what_threads_had_locked_keeps_nobody_waiting_in_a_fork() {
+    let statsd = UdpSocket::bind("127.0.0.1:0").expect("a socket");
+    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let http = port.local_addr().expect("an address");
+    drop(port);
+    let store = Arc::new(Store::with(policy(), Some(false)));
+    let runtime = runtime(&store, statsd.local_addr().expect("an address"), http);
+    let writers = [
+        family(&store, Kind::Counter, "counter", &["l"]),
+        family(&store, Kind::Gauge, "gauge", &["l"]),
+        family(&store, Kind::Histogram, "histogram", &["l"]),
+        family(&store, Kind::Summary, "summary", &["l"]),
+    ];
+    runtime.start().expect("threads");
+    let mut prosody = Some(Prosody {
+        store: Arc::clone(&store),
+        runtime,
+        writers,
+    });
+    let done = AtomicBool::new(false);
+    let problem = thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Relaxed) {
+                page(&store);
+            }
+        });
+        scope.spawn(|| {
+            while !done.load(Relaxed) {
+                let Ok(mut scraper) = TcpStream::connect(http) else {
+                    thread::sleep(Duration::from_millis(1));
+                    continue;
+                };
+                let _ = scraper.set_read_timeout(Some(LIMIT));
+                let _ = scraper.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+                let _ = scraper.read_to_end(&mut Vec::new());
+            }
+        });
+        let problem = (1..=FORKS).find_map(|round| {
+            prosody.as_mut().expect("still there").work(round, |_| ());
+            let (ours, its) = UnixStream::pair().expect("a pair");
+            // SAFETY: the child runs on the only thread that it has, waits for none of the others, and ends without touching what belongs to them.
+            match unsafe { fork() }.expect("a process") {
+                ForkResult::Child => {
+                    let ended = catch_unwind(AssertUnwindSafe(|| child(&mut prosody, &its)));
+                    // SAFETY: it only ends the process.
+                    unsafe { nix::libc::_exit(i32::from(ended.is_err())) }
+                }
+                ForkResult::Parent { child } => {
+                    drop(its);
+                    wait(child, ours).map(|problem| format!("fork {round}: {problem}"))
+                }
+            }
+        });
+        done.store(true, Relaxed);
+        problem
+    });
+    assert_eq!(problem, None);
+    // The parent's own threads are as they were.
+    let prosody = prosody.expect("still there");
+    prosody.runtime.flush().expect("everything sent");
+    assert!(prosody.runtime.is_running());
+}
