@@ -18,6 +18,10 @@ use std::ffi::c_int;
 /// The registry's metatable for sentinels.
 static SENTINELS: u8 = 0;
 
+/// What is said by a function that can't be called.
+const CLOSING: &[u8] = b"the Lua state is closing";
+const IN_THE_MIDDLE: &[u8] = b"Lua 5.1 runs a finalizer or a hook in the middle of another call";
+
 thread_local! {
     /// Whether one of mlua's functions is running, where that matters.
     static BUSY: Cell<bool> = const { Cell::new(false) };
@@ -66,10 +70,10 @@ unsafe extern "C-unwind" fn call(state: *mut lua_State) -> c_int {
         run(state, || {
             let open = ffi::lua_touserdata(state, ffi::lua_upvalueindex(2)).cast::<bool>();
             if !open.read() {
-                return refuse(state, b"the Lua state is closing");
+                return refuse(state, CLOSING);
             }
             if BUSY.get() {
-                return refuse(state, b"Lua 5.1 runs a finalizer or a hook in the middle of another call");
+                return refuse(state, IN_THE_MIDDLE);
             }
             let arguments = ffi::lua_gettop(state);
             ffi::lua_pushvalue(state, ffi::lua_upvalueindex(1));
