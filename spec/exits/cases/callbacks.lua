@@ -76,10 +76,14 @@ return {
 	logging("an error in the logger", "exit 0", function () error("on purpose"); end);
 	logging("an error that is no string in the logger", "exit 0", function () error({}); end);
 	logging("close() in the logger", "exit 0", function (_, _, stats) stats:close(); end);
-	logging("flush() and close() in the logger", "exit 0", function (_, _, stats)
+	logging("flush() and close() in the logger", "exit 0", function (t, _, stats)
+		-- Each of them may take its time.
 		stats:flush();
+		t.say("leaves");
 		stats:close();
+		t.say("leaves");
 		stats:flush();
+		t.say("leaves");
 	end, function (_, stats) stats:close(); end);
 	logging("everything is collected in the logger", "exit 0", function (t) t.collect(); end);
 	finalizing("os.exit in a finalizer below a page", "exit 6", function (t, run)
