@@ -24,7 +24,7 @@ class Table:
             if problems:
                 line = f"FAILED on {case.lua}, run {number}: {case.name}: " + "; ".join(problems[:4])
                 self.examples.append(line)
-                if len(self.examples) <= 50:
+                if len(self.examples) <= 500:
                     print(line, flush=True)
 
     def failures(self):

@@ -142,6 +142,7 @@ local function connect(around)
 	if not t.wait_for("the exporter", function () fd = host.connect(around.path); return fd; end) then
 		return nil;
 	end
+	around.listened = true;
 	if around.client == "half" then
 		host.send(fd, request:sub(1, 20));
 	elseif around.client ~= "idle" then
@@ -172,7 +173,8 @@ function t.tell(around, closed)
 	elseif around.server.away then
 		t.say("away");
 	end
-	if closed then
+	-- One that was closed before it listened may have left what an earlier process left there.
+	if closed and around.listened then
 		t.say("gone", around.path);
 	end
 end
