@@ -82,9 +82,9 @@ lua-tests: $(foreach version,$(LUA_VERSIONS),$(call MODULE,$(version)))
 	spec/asan
 
 # How often each case is run; 200 before a release, which takes most of an hour.
-RUNS ?= 1
+RUNS ?= 2
 
-exits: $(foreach version,$(LUA_VERSIONS),$(call MODULE,$(version))) ## end scripts and Prosody in every way, RUNS times (once unless given), and show a table
+exits: $(foreach version,$(LUA_VERSIONS),$(call MODULE,$(version))) ## end scripts and Prosody in every way, RUNS times (twice unless given), and show a table
 	@.ci/setup build lua prosody
 	$(PYTHON) spec/exits/exits.py $(RUNS)
 	METRE_MODULES=$(CURDIR)/$(BUILD)/5.4 $(PYTHON) spec/exits/prosody.py $(RUNS)
