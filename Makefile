@@ -29,7 +29,7 @@ INTERPRETER = $(if $(filter jit,$(VERSION)),luajit,lua$(VERSION))
 
 # The modules are built one after the other, in one place.
 .NOTPARALLEL:
-.PHONY: all install test lint bench demo help sanitize rust-tests model-tests lua-tests prosody-tests install-tests clean
+.PHONY: all install test lint bench demo help sanitize supply rust-tests model-tests lua-tests prosody-tests install-tests exits clean
 
 all: $(call MODULE,$(VERSION)) ## build the module for LUA_VERSION (5.1, 5.2, 5.3, 5.4 or jit; 5.4 unless given)
 
@@ -64,7 +64,7 @@ check-path:
 		echo "metre: cannot be installed in $(LUADIR): PREFIX has to be an absolute path of letters, digits and _./+~@%,:-" >&2; exit 1 ;; \
 	esac
 
-SUITES = lint supply rust-tests model-tests lua-tests install-tests prosody-tests
+SUITES = lint supply rust-tests model-tests lua-tests exits install-tests prosody-tests
 
 test: $(SUITES) ## run everything that CI runs
 	@echo "suites: $(words $(SUITES)) passed, 0 failed"
@@ -89,6 +89,14 @@ lua-tests: $(foreach version,$(LUA_VERSIONS),$(call MODULE,$(version)))
 		METRE_MODULES=$(CURDIR)/$(BUILD)/$$version spec/run $$version; \
 	done
 	spec/asan
+
+# How often each case is run; 200 before a release, which takes most of an hour.
+RUNS ?= 2
+
+exits: $(foreach version,$(LUA_VERSIONS),$(call MODULE,$(version))) ## end scripts and Prosody in every way, RUNS times (twice unless given), and show a table
+	@.ci/setup build lua prosody
+	$(PYTHON) spec/exits/exits.py $(RUNS)
+	METRE_MODULES=$(CURDIR)/$(BUILD)/5.4 $(PYTHON) spec/exits/prosody.py $(RUNS)
 
 install-tests: $(call MODULE,5.1) $(call MODULE,5.4)
 	@.ci/setup lua prosody rocks
@@ -130,7 +138,6 @@ TOOLS = target/tools/bin
 $(TOOLS)/cargo-deny:
 	$(CARGO) install cargo-deny@0.20.2 --locked --quiet --debug --no-default-features --root target/tools
 
-.PHONY: supply
 supply: $(TOOLS)/cargo-deny ## check licences, sources and versions of what metre is made of
 	@.ci/setup build python
 	$(CARGO) fetch --locked --quiet

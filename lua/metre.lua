@@ -28,7 +28,10 @@ end
 -- Hands everything pending to the statsd socket before it returns, within a second; true, or false and why that didn't
 -- work. Outside Prosody the first call starts the thread that pushes.
 function stats_methods:flush()
-	lifecycle.start_outside(self._native);
+	local started, why = lifecycle.start_outside(self._native);
+	if not started then
+		return false, why;
+	end
 	local flushed, err = self._native.flush();
 	lifecycle.log_notices(self._native);
 	return flushed, err;

@@ -14,9 +14,15 @@ local last = -1000;
 -- Seconds until the next attempt, should the system have no threads or descriptors left.
 local retry_interval = 10;
 
+-- What native functions say once their Lua state is closing, which stops everything by itself; and when they can't do anything.
+local closing = "the Lua state is closing";
+local busy = "Lua 5.1 runs a finalizer or a hook in the middle of another call";
+
 -- Native functions return nil and a message when they fail, which nobody expects of these, and whether that was logged before.
 local function report(_, err, logged)
-	if err and not logged then
+	if err == busy then
+		log("warn", "Not done: %s", err);
+	elseif err and err ~= closing and not logged then
 		log("error", "Please report: %s", tostring(err));
 	end
 end
@@ -40,15 +46,14 @@ local function log_notices(provider)
 	end
 end
 
--- Starts the provider's threads, if it has any. In Prosody they can log at any time, else when metre is called.
--- Returns whether that worked.
-local function start(provider, in_prosody)
+-- Starts the provider's threads, if it has any, and has Prosody's event loop listen to them. Returns whether that worked.
+local function start_in_prosody(provider)
 	local started, descriptor = provider.start();
 	if not started then
 		log("warn", "Neither exporter nor statsd pusher run yet: %s", tostring(descriptor));
 		return false;
 	end
-	if descriptor and in_prosody then
+	if descriptor then
 		local ok, unwatch = pcall(function () return require "metre.watch".watch(provider, descriptor); end);
 		if ok then
 			provider.unwatch = unwatch;
@@ -71,7 +76,7 @@ local function stop(provider)
 end
 
 local function retry(provider)
-	if provider.stopped or start(provider, true) then
+	if provider.stopped or start_in_prosody(provider) then
 		return nil; -- ends the timer
 	end
 	return retry_interval;
@@ -101,7 +106,7 @@ local function attach(provider, expire)
 		return;
 	end
 	prosody.events.add_handler("server-started", protected(function ()
-		if not start(provider, true) then
+		if not start_in_prosody(provider) then
 			require "util.timer".add_task(retry_interval, function () return retry(provider); end);
 		end
 		if provider.expires then
@@ -117,11 +122,14 @@ local function attach(provider, expire)
 	end), after_last_collection);
 end
 
--- Outside Prosody nothing tells that it has started: whoever flushes wants it to. In prosodyctl nothing ever starts.
+-- Outside Prosody nothing tells that it has started: whoever flushes wants it to. In prosodyctl nothing ever starts. Returns
+-- false and why if it couldn't start, as in a process that forked off from the one it runs in.
 local function start_outside(provider)
-	if not rawget(_G, "prosody") and not provider.is_running() then
-		start(provider, false);
+	if rawget(_G, "prosody") or provider.is_running() then
+		return true;
 	end
+	local started, why = provider.start();
+	return started or false, why;
 end
 
 -- A relative config_file is looked for beside Prosody's own configuration, since Prosody changes its directory.

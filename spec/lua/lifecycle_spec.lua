@@ -196,6 +196,29 @@ describe("a Lua state", function ()
 		]]);
 	end);
 
+	it("may close it in finalizers of its own calls", function ()
+		run(finalized .. [[
+			package.preload["util.logger"] = function ()
+				return { init = function () return function () end end };
+			end
+			local stats = require "metre".new();
+			for _ = 1, 20 do
+				local done;
+				finalized(function ()
+					done = true;
+					stats:flush();
+					stats:cork();
+					stats:close();
+					-- On Lua 5.1 this is an error in the middle of a page.
+					pcall(function () stats.metric_registry:counter("c" .. math.random(20)):with_labels():add(1); end);
+				end);
+				repeat
+					stats.metric_registry:render();
+				until done;
+			end
+		]]);
+	end);
+
 	it("may load metre in a coroutine that dies", function ()
 		run([[
 			local stats = coroutine.wrap(function () return require "metre".new(); end)();

@@ -118,13 +118,6 @@ class Operation(unittest.TestCase):
             self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
             self.assertTrue((prosody.directory / f"data/{HOST}/accounts/somebody.dat").exists())
 
-    def test_many_shutdowns(self):
-        for _ in range(5):
-            with Prosody(options="statistics_interval = 1") as prosody:
-                prosody.start()
-                prosody.stop()
-                self.assertEqual(prosody.process.returncode, 0)
-
     def test_prometheus_scrapes(self):
         with Prosody(options="statistics_interval = 1", modules=["metre_probe"]) as prosody:
             prosody.add_users(2)

@@ -3,17 +3,31 @@
 //! At the end of a Lua state finalizers run in the reverse order of creation, and any of them may still call us. mlua's
 //! functions keep what they need in a userdata of their own and crash once that is finalized. A sentinel that is created
 //! after the function is finalized before it, and from then on the function isn't called any more.
+//!
+//! On Lua 5.1 a finalizer (or a debug hook) can also run in the middle of mlua's own calls, which keep the function that they are about to
+//! call in a place that all of them share (mlua 0.12.2, `push_protected_cfunctions`): one that began meanwhile would leave its own there,
+//! and the first would run that with arguments of its own. So there none begins in the middle of another.
 
 use super::block::key;
-use super::call::{push_bytes, run, set_function};
+use super::call::{push_bytes, run, set_function, Outcome};
 use mlua::ffi::{self, lua_State};
 use mlua::prelude::*;
+use std::cell::Cell;
 use std::ffi::c_int;
 
 /// The registry's metatable for sentinels.
 static SENTINELS: u8 = 0;
 
-/// The function, behind a guard: when it can't be called any more, it returns `nil` and a message.
+/// What is said by a function that can't be called.
+const CLOSING: &[u8] = b"the Lua state is closing";
+const IN_THE_MIDDLE: &[u8] = b"Lua 5.1 runs a finalizer or a hook in the middle of another call";
+
+thread_local! {
+    /// Whether one of mlua's functions is running, where that matters.
+    static BUSY: Cell<bool> = const { Cell::new(false) };
+}
+
+/// The function, behind a guard: when it can't be called, it returns `nil` and a message.
 pub(super) fn guarded(lua: &Lua, function: LuaFunction) -> LuaResult<LuaFunction> {
     // SAFETY: `exec_raw` runs this protected and with the function on the stack; one closure is left.
     unsafe {
@@ -56,15 +70,38 @@ unsafe extern "C-unwind" fn call(state: *mut lua_State) -> c_int {
         run(state, "call", || {
             let open = ffi::lua_touserdata(state, ffi::lua_upvalueindex(2)).cast::<bool>();
             if !open.read() {
-                ffi::lua_pushnil(state);
-                push_bytes(state, b"the Lua state is closing");
-                return Ok(2);
+                return refuse(state, CLOSING);
+            }
+            if BUSY.get() {
+                return refuse(state, IN_THE_MIDDLE);
             }
             let arguments = ffi::lua_gettop(state);
             ffi::lua_pushvalue(state, ffi::lua_upvalueindex(1));
             ffi::lua_insert(state, 1);
-            ffi::lua_call(state, arguments, ffi::LUA_MULTRET);
+            if cfg!(feature = "lua51") {
+                BUSY.set(true);
+                let status = ffi::lua_pcall(state, arguments, ffi::LUA_MULTRET, 0);
+                BUSY.set(false);
+                if status != ffi::LUA_OK {
+                    ffi::lua_error(state);
+                }
+            } else {
+                ffi::lua_call(state, arguments, ffi::LUA_MULTRET);
+            }
             Ok(ffi::lua_gettop(state))
         })
+    }
+}
+
+/// `nil` and a message.
+///
+/// # Safety
+/// There is room on the stack.
+unsafe fn refuse(state: *mut lua_State, message: &[u8]) -> Outcome {
+    // SAFETY: by the contract above.
+    unsafe {
+        ffi::lua_pushnil(state);
+        push_bytes(state, message);
+        Ok(2)
     }
 }
