@@ -14,10 +14,16 @@ local last = -1000;
 -- Seconds until the next attempt, should the system have no threads or descriptors left.
 local retry_interval = 10;
 
+-- What was raised, as text: it may be an object that raises when it is asked for one.
+local function text(err)
+	local ok, as_text = pcall(tostring, err);
+	return ok and as_text or "an error that is a " .. type(err);
+end
+
 -- Native functions return nil and a message when they fail, which nobody expects of these.
 local function report(_, err)
 	if err then
-		log("error", "Please report: %s", tostring(err));
+		log("error", "Please report: %s", text(err));
 	end
 end
 
@@ -152,5 +158,6 @@ return {
 	report = report;
 	start_outside = start_outside;
 	stop = stop;
+	text = text;
 	with_absolute_file = with_absolute_file;
 };

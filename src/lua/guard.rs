@@ -63,8 +63,17 @@ unsafe extern "C-unwind" fn call(state: *mut lua_State) -> c_int {
             let arguments = ffi::lua_gettop(state);
             ffi::lua_pushvalue(state, ffi::lua_upvalueindex(1));
             ffi::lua_insert(state, 1);
-            ffi::lua_call(state, arguments, ffi::LUA_MULTRET);
-            Ok(ffi::lua_gettop(state))
+            if ffi::lua_pcall(state, arguments, ffi::LUA_MULTRET, 0) == 0 {
+                return Ok(ffi::lua_gettop(state));
+            }
+            // mlua raises userdata: where there was no room for an answer, or where a debug hook has raised something.
+            if ffi::lua_type(state, -1) == ffi::LUA_TUSERDATA {
+                ffi::lua_settop(state, 0);
+                ffi::lua_pushnil(state);
+                push_bytes(state, b"the call was cut short");
+                return Ok(2);
+            }
+            ffi::lua_error(state)
         })
     }
 }

@@ -130,6 +130,13 @@ impl<'a> Iterator for Values<'a> {
     }
 }
 
+/// Whether this is the one encoding of some label values.
+pub fn is_encoded(bytes: &[u8]) -> bool {
+    let mut set = LabelSet::new();
+    values(bytes).for_each(|value| set.push(value));
+    set.as_bytes() == bytes
+}
+
 /// The same label set with every value in valid UTF-8, each malformed part replaced by U+FFFD; `None` if
 /// it is valid already (a page with anything else is refused as a whole).
 pub fn repaired(encoded: &[u8]) -> Option<LabelSet> {
