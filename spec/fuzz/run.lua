@@ -1,10 +1,11 @@
 -- Calls everything that metre has, with everything that Lua has, in every order; a seed gives the same calls again.
 --
--- lua spec/fuzz/run.lua DIRECTORY SEED SECONDS [ROUNDS]. In the directory stay `trace`, the last operations, and `pages`, some of the
--- pages. Ends with status 1 and tells why if something is wrong, and with a line of figures otherwise.
+-- lua spec/fuzz/run.lua DIRECTORY SEED SECONDS [OPERATIONS [ROUNDS]]: as many operations a round, and rounds at most. In the
+-- directory stay `trace`, the last operations, and `pages`, some of the pages. Ends with status 1 and tells why if something is
+-- wrong, and with a line of figures otherwise.
 
-local directory, seed, seconds, most_rounds = arg[1], tonumber(arg[2]), tonumber(arg[3]), tonumber(arg[4]) or 1/0;
-local operations_a_round = 1500;
+local directory, seed, seconds = arg[1], tonumber(arg[2]), tonumber(arg[3]);
+local operations_a_round, most_rounds = tonumber(arg[4]) or 1500, tonumber(arg[5]) or 1/0;
 
 local new_random = require "support.random";
 local trace = require "fuzz.trace";
