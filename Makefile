@@ -10,6 +10,8 @@ DESTDIR ?=
 LUA_VERSIONS = 5.1 5.2 5.3 5.4 jit
 PYTHON ?= /usr/bin/python3
 CARGO ?= cargo
+# For how long each part of a fuzzing run goes on.
+SECONDS ?= 60
 BUILD = target/lua
 
 # LuaJIT reads 5.1's directories and takes 5.1's name for the module.
@@ -29,7 +31,7 @@ INTERPRETER = $(if $(filter jit,$(VERSION)),luajit,lua$(VERSION))
 
 # The modules are built one after the other, in one place.
 .NOTPARALLEL:
-.PHONY: all install test lint bench demo help sanitize supply rust-tests model-tests lua-tests prosody-tests install-tests exits clean
+.PHONY: all install test lint bench demo help sanitize supply rust-tests model-tests lua-tests lua-fuzz prosody-tests install-tests exits clean
 
 all: $(call MODULE,$(VERSION)) ## build the module for LUA_VERSION (5.1, 5.2, 5.3, 5.4 or jit; 5.4 unless given)
 
@@ -89,6 +91,11 @@ lua-tests: $(foreach version,$(LUA_VERSIONS),$(call MODULE,$(version)))
 		METRE_MODULES=$(CURDIR)/$(BUILD)/$$version spec/run $$version; \
 	done
 	spec/asan
+	spec/luafuzz --seconds 4 --valgrind 4 --asan 4
+
+lua-fuzz: $(foreach version,$(LUA_VERSIONS),$(call MODULE,$(version))) ## call everything with everything from all Luas, natively, under valgrind and with the address sanitizer, SECONDS=60 each
+	@.ci/setup build lua prosody
+	spec/luafuzz --seconds $(SECONDS) --valgrind $(SECONDS) --asan $(SECONDS)
 
 # How often each case is run; 200 before a release, which takes most of an hour.
 RUNS ?= 2

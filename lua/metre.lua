@@ -64,7 +64,7 @@ local function protected(statsd)
 	return function (config)
 		local ok, stats, err = pcall(make, config, statsd);
 		if not ok then
-			return nil, tostring(stats);
+			return nil, lifecycle.text(stats);
 		end
 		return stats, err;
 	end

@@ -14,6 +14,12 @@ local last = -1000;
 -- Seconds until the next attempt, should the system have no threads or descriptors left.
 local retry_interval = 10;
 
+-- What was raised, as text: it may be an object that raises when it is asked for one.
+local function text(err)
+	local ok, as_text = pcall(tostring, err);
+	return ok and as_text or "an error that is a " .. type(err);
+end
+
 -- What native functions say once their Lua state is closing, which stops everything by itself; and when they can't do anything.
 local closing = "the Lua state is closing";
 local busy = "Lua 5.1 runs a finalizer or a hook in the middle of another call";
@@ -23,7 +29,7 @@ local function report(_, err, logged)
 	if err == busy then
 		log("warn", "Not done: %s", err);
 	elseif err and err ~= closing and not logged then
-		log("error", "Please report: %s", tostring(err));
+		log("error", "Please report: %s", text(err));
 	end
 end
 
@@ -160,5 +166,6 @@ return {
 	report = report;
 	start_outside = start_outside;
 	stop = stop;
+	text = text;
 	with_absolute_file = with_absolute_file;
 };

@@ -6,6 +6,7 @@ local metric, nothing = ignored.any, ignored.nothing;
 return {
 	["bucket.__pairs"] = nothing;
 	expire = 0;
+	get_of = nothing;
 	iter_metrics = nothing;
 	iter_samples = nothing;
 	metric = metric;
@@ -13,4 +14,5 @@ return {
 	["metric.__len"] = 0;
 	["metric.__pairs"] = nothing;
 	with_labels = metric;
+	with_labels_of = function () return metric; end;
 };

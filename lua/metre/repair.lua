@@ -10,6 +10,16 @@ local function problems()
 	return setmetatable({}, problems_mt);
 end
 
+local raw_length = rawget(_G, "rawlen") or function (list) return #list; end -- Lua 5.1 asks no metamethod
+
+-- More elements than any list has. What claims to have more has as many as there are.
+local most_claimed = 1000;
+
+local function length(list)
+	local claimed = #list;
+	return claimed <= most_claimed and claimed or raw_length(list);
+end
+
 -- Text that stays text, numbers as their digits; nil for the rest.
 local function text(value)
 	local kind = type(value);
@@ -56,7 +66,7 @@ function problems_methods:label_keys(label_keys)
 		label_keys = { text(label_keys) };
 	end
 	local repaired = {};
-	for i = 1, label_keys and #label_keys or 0 do
+	for i = 1, label_keys and length(label_keys) or 0 do
 		local label_key = text(label_keys[i]);
 		if not label_key then
 			self:note("its label key %d is a %s", i, type(label_keys[i]));
@@ -70,7 +80,7 @@ end
 -- Numbers where that is possible; the store knows what can be a threshold.
 function problems_methods.buckets(_, buckets)
 	local repaired = {};
-	for i = 1, #buckets do
+	for i = 1, length(buckets) do
 		repaired[i] = tonumber(buckets[i]) or 0/0;
 	end
 	return repaired;

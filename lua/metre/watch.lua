@@ -25,7 +25,7 @@ local function answer(provider)
 		report(provider.discard());
 		if not provider.collections_fail then
 			log("error", "A module failed while statistics were collected for a scrape: %s; not logged again until it works",
-				tostring(why));
+				lifecycle.text(why));
 		end
 	end
 	provider.collections_fail = not ok;

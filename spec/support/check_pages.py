@@ -13,7 +13,7 @@ SUFFIXES = {
     "counter": ["_total", "_created"],
     "gauge": [""],
     "histogram": ["_bucket", "_count", "_sum", "_created"],
-    "summary": ["_count", "_sum", "_created"],
+    "summary": ["", "_count", "_sum", "_created"],
 }
 
 
@@ -61,7 +61,7 @@ def check(raw, parser_only):
         if not name.startswith(family) or suffix not in SUFFIXES[type_]:
             raise ValueError(f"{name} in family {family}")
         # The samples of one metric stand together in this order; a new metric begins again.
-        metric = re.sub(r',?le="[^"]*"\}$', "}", labels or "").replace("{}", "")
+        metric = re.sub(r',?(le|quantile)="[^"]*"\}$', "}", labels or "").replace("{}", "")
         order = SUFFIXES[type_].index(suffix)
         if last and last[0] == metric and order < last[1]:
             raise ValueError(f"{line!r} out of order")

@@ -34,6 +34,8 @@ local function calls(native, metre)
 	local pairs_meta = _VERSION ~= "Lua 5.1";
 	local list = {
 		{ "with_labels", function () gauge:with_labels("new", another()):set(1); end };
+		{ "with_labels_of", function () use(registry:counter(another())); end };
+		{ "get_of", function () registry:counter(another(), nil, "", { "a" }).data:get("x"); end };
 		{ "metric", function () use(registry:counter(another())); end };
 		{ "register", function () use(registry:counter(another())); end };
 		{ "prefix", function () gauge:with_partial_label("x"):with_labels("y"):set(1); end };

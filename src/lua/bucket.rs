@@ -121,10 +121,11 @@ unsafe extern "C-unwind" fn new_index(state: *mut lua_State) -> c_int {
     unsafe {
         run(state, "bucket.__newindex", || {
             ffi::lua_settop(state, 3);
+            let handle = view::linked_handle(state, 1, Kind::Histogram).ok_or(NO_VIEW)?;
             if bytes_at(state, 2) == Some(b"count") {
-                let handle = view::linked_handle(state, 1, Kind::Histogram).ok_or(NO_VIEW)?;
                 view::refuse_assignment(state, handle);
             } else {
+                ffi::lua_settop(state, 3);
                 ffi::lua_rawset(state, 1);
             }
             Ok(0)
@@ -137,6 +138,9 @@ unsafe extern "C-unwind" fn pairs(state: *mut lua_State) -> c_int {
     // SAFETY: the tables are on the stack.
     unsafe {
         run(state, "bucket.__pairs", || {
+            ffi::lua_settop(state, 1);
+            // Looked into below, so it has to be a table.
+            view::linked_handle(state, 1, Kind::Histogram).ok_or(NO_VIEW)?;
             ffi::lua_settop(state, 1);
             ffi::lua_pushcfunction(state, view::next);
             ffi::lua_createtable(state, 0, 3);

@@ -21,6 +21,7 @@ static SENTINELS: u8 = 0;
 /// What is said by a function that can't be called.
 const CLOSING: &[u8] = b"the Lua state is closing";
 const IN_THE_MIDDLE: &[u8] = b"Lua 5.1 runs a finalizer or a hook in the middle of another call";
+const CUT_SHORT: &[u8] = b"the call was cut short";
 
 thread_local! {
     /// Whether one of mlua's functions is running, where that matters.
@@ -78,17 +79,18 @@ unsafe extern "C-unwind" fn call(state: *mut lua_State) -> c_int {
             let arguments = ffi::lua_gettop(state);
             ffi::lua_pushvalue(state, ffi::lua_upvalueindex(1));
             ffi::lua_insert(state, 1);
-            if cfg!(feature = "lua51") {
-                BUSY.set(true);
-                let status = ffi::lua_pcall(state, arguments, ffi::LUA_MULTRET, 0);
-                BUSY.set(false);
-                if status != ffi::LUA_OK {
-                    ffi::lua_error(state);
-                }
-            } else {
-                ffi::lua_call(state, arguments, ffi::LUA_MULTRET);
+            BUSY.set(cfg!(feature = "lua51"));
+            let status = ffi::lua_pcall(state, arguments, ffi::LUA_MULTRET, 0);
+            BUSY.set(false);
+            if status == ffi::LUA_OK {
+                return Ok(ffi::lua_gettop(state));
             }
-            Ok(ffi::lua_gettop(state))
+            // mlua raises userdata: where there was no room for an answer, or where a debug hook has raised something.
+            if ffi::lua_type(state, -1) == ffi::LUA_TUSERDATA {
+                ffi::lua_settop(state, 0);
+                return refuse(state, CUT_SHORT);
+            }
+            ffi::lua_error(state)
         })
     }
 }

@@ -41,6 +41,10 @@ unsafe fn closure_over(state: *mut lua_State, function: ffi::lua_CFunction, upva
     unsafe {
         ffi::lua_settop(state, 2);
         FamilyBlock::at(state, 1)?;
+        let prefix = bytes_at(state, 2).unwrap_or_default();
+        if !pure(|| labels::is_encoded(prefix))? {
+            return Err(c"metre: label values that are encoded expected".into());
+        }
         push_handles(state, FAMILY);
         ffi::lua_settop(state, upvalues);
         ffi::lua_pushcclosure(state, function, upvalues);

@@ -155,6 +155,9 @@ unsafe extern "C-unwind" fn metric(state: *mut lua_State) -> c_int {
         super::call::run(state, "metric", || {
             ffi::lua_settop(state, 1);
             let first = FamilyBlock::at(state, 1)?.with(|family| {
+                if !family.family.label_names.is_empty() {
+                    return None;
+                }
                 let (location, _) = family.writer.borrow().next(None)?;
                 Some(place::place(family, location))
             })?;

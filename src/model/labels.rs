@@ -114,11 +114,12 @@ impl<'a> Iterator for Values<'a> {
     #[inline]
     fn next(&mut self) -> Option<&'a [u8]> {
         let mut length = 0_usize;
-        let mut shift = 0;
+        let mut shift = 0_u32;
         loop {
             let (&byte, rest) = self.rest.split_first()?;
             self.rest = rest;
-            length |= usize::from(byte & 0x7f) << shift;
+            // Whatever comes out where there are too many bytes, it is a length like any other.
+            length |= usize::from(byte & 0x7f).wrapping_shl(shift);
             if byte < 0x80 {
                 break;
             }
@@ -128,6 +129,12 @@ impl<'a> Iterator for Values<'a> {
         self.rest = rest;
         Some(value)
     }
+}
+
+/// Whether this is the one encoding of some label values: with no length that takes more bytes than it has to, and nothing left over.
+pub fn is_encoded(bytes: &[u8]) -> bool {
+    let lengths = values(bytes).map(|value| length_prefix(value.len()).1 + value.len());
+    lengths.sum::<usize>() == bytes.len()
 }
 
 /// The same label set with every value in valid UTF-8, each malformed part replaced by U+FFFD; `None` if
@@ -162,6 +169,15 @@ mod tests {
             let set = encode(&given);
             let back: Vec<_> = values(set.as_bytes()).map(<[u8]>::to_vec).collect();
             prop_assert_eq!(back, given);
+            prop_assert!(is_encoded(set.as_bytes()));
+        }
+
+        #[test]
+        fn only_what_encodes_to_itself_is_encoded(
+            given in prop::collection::vec(prop_oneof![0..4_u8, 127..131_u8, any::<u8>()], 0..40),
+        ) {
+            let values: Vec<_> = values(&given).collect();
+            prop_assert_eq!(is_encoded(&given), encode(&values).as_bytes() == given);
         }
     }
 
