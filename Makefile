@@ -25,16 +25,18 @@ endif
 LUADIR ?= $(PREFIX)/share/lua/$(call ABI,$(VERSION))
 LIBDIR ?= $(PREFIX)/lib/lua/$(call ABI,$(VERSION))
 BINDIR ?= $(PREFIX)/bin
+# luarocks moves the files afterwards, and tells the command where they are.
+COMMAND_PATH = $(if $(LUA),,$(LUADIR)/?.lua;)
 INTERPRETER = $(if $(filter jit,$(VERSION)),luajit,lua$(VERSION))
 
 # The modules are built one after the other, in one place.
 .NOTPARALLEL:
-.PHONY: all install test lint bench demo help rust-tests lua-tests prosody-tests install-tests clean
+.PHONY: all install uninstall rocks deb test lint bench demo help rust-tests lua-tests prosody-tests install-tests clean
 
 all: $(call MODULE,$(VERSION)) ## build the module for LUA_VERSION (5.1, 5.2, 5.3, 5.4 or jit; 5.4 unless given)
 
 # Not left to cargo alone, so that `sudo make install` after `make` needs no cargo.
-SOURCES = Cargo.toml Cargo.lock build.rs $(shell find src -name '*.rs')
+SOURCES = Cargo.toml Cargo.lock build.rs packaging/cargo-build $(shell find src -name '*.rs')
 
 # luarocks shall not install packages.
 SETUP = $(if $(LUA),:,.ci/setup)
@@ -42,7 +44,7 @@ SETUP = $(if $(LUA),:,.ci/setup)
 define module_rule
 $(call MODULE,$(1)): $(SOURCES)
 	@$(SETUP) build
-	$(CARGO) build --release --locked --features $(call FEATURE,$(1))
+	packaging/cargo-build --release --locked --features $(call FEATURE,$(1))
 	install -D -m 644 target/release/libmetre.so $$@
 endef
 $(foreach version,$(LUA_VERSIONS),$(eval $(call module_rule,$(version))))
@@ -53,7 +55,7 @@ install: check-path $(call MODULE,$(VERSION)) ## install under PREFIX (/usr/loca
 	install -m 644 lua/metre/*.lua "$(DESTDIR)$(LUADIR)/metre/"
 	install -m 644 $(call MODULE,$(VERSION)) "$(DESTDIR)$(LIBDIR)/"
 	install -d "$(DESTDIR)$(BINDIR)"
-	sed -e '1s|lua$$|$(INTERPRETER)|' -e 's|@LUADIR@|$(LUADIR)|' bin/metre >$(BUILD)/metre
+	sed -e '1s|lua$$|$(INTERPRETER)|' -e 's|@LUADIR@/?.lua;|$(COMMAND_PATH)|' bin/metre >$(BUILD)/metre
 	install -m 755 $(BUILD)/metre "$(DESTDIR)$(BINDIR)/metre"
 
 # The path stands in a Lua string of the command, and in sed's.
@@ -63,6 +65,27 @@ check-path:
 	*[!A-Za-z0-9_./+~\ @%,:-]* | [!/]*) \
 		echo "metre: cannot be installed in $(LUADIR): PREFIX has to be an absolute path of letters, digits and _./+~@%,:-" >&2; exit 1 ;; \
 	esac
+
+# Not the directories that others use, too.
+uninstall: check-path ## remove what was installed under PREFIX for LUA_VERSION
+	for file in $(patsubst lua/%,%,$(wildcard lua/*.lua lua/metre/*.lua)); do rm -f "$(DESTDIR)$(LUADIR)/$$file"; done
+	rm -f "$(DESTDIR)$(LIBDIR)/$(notdir $(call MODULE,$(VERSION)))"
+	@# There is one command for all Lua versions, of that which was installed last.
+	if grep -qsF '"$(LUADIR)/?.lua;"' "$(DESTDIR)$(BINDIR)/metre"; then rm -f "$(DESTDIR)$(BINDIR)/metre"; fi
+	for directory in "$(LUADIR)/metre" "$(LUADIR)" "$(LIBDIR)" "$(PREFIX)/share/lua" "$(PREFIX)/lib/lua"; do \
+		[ ! -d "$(DESTDIR)$$directory" ] || rmdir --ignore-fail-on-non-empty "$(DESTDIR)$$directory"; \
+	done
+
+ROCKS = target/rocks
+ROCK_VERSIONS = 5.1 5.2 5.3 5.4
+
+rocks: $(foreach version,$(ROCK_VERSIONS),$(call MODULE,$(version))) ## build binary rocks in target/rocks, a directory for each Lua version
+	@.ci/setup packages
+	@$(PYTHON) packaging/rocks.py $(BUILD) $(ROCKS)
+
+deb: $(call MODULE,5.4) ## build a package for Debian's Prosody in target/deb
+	@.ci/setup packages
+	@$(PYTHON) packaging/deb.py target/deb
 
 SUITES = lint rust-tests lua-tests install-tests prosody-tests
 
@@ -109,7 +132,7 @@ BINDING = target/bench/plain_binding.so
 
 $(BINDING): $(SOURCES) benches/plain_binding.rs
 	@$(SETUP) build
-	$(CARGO) build --release --locked --example plain_binding --features lua54
+	packaging/cargo-build --release --locked --example plain_binding --features lua54
 	install -D -m 644 target/release/examples/libplain_binding.so $@
 
 bench: $(foreach version,$(LUA_VERSIONS),$(call MODULE,$(version))) $(BINDING) ## measure against Prosody's own providers and other natives; PARTS="calls render" for some
