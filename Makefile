@@ -31,7 +31,7 @@ INTERPRETER = $(if $(filter jit,$(VERSION)),luajit,lua$(VERSION))
 
 # The modules are built one after the other, in one place.
 .NOTPARALLEL:
-.PHONY: all install uninstall rocks deb test lint bench demo help rust-tests lua-tests prosody-tests install-tests clean
+.PHONY: all install uninstall rocks deb test lint bench demo help rust-tests lua-tests prosody-tests install-tests package-tests clean
 
 all: $(call MODULE,$(VERSION)) ## build the module for LUA_VERSION (5.1, 5.2, 5.3, 5.4 or jit; 5.4 unless given)
 
@@ -55,8 +55,8 @@ install: check-path $(call MODULE,$(VERSION)) ## install under PREFIX (/usr/loca
 	install -m 644 lua/metre/*.lua "$(DESTDIR)$(LUADIR)/metre/"
 	install -m 644 $(call MODULE,$(VERSION)) "$(DESTDIR)$(LIBDIR)/"
 	install -d "$(DESTDIR)$(BINDIR)"
-	sed -e '1s|lua$$|$(INTERPRETER)|' -e 's|@LUADIR@/?.lua;|$(COMMAND_PATH)|' bin/metre >$(BUILD)/metre
-	install -m 755 $(BUILD)/metre "$(DESTDIR)$(BINDIR)/metre"
+	sed -e '1s|lua$$|$(INTERPRETER)|' -e 's|@LUADIR@/?.lua;|$(COMMAND_PATH)|' bin/metre | \
+		install -m 755 /dev/stdin "$(DESTDIR)$(BINDIR)/metre"
 
 # The path stands in a Lua string of the command, and in sed's.
 .PHONY: check-path
@@ -87,7 +87,7 @@ deb: $(call MODULE,5.4) ## build a package for Debian's Prosody in target/deb
 	@.ci/setup packages
 	@$(PYTHON) packaging/deb.py target/deb
 
-SUITES = lint rust-tests lua-tests install-tests prosody-tests
+SUITES = lint rust-tests lua-tests install-tests package-tests prosody-tests
 
 test: $(SUITES) ## run everything that CI runs
 	@echo "suites: $(words $(SUITES)) passed, 0 failed"
@@ -107,6 +107,10 @@ lua-tests: $(foreach version,$(LUA_VERSIONS),$(call MODULE,$(version)))
 install-tests: $(call MODULE,5.1) $(call MODULE,5.4)
 	@.ci/setup lua prosody rocks
 	spec/install
+
+package-tests: $(foreach version,$(LUA_VERSIONS),$(call MODULE,$(version))) rocks deb
+	@.ci/setup packages debian prosody
+	spec/packages/run
 
 # The reference server, as the tests use it.
 STATSD = target/statsd/node_modules/statsd/stats.js
@@ -147,4 +151,4 @@ clean: ## remove what was built
 	$(CARGO) clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -16,7 +16,8 @@ from common import ROOT, documents, epoch, version
 NAME = "prosody-metre"
 LUA = "5.4"
 RELEASE = version() + "-1"
-AUTHORS = "The metre authors <metre@localhost>"
+# Nobody reads mail there.
+AUTHORS = "The metre authors <metre@metre.invalid>"
 DESCRIPTION = """\
 native statistics provider for the Prosody XMPP server
  Prosody counts and measures what it does by a statistics provider. This one
@@ -56,25 +57,24 @@ def write_documents(tree):
     compressed(tree / "usr/share/man/man1/metre.1.gz", (ROOT / "packaging/metre.1").read_text())
 
 
-def dependencies(modules):
+def dependencies(tree, modules):
     """The versions of the C library and the like that the module was linked with."""
-    with tempfile.TemporaryDirectory() as directory:
-        # What dpkg-shlibdeps insists on.
-        (pathlib.Path(directory) / "debian").mkdir()
-        (pathlib.Path(directory) / "debian/control").write_text(f"Source: {NAME}\n\nPackage: {NAME}\nArchitecture: any\n")
-        found = output("dpkg-shlibdeps", "-O", *(f"-e{module}" for module in modules), cwd=directory)
+    # What dpkg-shlibdeps insists on.
+    (tree.parent / "control").write_text(f"Source: {NAME}\n\nPackage: {NAME}\nArchitecture: any\n")
+    found = output("dpkg-shlibdeps", "-O", *(f"-e{module}" for module in modules), cwd=tree.parent.parent)
     return found.removeprefix("shlibs:Depends=")
 
 
-def control(tree, architecture, modules):
-    size = sum(-(-file.stat().st_size // 1024) for file in tree.rglob("*") if file.is_file())
+def control(tree, architecture, files):
+    modules = [file for file in files if file.suffix == ".so"]
+    size = sum(-(-file.stat().st_size // 1024) for file in files)
     return f"""\
 Package: {NAME}
 Version: {RELEASE}
 Architecture: {architecture}
 Maintainer: {AUTHORS}
 Installed-Size: {size}
-Depends: {dependencies(modules)}, lua{LUA}
+Depends: {dependencies(tree, modules)}, lua{LUA}
 Enhances: prosody
 Section: net
 Priority: optional
@@ -94,16 +94,15 @@ def main(directory):
     multiarch = output("dpkg-architecture", "-qDEB_HOST_MULTIARCH")
     directory.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as temporary:
-        tree = pathlib.Path(temporary) / "tree"
+        tree = pathlib.Path(temporary) / "debian" / NAME
         places = [f"LUADIR=/usr/share/lua/{LUA}", f"LIBDIR=/usr/lib/{multiarch}/lua/{LUA}", "BINDIR=/usr/bin", f"DESTDIR={tree}"]
         subprocess.run(["make", "--no-print-directory", "install", f"LUA_VERSION={LUA}", *places], cwd=ROOT,
                        stdout=subprocess.DEVNULL, check=True)
         write_documents(tree)
-        text = control(tree, architecture, sorted(tree.rglob("*.so")))
         files = sorted(file for file in tree.rglob("*") if file.is_file())
         sums = "".join(f"{output('md5sum', file).split()[0]}  {file.relative_to(tree)}\n" for file in files)
         (tree / "DEBIAN").mkdir()
-        (tree / "DEBIAN/control").write_text(text)
+        (tree / "DEBIAN/control").write_text(control(tree, architecture, files))
         (tree / "DEBIAN/md5sums").write_text(sums)
         settle(tree)
         path = directory / f"{NAME}_{RELEASE}_{architecture}.deb"

@@ -82,6 +82,12 @@ def write_rock(path, files):
             rock.writestr(entry, content, compresslevel=9)
 
 
+def manifest(listed):
+    """What luarocks reads first. Those of another Lua find nothing listed, and are told so."""
+    rock = f'metre = {{ ["{RELEASE}"] = {{ {{ arch = "{ARCHITECTURE}" }} }} }}' if listed else ""
+    return f"commands = {{}}\nmodules = {{}}\nrepository = {{ {rock} }}\n"
+
+
 def main(modules, rocks):
     third_parties = licences.third_parties()
     for lua in LUA_VERSIONS:
@@ -92,10 +98,8 @@ def main(modules, rocks):
         files["rock_manifest"] = rock_manifest(files)
         path = directory / f"metre-{RELEASE}.{ARCHITECTURE}.rock"
         write_rock(path, files)
-        manifest = f'commands = {{}}\nmodules = {{}}\nrepository = {{ metre = {{ ["{RELEASE}"] = {{ {{ arch = "{ARCHITECTURE}" }} }} }} }}\n'
-        # Older clients and those of another Lua read the second one, and then say what the rock is for.
-        for name in (f"manifest-{lua}", "manifest"):
-            (directory / name).write_text(manifest)
+        for name in ("manifest", *(f"manifest-{version}" for version in LUA_VERSIONS)):
+            (directory / name).write_text(manifest(name in ("manifest", f"manifest-{lua}")))
         print(f"{path} ({path.stat().st_size:,} bytes)")
 
 
