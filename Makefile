@@ -27,16 +27,19 @@ endif
 LUADIR ?= $(PREFIX)/share/lua/$(call ABI,$(VERSION))
 LIBDIR ?= $(PREFIX)/lib/lua/$(call ABI,$(VERSION))
 BINDIR ?= $(PREFIX)/bin
+# luarocks moves the files afterwards, and tells the command where they are.
+COMMAND_PATH = $(if $(LUA),,$(LUADIR)/?.lua;)
 INTERPRETER = $(if $(filter jit,$(VERSION)),luajit,lua$(VERSION))
 
 # The modules are built one after the other, in one place.
 .NOTPARALLEL:
-.PHONY: all install test lint bench demo help sanitize supply rust-tests model-tests lua-tests lua-fuzz prosody-tests install-tests exits clean
+.PHONY: all install uninstall rocks deb test lint supply bench demo help sanitize exits lua-fuzz \
+	rust-tests model-tests lua-tests install-tests package-tests prosody-tests clean
 
 all: $(call MODULE,$(VERSION)) ## build the module for LUA_VERSION (5.1, 5.2, 5.3, 5.4 or jit; 5.4 unless given)
 
 # Not left to cargo alone, so that `sudo make install` after `make` needs no cargo.
-SOURCES = Cargo.toml Cargo.lock build.rs $(shell find src -name '*.rs')
+SOURCES = Cargo.toml Cargo.lock build.rs packaging/cargo-build $(shell find src -name '*.rs')
 
 # luarocks shall not install packages.
 SETUP = $(if $(LUA),:,.ci/setup)
@@ -44,7 +47,7 @@ SETUP = $(if $(LUA),:,.ci/setup)
 define module_rule
 $(call MODULE,$(1)): $(SOURCES)
 	@$(SETUP) build
-	$(CARGO) build --release --locked --features $(call FEATURE,$(1))
+	packaging/cargo-build --release --locked --features $(call FEATURE,$(1))
 	install -D -m 644 target/release/libmetre.so $$@
 endef
 $(foreach version,$(LUA_VERSIONS),$(eval $(call module_rule,$(version))))
@@ -55,8 +58,8 @@ install: check-path $(call MODULE,$(VERSION)) ## install under PREFIX (/usr/loca
 	install -m 644 lua/metre/*.lua "$(DESTDIR)$(LUADIR)/metre/"
 	install -m 644 $(call MODULE,$(VERSION)) "$(DESTDIR)$(LIBDIR)/"
 	install -d "$(DESTDIR)$(BINDIR)"
-	sed -e '1s|lua$$|$(INTERPRETER)|' -e 's|@LUADIR@|$(LUADIR)|' bin/metre >$(BUILD)/metre
-	install -m 755 $(BUILD)/metre "$(DESTDIR)$(BINDIR)/metre"
+	sed -e '1s|lua$$|$(INTERPRETER)|' -e 's|@LUADIR@/?.lua;|$(COMMAND_PATH)|' bin/metre | \
+		install -m 755 /dev/stdin "$(DESTDIR)$(BINDIR)/metre"
 
 # The path stands in a Lua string of the command, and in sed's.
 .PHONY: check-path
@@ -66,7 +69,28 @@ check-path:
 		echo "metre: cannot be installed in $(LUADIR): PREFIX has to be an absolute path of letters, digits and _./+~@%,:-" >&2; exit 1 ;; \
 	esac
 
-SUITES = lint supply rust-tests model-tests lua-tests exits install-tests prosody-tests
+# Not the directories that others use, too.
+uninstall: check-path ## remove what was installed under PREFIX for LUA_VERSION
+	for file in $(patsubst lua/%,%,$(wildcard lua/*.lua lua/metre/*.lua)); do rm -f "$(DESTDIR)$(LUADIR)/$$file"; done
+	rm -f "$(DESTDIR)$(LIBDIR)/$(notdir $(call MODULE,$(VERSION)))"
+	@# There is one command for all Lua versions, of that which was installed last.
+	if grep -qsF '"$(LUADIR)/?.lua;"' "$(DESTDIR)$(BINDIR)/metre"; then rm -f "$(DESTDIR)$(BINDIR)/metre"; fi
+	for directory in "$(LUADIR)/metre" "$(LUADIR)" "$(LIBDIR)" "$(PREFIX)/share/lua" "$(PREFIX)/lib/lua"; do \
+		[ ! -d "$(DESTDIR)$$directory" ] || rmdir --ignore-fail-on-non-empty "$(DESTDIR)$$directory"; \
+	done
+
+ROCKS = target/rocks
+ROCK_VERSIONS = 5.1 5.2 5.3 5.4
+
+rocks: $(foreach version,$(ROCK_VERSIONS),$(call MODULE,$(version))) ## build binary rocks in target/rocks, a directory for each Lua version
+	@.ci/setup packages
+	@$(PYTHON) packaging/rocks.py $(BUILD) $(ROCKS)
+
+deb: $(call MODULE,5.4) ## build a package for Debian's Prosody in target/deb
+	@.ci/setup packages
+	@$(PYTHON) packaging/deb.py target/deb
+
+SUITES = lint supply rust-tests model-tests lua-tests exits install-tests package-tests prosody-tests
 
 test: $(SUITES) ## run everything that CI runs
 	@echo "suites: $(words $(SUITES)) passed, 0 failed"
@@ -108,6 +132,10 @@ exits: $(foreach version,$(LUA_VERSIONS),$(call MODULE,$(version))) ## end scrip
 install-tests: $(call MODULE,5.1) $(call MODULE,5.4)
 	@.ci/setup lua prosody rocks
 	spec/install
+
+package-tests: $(foreach version,$(LUA_VERSIONS),$(call MODULE,$(version))) rocks deb
+	@.ci/setup packages debian prosody
+	spec/packages/run
 
 # The reference server, as the tests use it.
 STATSD = target/statsd/node_modules/statsd/stats.js
@@ -156,7 +184,7 @@ BINDING = target/bench/plain_binding.so
 
 $(BINDING): $(SOURCES) benches/plain_binding.rs
 	@$(SETUP) build
-	$(CARGO) build --release --locked --example plain_binding --features lua54
+	packaging/cargo-build --release --locked --example plain_binding --features lua54
 	install -D -m 644 target/release/examples/libplain_binding.so $@
 
 bench: $(foreach version,$(LUA_VERSIONS),$(call MODULE,$(version))) $(BINDING) ## measure against Prosody's own providers and other natives; PARTS="calls render" for some
@@ -171,4 +199,4 @@ clean: ## remove what was built
 	$(CARGO) clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
