@@ -1,5 +1,5 @@
-//! What threads can do in turn: each model runs the real code in every order of its steps, and with every value that the memory may show
-//! (`crate::sync`). loom gives up, and names the order, when an assertion fails, when all wait for each other, or when one never ends.
+//! What threads can do in turn: each model runs the real code in every order of its steps with so many interruptions, and with every value
+//! that the memory may show (`crate::sync`). loom gives up, and names the order, when an assertion fails, when all wait for each other, or when one never ends.
 
 mod changes;
 mod fork;
