@@ -1,4 +1,4 @@
-//! The pusher's thread and Prosody's, in every order of their steps (`crate::interleavings`).
+//! The pusher's thread and Prosody's, in every order of their steps, as `crate::interleavings` has them.
 
 use super::bell::Bell;
 use super::event_loop::EventLoop;

@@ -10,16 +10,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How long the last push may take.
-const LAST_PUSH: Duration = Duration::from_millis(1400);
+const LAST_PUSH: Duration = in_time(1400);
 
 /// How long [`Worker::flush`] takes at most.
-const FLUSH: Duration = Duration::from_secs(1);
+const FLUSH: Duration = in_time(1000);
 
 /// How often samples are taken out of their ring.
 const TICK: Duration = Duration::from_millis(100);
 
 /// Until the next try after a panic.
 const AFTER_PANIC: Duration = Duration::from_secs(1);
+
+/// So many milliseconds; in a model, where no time passes, longer than the machine may take for it.
+const fn in_time(milliseconds: u64) -> Duration {
+    Duration::from_millis(if cfg!(feature = "model") { 1 << 30 } else { milliseconds })
+}
 
 /// What the thread has to do.
 pub(super) trait Push: Send + 'static {

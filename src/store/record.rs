@@ -24,8 +24,8 @@ pub(crate) const HEAD: usize = 1;
 pub(crate) const BODY: usize = 2;
 
 /// How long a reader waits for a writer that was interrupted in the middle of its few instructions. It is for ever if that is one of
-/// metre's threads, in a process that forked off at that moment.
-const PATIENCE: Duration = Duration::from_millis(250);
+/// metre's threads, in a process that forked off at that moment. Miri is a thousand times slower.
+const PATIENCE: Duration = Duration::from_millis(if cfg!(miri) { 250_000 } else { 250 });
 
 /// How often it looks before it lets others run.
 const SPINS: u64 = if cfg!(feature = "model") { 1 } else { 64 };

@@ -5,8 +5,8 @@ use crate::sync::Patience;
 use std::time::Duration;
 
 /// How long a reader tries. Collections are seconds apart, and showing their gauges takes milliseconds; the bound is for a module that
-/// corks without a pause, so that it can't hold a reader for ever.
-const PATIENCE: Duration = Duration::from_millis(100);
+/// corks without a pause, so that it can't hold a reader for ever. Miri is a thousand times slower.
+const PATIENCE: Duration = Duration::from_millis(if cfg!(miri) { 100_000 } else { 100 });
 
 /// Until a reader looks again.
 const PAUSE: Duration = Duration::from_micros(50);
