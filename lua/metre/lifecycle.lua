@@ -40,16 +40,20 @@ local function log_notices(provider)
 	end
 end
 
--- Starts the provider's threads, if it has any. In Prosody they can log at any time, else when metre is called.
--- Returns whether that worked.
-local function start(provider, in_prosody)
+-- Starts the provider's threads, if it has any. In Prosody, where there is a function that watches a descriptor, they can log at any
+-- time, else when metre is called. Returns whether that worked.
+local function start(provider, watch)
 	local started, descriptor = provider.start();
 	if not started then
-		log("warn", "Neither exporter nor statsd pusher run yet: %s", tostring(descriptor));
+		local why = tostring(descriptor);
+		if provider.told ~= why then
+			provider.told = why; -- once, however often it is tried
+			log("warn", "Neither exporter nor statsd pusher run yet: %s; tried again until they do", why);
+		end
 		return false;
 	end
-	if descriptor and in_prosody then
-		local ok, unwatch = pcall(function () return require "metre.watch".watch(provider, descriptor); end);
+	if descriptor and watch then
+		local ok, unwatch = pcall(watch, provider, descriptor);
 		if ok then
 			provider.unwatch = unwatch;
 		else
@@ -70,8 +74,8 @@ local function stop(provider)
 	log_notices(provider);
 end
 
-local function retry(provider)
-	if provider.stopped or start(provider, true) then
+local function retry(provider, watch)
+	if provider.stopped or start(provider, watch) then
 		return nil; -- ends the timer
 	end
 	return retry_interval;
@@ -100,9 +104,11 @@ local function attach(provider, expire)
 	if not prosody or prosody.process_type ~= "prosody" then
 		return;
 	end
+	-- Loaded by now: there may be no descriptor for that when it is needed.
+	local watch = require "metre.watch".watch;
 	prosody.events.add_handler("server-started", protected(function ()
-		if not start(provider, true) then
-			require "util.timer".add_task(retry_interval, function () return retry(provider); end);
+		if not start(provider, watch) then
+			require "util.timer".add_task(retry_interval, function () return retry(provider, watch); end);
 		end
 		if provider.expires then
 			expire_by_timer(provider, expire);
@@ -120,7 +126,7 @@ end
 -- Outside Prosody nothing tells that it has started: whoever flushes wants it to. In prosodyctl nothing ever starts.
 local function start_outside(provider)
 	if not rawget(_G, "prosody") and not provider.is_running() then
-		start(provider, false);
+		start(provider);
 	end
 end
 
