@@ -29,7 +29,7 @@ INTERPRETER = $(if $(filter jit,$(VERSION)),luajit,lua$(VERSION))
 
 # The modules are built one after the other, in one place.
 .NOTPARALLEL:
-.PHONY: all install test lint bench demo help rust-tests lua-tests prosody-tests install-tests clean
+.PHONY: all install test lint bench demo soak help rust-tests lua-tests prosody-tests install-tests soak-tests clean
 
 all: $(call MODULE,$(VERSION)) ## build the module for LUA_VERSION (5.1, 5.2, 5.3, 5.4 or jit; 5.4 unless given)
 
@@ -64,7 +64,7 @@ check-path:
 		echo "metre: cannot be installed in $(LUADIR): PREFIX has to be an absolute path of letters, digits and _./+~@%,:-" >&2; exit 1 ;; \
 	esac
 
-SUITES = lint rust-tests lua-tests install-tests prosody-tests
+SUITES = lint rust-tests lua-tests install-tests prosody-tests soak-tests
 
 test: $(SUITES) ## run everything that CI runs
 	@echo "suites: $(words $(SUITES)) passed, 0 failed"
@@ -96,6 +96,15 @@ $(STATSD):
 prosody-tests: $(call MODULE,5.4) $(STATSD)
 	@.ci/setup prosody statsd
 	METRE_MODULES=$(CURDIR)/$(BUILD)/5.4 $(PYTHON) -m unittest discover -v -s spec/prosody -p 'test_*.py'
+
+MINUTES ?= 10
+
+soak: $(call MODULE,5.4) ## have faults hit a real Prosody under load for MINUTES (10 unless given), and compare all counts
+	@.ci/setup prosody soak
+	@METRE_MODULES=$(CURDIR)/$(BUILD)/5.4 MINUTES=$(MINUTES) $(PYTHON) spec/soak/soak.py
+
+soak-tests:
+	@$(MAKE) --no-print-directory soak MINUTES=1
 
 lint: ## check formatting, and look for mistakes in Rust and Lua
 	@.ci/setup build lint
