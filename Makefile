@@ -33,8 +33,8 @@ INTERPRETER = $(if $(filter jit,$(VERSION)),luajit,lua$(VERSION))
 
 # The modules are built one after the other, in one place.
 .NOTPARALLEL:
-.PHONY: all install uninstall rocks deb test lint supply bench demo help sanitize exits lua-fuzz \
-	rust-tests model-tests lua-tests install-tests package-tests prosody-tests clean
+.PHONY: all install uninstall rocks deb test lint supply bench demo soak help sanitize exits lua-fuzz \
+	rust-tests model-tests lua-tests install-tests package-tests prosody-tests soak-tests clean
 
 all: $(call MODULE,$(VERSION)) ## build the module for LUA_VERSION (5.1, 5.2, 5.3, 5.4 or jit; 5.4 unless given)
 
@@ -90,7 +90,7 @@ deb: $(call MODULE,5.4) ## build a package for Debian's Prosody in target/deb
 	@.ci/setup packages
 	@$(PYTHON) packaging/deb.py target/deb
 
-SUITES = lint supply rust-tests model-tests lua-tests exits install-tests package-tests prosody-tests
+SUITES = lint supply rust-tests model-tests lua-tests exits install-tests package-tests prosody-tests soak-tests
 
 test: $(SUITES) ## run everything that CI runs
 	@echo "suites: $(words $(SUITES)) passed, 0 failed"
@@ -156,6 +156,15 @@ $(PANICS): $(SOURCES)
 prosody-tests: $(call MODULE,5.4) $(PANICS) $(STATSD)
 	@.ci/setup prosody statsd
 	METRE_MODULES=$(CURDIR)/$(BUILD)/5.4 METRE_PANICS=$(CURDIR)/$(BUILD)/panics $(PYTHON) -m unittest discover -v -s spec/prosody -p 'test_*.py'
+
+MINUTES ?= 10
+
+soak: $(call MODULE,5.4) ## have faults hit a real Prosody under load for MINUTES (10 unless given), and compare all counts
+	@.ci/setup prosody soak
+	@METRE_MODULES=$(CURDIR)/$(BUILD)/5.4 MINUTES=$(MINUTES) $(PYTHON) spec/soak/soak.py
+
+soak-tests:
+	@$(MAKE) --no-print-directory soak MINUTES=1
 
 lint: ## check formatting, and look for mistakes in Rust and Lua
 	@.ci/setup build lint python

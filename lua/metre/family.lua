@@ -1,5 +1,6 @@
 -- Metric families as modules see them.
 
+local ignored = require "metre.ignored";
 local native = require "metre.native";
 
 -- BEGIN of proxies: families with the values of the first labels set
@@ -10,7 +11,7 @@ local proxy_mt = { __index = proxy_methods };
 local function new_proxy(family, prefix)
 	if not prefix then
 		-- The native side has failed, and said so.
-		return require "metre.ignored".new { type_ = family.type_, user_labels = family.user_labels };
+		return ignored.new { type_ = family.type_, user_labels = family.user_labels };
 	end
 	return setmetatable({
 		with_labels = native.with_labels_of(family._native, prefix);

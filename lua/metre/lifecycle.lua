@@ -52,15 +52,19 @@ local function log_notices(provider)
 	end
 end
 
--- Starts the provider's threads, if it has any, and has Prosody's event loop listen to them. Returns whether that worked.
-local function start_in_prosody(provider)
+-- Starts the provider's threads, if it has any, and has `watch` make Prosody's event loop listen to them. Returns whether that worked.
+local function start_in_prosody(provider, watch)
 	local started, descriptor = provider.start();
 	if not started then
-		log("warn", "Neither exporter nor statsd pusher run yet: %s", tostring(descriptor));
+		local why = tostring(descriptor);
+		if provider.told ~= why then
+			provider.told = why; -- once, however often it is tried
+			log("warn", "Neither exporter nor statsd pusher run yet: %s; tried again until they do", why);
+		end
 		return false;
 	end
 	if descriptor then
-		local ok, unwatch = pcall(function () return require "metre.watch".watch(provider, descriptor); end);
+		local ok, unwatch = pcall(watch, provider, descriptor);
 		if ok then
 			provider.unwatch = unwatch;
 		else
@@ -81,8 +85,8 @@ local function stop(provider)
 	log_notices(provider);
 end
 
-local function retry(provider)
-	if provider.stopped or start_in_prosody(provider) then
+local function retry(provider, watch)
+	if provider.stopped or start_in_prosody(provider, watch) then
 		return nil; -- ends the timer
 	end
 	return retry_interval;
@@ -111,9 +115,11 @@ local function attach(provider, expire)
 	if not prosody or prosody.process_type ~= "prosody" then
 		return;
 	end
+	-- Loaded by now: there may be no descriptor for that when it is needed.
+	local watch = require "metre.watch".watch;
 	prosody.events.add_handler("server-started", protected(function ()
-		if not start_in_prosody(provider) then
-			require "util.timer".add_task(retry_interval, function () return retry(provider); end);
+		if not start_in_prosody(provider, watch) then
+			require "util.timer".add_task(retry_interval, function () return retry(provider, watch); end);
 		end
 		if provider.expires then
 			expire_by_timer(provider, expire);

@@ -2,6 +2,7 @@
 --
 -- Each version has a module of its own name, since one that was built for another version can crash on loading.
 
+local instead = require "metre.panics";
 local log = require "metre.log";
 
 local name = "metre_lua" .. _VERSION:gsub("%D", "");
@@ -45,7 +46,7 @@ native.on_panic(function (place, message)
 	if message then
 		log("error", "Please report: %s", message);
 	end
-	return require "metre.panics"[place];
+	return instead[place];
 end);
 
 return native;

@@ -1,5 +1,6 @@
 -- The metric registry: what Prosody registers families with.
 
+local ignored = require "metre.ignored";
 local log = require "metre.log";
 local native = require "metre.native";
 local new_family = require "metre.family".new;
@@ -77,14 +78,13 @@ local function register(self, kind, name, unit, description, label_keys, extra)
 	};
 	if family == false then
 		local why, sentence = repairs, expires;
-		local ignored = require "metre.ignored";
 		if why ~= "drop" then
 			ignored.log(self, full_name, sentence);
 		end
 		return ignored.new(fields);
 	elseif not family then
 		report(family, repairs, expires);
-		return require "metre.ignored".new(fields);
+		return ignored.new(fields);
 	end
 	if existing then
 		log("debug", "Replacing metric family %s, which had another type or other label keys", full_name);
@@ -121,7 +121,8 @@ end
 
 -- What is decided for a family, and where: by its type if it is there, else as the arguments say.
 function registry_methods:explain(name, kind, host)
-	return require "metre.explain"(self, name, kind, host);
+	local found, explain = pcall(require, "metre.explain");
+	return found and explain(self, name, kind, host) or "metre: " .. tostring(explain);
 end
 
 -- How many series are looked at before Prosody does something else.

@@ -323,11 +323,75 @@ describe("a failure in the life cycle", function ()
 				end
 			end);
 			assert.same({
-				"warn: Neither exporter nor statsd pusher run yet: no start", "error: Please report: no end",
-				"error: Please report: no stop",
+				"warn: Neither exporter nor statsd pusher run yet: no start; tried again until they do",
+				"error: Please report: no end", "error: Please report: no stop",
 			}, lines);
 		end);
 		package.loaded["util.timer"] = nil;
 		assert.is_nil(retry(), "not after it has stopped");
+	end);
+
+	it("is logged once, however often it is tried", function ()
+		local prosody, retry, answers = fake_prosody("prosody"), nil, nil;
+		package.loaded["util.timer"] = { add_task = function (_, f) retry = f; end };
+		package.loaded["net.server"] = { watchfd = function (_, f) answers = f; return {}; end };
+		package.loaded["core.statsmanager"] = {};
+		local tries = 0;
+		with_prosody(prosody, function ()
+			local lines = require "support.providers".logged_by(function ()
+				require "metre.lifecycle".attach {
+					start = function ()
+						tries = tries + 1;
+						if tries < 4 then
+							return nil, tries < 3 and "no threads" or "no descriptors";
+						end
+						return true, 1;
+					end;
+					watched = function () end;
+				};
+				prosody.handlers[1].handler({});
+				assert.equal(10, retry());
+				assert.equal(10, retry());
+				assert.is_nil(retry());
+			end);
+			assert.same({
+				"warn: Neither exporter nor statsd pusher run yet: no threads; tried again until they do",
+				"warn: Neither exporter nor statsd pusher run yet: no descriptors; tried again until they do",
+			}, lines);
+		end);
+		for _, name in ipairs { "util.timer", "net.server", "core.statsmanager" } do
+			package.loaded[name] = nil;
+		end
+		assert.equal("function", type(answers));
+	end);
+end);
+
+-- Prosody may have no descriptor left for one.
+describe("once it is made", function ()
+	it("opens no file of its own", function ()
+		local prosody, answers = fake_prosody("prosody"), nil;
+		package.loaded["net.server"] = { watchfd = function (_, f) answers = f; return { close = function () end }; end };
+		package.loaded["core.statsmanager"] = {};
+		for name in pairs(package.loaded) do
+			if name:match("^metre") and name ~= "metre" .. "_lua" .. _VERSION:gsub("%D", "") then
+				package.loaded[name] = nil;
+			end
+		end
+		local path, cpath = package.path, package.cpath;
+		with_prosody(prosody, function ()
+			local stats = assert(require "metre".new {
+				statsd = "127.0.0.1:9"; rule = { { match = "nothing"; drop = true } };
+			});
+			package.path, package.cpath = "", "";
+			local lines = require "support.providers".logged_by(function ()
+				prosody.handlers[1].handler({});
+				stats.metric_registry:counter("nothing"):with_labels():add(1);
+				prosody.handlers[#prosody.handlers].handler({});
+			end);
+			assert.same({ "info: Pushing to the statsd server udp://127.0.0.1:9 every 1 s" }, lines);
+		end);
+		package.path, package.cpath = path, cpath;
+		package.loaded["net.server"], package.loaded["core.statsmanager"] = nil, nil;
+		assert.equal("function", type(answers));
 	end);
 end);

@@ -127,6 +127,8 @@ class Prosody:
         """)
         self.process = None
         self.pid = None
+        # Further arguments for the process, such as its user.
+        self.spawning = {}
 
     def __enter__(self):
         return self
@@ -144,7 +146,7 @@ class Prosody:
         with open(self.directory / "output", "wb") as output:
             self.process = subprocess.Popen(
                 command, env=self.environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output,
-                start_new_session=True,
+                start_new_session=True, **self.spawning,
             )
         if daemonize:
             self.process.wait(DEADLINE)

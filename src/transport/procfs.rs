@@ -1,15 +1,45 @@
 //! What Linux tells of a TCP connection in `/proc/net/tcp` (`proc(5)`).
 
+use std::fs::File;
+use std::io::ErrorKind::{NotFound, PermissionDenied};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::net::SocketAddr;
 
-/// How many bytes sent from `local` to `peer` haven't been acknowledged; 0 if that can't be known.
-pub(super) fn unacknowledged(local: SocketAddr, peer: SocketAddr) -> usize {
-    let path = match local {
-        SocketAddr::V4(_) => "/proc/net/tcp",
-        SocketAddr::V6(_) => "/proc/net/tcp6",
-    };
-    let table = std::fs::read_to_string(path).unwrap_or_default();
-    find(&table, local, peer).unwrap_or(0)
+/// The kernel's table of connections. It stays open: when one is needed to look into it, there may be no descriptor left.
+pub(super) struct Queues(Option<File>);
+
+impl Queues {
+    /// The table in which the connections from such an address are.
+    ///
+    /// # Errors
+    /// When there are no descriptors left. A system that doesn't show the table is no error.
+    pub(super) fn open(local: SocketAddr) -> io::Result<Queues> {
+        Queues::open_in("/proc/net", local)
+    }
+
+    fn open_in(directory: &str, local: SocketAddr) -> io::Result<Queues> {
+        let name = if local.is_ipv4() { "tcp" } else { "tcp6" };
+        match File::open(format!("{directory}/{name}")) {
+            Ok(file) => Ok(Queues(Some(file))),
+            Err(why) if matches!(why.kind(), NotFound | PermissionDenied) => Ok(Queues(None)),
+            Err(why) => Err(why),
+        }
+    }
+
+    /// How many bytes sent from `local` to `peer` haven't been acknowledged; 0 where the table isn't shown.
+    pub(super) fn unacknowledged(&self, local: SocketAddr, peer: SocketAddr) -> usize {
+        let mut table = String::new();
+        if let Some(mut file) = self.0.as_ref() {
+            let read = file
+                .seek(SeekFrom::Start(0))
+                .and_then(|_| file.read_to_string(&mut table));
+            if read.is_err() {
+                // Better twice than lost.
+                return usize::MAX;
+            }
+        }
+        find(&table, local, peer).unwrap_or(0)
+    }
 }
 
 /// Lines are `sl local_address rem_address st tx_queue:rx_queue …`. Two ports and the peer's address, whose bytes are in an
@@ -44,6 +74,15 @@ mod tests {
     }
 
     #[test]
+    fn only_a_table_that_is_not_shown_is_done_without() {
+        let address = SocketAddr::from(([127, 0, 0, 1], 1));
+        // No directory, which stands for any other failure.
+        assert!(Queues::open_in("/proc/version", address).is_err());
+        let none = Queues::open_in("/nonexistent", address).unwrap();
+        assert_eq!(none.unacknowledged(address, address), 0);
+    }
+
+    #[test]
     fn a_real_queue_fills_and_empties() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let mut stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
@@ -53,7 +92,9 @@ mod tests {
         while let Ok(count) = stream.write(&[0; 65_536]) {
             sent += count;
         }
-        let queue = || unacknowledged(stream.local_addr().unwrap(), stream.peer_addr().unwrap());
+        let (local, peer) = (stream.local_addr().unwrap(), stream.peer_addr().unwrap());
+        let queues = Queues::open(local).unwrap();
+        let queue = || queues.unacknowledged(local, peer);
         assert!(queue() > 0 && queue() <= sent);
         let mut rest = vec![0; sent];
         server.read_exact(&mut rest).unwrap();

@@ -1,6 +1,7 @@
 //! Lines over TCP.
 
-use super::{procfs, Socket};
+use super::procfs::Queues;
+use super::Socket;
 use nix::sys::socket::{setsockopt, sockopt};
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -19,6 +20,7 @@ const SEND_BUFFER: usize = 128 << 10;
 /// A TCP connection.
 pub(super) struct Tcp {
     stream: TcpStream,
+    queues: Queues,
     local: bool,
 }
 
@@ -30,6 +32,7 @@ impl Tcp {
         setsockopt(&stream, sockopt::SndBuf, &SEND_BUFFER)?;
         Ok(Tcp {
             local: peer.ip().to_canonical().is_loopback(),
+            queues: Queues::open(stream.local_addr()?)?,
             stream,
         })
     }
@@ -63,7 +66,7 @@ impl Socket for Tcp {
 
     fn unacknowledged(&self) -> usize {
         match (self.stream.local_addr(), self.stream.peer_addr()) {
-            (Ok(local), Ok(peer)) => procfs::unacknowledged(local, peer),
+            (Ok(local), Ok(peer)) => self.queues.unacknowledged(local, peer),
             _ => 0,
         }
     }
