@@ -183,33 +183,63 @@ impl Patience {
 pub(crate) mod fork {
     use loom::sync::{Condvar, Mutex};
     use loom::thread::{current, ThreadId};
-    use std::cell::RefCell;
+    use std::cell::{Cell, RefCell};
     use std::sync::Arc;
 
     thread_local! {
         static CHILD: RefCell<Option<Arc<Child>>> = const { RefCell::new(None) };
+        static ENDED: Cell<bool> = const { Cell::new(false) };
     }
 
     pub(crate) struct Child {
         thread: ThreadId,
-        is_done: Mutex<bool>,
-        done: Condvar,
+        state: Mutex<State>,
+        changed: Condvar,
     }
 
-    /// From now on only the thread that calls this goes on, until [`end`].
+    #[derive(Clone, Copy, PartialEq)]
+    enum State {
+        /// The other thread goes on to its next point.
+        Begins,
+        Runs,
+        Done,
+    }
+
+    /// A model with a fork begins.
+    pub(crate) fn reset() {
+        CHILD.take();
+        ENDED.set(false);
+    }
+
+    /// Runs the other thread of the model.
+    pub(crate) fn other<T>(run: impl FnOnce() -> T) -> T {
+        let result = run();
+        ENDED.set(true);
+        point();
+        result
+    }
+
+    /// From now on only the thread that calls this goes on, until [`end`]; the [`other`] one has come to some point. (It must stand still by then:
+    /// loom's `try_lock` waits if somebody takes the lock at that moment.)
     pub(crate) fn begin() {
-        let child = Child {
+        let child = Arc::new(Child {
             thread: current().id(),
-            is_done: Mutex::new(false),
-            done: Condvar::new(),
-        };
-        CHILD.set(Some(Arc::new(child)));
+            state: Mutex::new(State::Begins),
+            changed: Condvar::new(),
+        });
+        CHILD.set(Some(Arc::clone(&child)));
+        if !ENDED.get() {
+            let mut state = child.state.lock().unwrap();
+            while *state == State::Begins {
+                state = child.changed.wait(state).unwrap();
+            }
+        }
     }
 
     pub(crate) fn end() {
         if let Some(child) = CHILD.take() {
-            *child.is_done.lock().unwrap() = true;
-            child.done.notify_all();
+            *child.state.lock().unwrap() = State::Done;
+            child.changed.notify_all();
         }
     }
 
@@ -217,9 +247,13 @@ pub(crate) mod fork {
     pub(crate) fn point() {
         let child = CHILD.with_borrow(Option::clone);
         if let Some(child) = child.filter(|child| child.thread != current().id()) {
-            let mut is_done = child.is_done.lock().unwrap();
-            while !*is_done {
-                is_done = child.done.wait(is_done).unwrap();
+            let mut state = child.state.lock().unwrap();
+            if *state == State::Begins {
+                *state = State::Runs;
+                child.changed.notify_all();
+            }
+            while *state != State::Done {
+                state = child.changed.wait(state).unwrap();
             }
         }
     }

@@ -16,6 +16,7 @@ fn forked(
 ) {
     explore(name, 3, move || {
         MOST_LOOKS.set(3);
+        fork::reset();
         let store = Arc::new(Store::with(quantile_policy(), Some(false)));
         store.home().enter();
         let mut counter = family(&store, Kind::Counter, "c", &[]);
@@ -32,8 +33,7 @@ fn forked(
         cell::samples::into_window(summary.record(at.1), Number::Int(3), summary.family());
         cell::counter::reset(counter.record(at.0), counter.family());
         let of_thread = Arc::clone(&store);
-        let running = thread::spawn(move || thread(&of_thread, own));
-        thread::yield_now();
+        let running = thread::spawn(move || fork::other(|| thread(&of_thread, own)));
         fork::begin();
         store.home().fork();
         cell::counter::add(counter.record(at.0), Number::Int(1)).unwrap();
