@@ -29,7 +29,7 @@ INTERPRETER = $(if $(filter jit,$(VERSION)),luajit,lua$(VERSION))
 
 # The modules are built one after the other, in one place.
 .NOTPARALLEL:
-.PHONY: all install test lint bench demo help rust-tests lua-tests prosody-tests install-tests clean
+.PHONY: all install test lint bench demo help rust-tests lua-tests prosody-tests install-tests fuzz fuzz-tests fuzz-targets clean
 
 all: $(call MODULE,$(VERSION)) ## build the module for LUA_VERSION (5.1, 5.2, 5.3, 5.4 or jit; 5.4 unless given)
 
@@ -64,7 +64,7 @@ check-path:
 		echo "metre: cannot be installed in $(LUADIR): PREFIX has to be an absolute path of letters, digits and _./+~@%,:-" >&2; exit 1 ;; \
 	esac
 
-SUITES = lint rust-tests lua-tests install-tests prosody-tests
+SUITES = lint rust-tests fuzz-tests lua-tests install-tests prosody-tests
 
 test: $(SUITES) ## run everything that CI runs
 	@echo "suites: $(words $(SUITES)) passed, 0 failed"
@@ -97,11 +97,33 @@ prosody-tests: $(call MODULE,5.4) $(STATSD)
 	@.ci/setup prosody statsd
 	METRE_MODULES=$(CURDIR)/$(BUILD)/5.4 $(PYTHON) -m unittest discover -v -s spec/prosody -p 'test_*.py'
 
+# Without a sanitizer, which needs a nightly toolchain and has nothing to find in safe code: only the module for Lua has any other.
+CARGO_FUZZ = target/tools/bin/cargo-fuzz
+TARGETS = page statsd http config
+SECONDS = 600
+
+$(CARGO_FUZZ):
+	@.ci/setup build
+	$(CARGO) install cargo-fuzz --version 0.13.2 --locked --debug --root target/tools
+
+fuzz-targets: $(CARGO_FUZZ)
+	@.ci/setup build fuzz
+	@# With the versions that fuzz/Cargo.lock has, which should be those of Cargo.lock.
+	$(CARGO) metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml >/dev/null
+	$(CARGO_FUZZ) build --sanitizer none --no-cfg-fuzzing --codegen-units 16 --target-dir target/fuzz
+
+fuzz-tests: fuzz-targets
+	fuzz/run 8 $(TARGETS)
+
+fuzz: fuzz-targets ## look for inputs that break the core, 10 minutes each; SECONDS=60 TARGETS="page http" for less
+	fuzz/run $(SECONDS) $(TARGETS)
+
 lint: ## check formatting, and look for mistakes in Rust and Lua
 	@.ci/setup build lint
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) clippy --locked --features lua54 --lib --examples -- -D warnings
+	$(CARGO) fmt --check --manifest-path fuzz/Cargo.toml
 	luacheck --quiet bin/metre lua spec benches
 
 # What metre's wall is measured against.
