@@ -81,11 +81,13 @@ fn is_helpful(error: &str, given: &Value, file: Option<&str>) {
         !error.contains(char::is_control) && !error.contains(SECRET),
         "{error:?}"
     );
-    let in_table = error.starts_with("statistics_config: ");
+    let is_unread = error.contains(": cannot be read: ");
     let in_file = file.is_some() && error.contains("metre.toml");
-    assert!(in_table || in_file, "{error}");
-    // A file that can't be read or isn't TOML, and a configuration that is no table, have no key.
-    let whole =
-        error.contains("is not valid TOML") || error.contains("cannot be read") || !matches!(given, Value::Table(_));
+    assert!(
+        error.starts_with("statistics_config: ") || in_file || is_unread,
+        "{error}"
+    );
+    // A file that isn't TOML, and a configuration that is no table, have no key.
+    let whole = is_unread || error.contains(": is not valid TOML: ") || !matches!(given, Value::Table(_));
     assert!(whole || error.contains('\''), "no key in {error}");
 }
