@@ -11,7 +11,7 @@ LUA_VERSIONS = 5.1 5.2 5.3 5.4 jit
 PYTHON ?= /usr/bin/python3
 CARGO ?= cargo
 # For how long each part of a fuzzing run goes on.
-SECONDS ?= 60
+SECONDS ?= 600
 BUILD = target/lua
 
 # LuaJIT reads 5.1's directories and takes 5.1's name for the module.
@@ -33,8 +33,8 @@ INTERPRETER = $(if $(filter jit,$(VERSION)),luajit,lua$(VERSION))
 
 # The modules are built one after the other, in one place.
 .NOTPARALLEL:
-.PHONY: all install uninstall rocks deb test lint supply bench demo soak help sanitize exits lua-fuzz \
-	rust-tests model-tests lua-tests install-tests package-tests prosody-tests soak-tests clean
+.PHONY: all install uninstall rocks deb test lint supply bench demo soak help sanitize exits fuzz lua-fuzz fuzz-targets \
+	rust-tests fuzz-tests model-tests lua-tests install-tests package-tests prosody-tests soak-tests clean
 
 all: $(call MODULE,$(VERSION)) ## build the module for LUA_VERSION (5.1, 5.2, 5.3, 5.4 or jit; 5.4 unless given)
 
@@ -90,7 +90,7 @@ deb: $(call MODULE,5.4) ## build a package for Debian's Prosody in target/deb
 	@.ci/setup packages
 	@$(PYTHON) packaging/deb.py target/deb
 
-SUITES = lint supply rust-tests model-tests lua-tests exits install-tests package-tests prosody-tests soak-tests
+SUITES = lint supply rust-tests fuzz-tests model-tests lua-tests exits install-tests package-tests prosody-tests soak-tests
 
 test: $(SUITES) ## run everything that CI runs
 	@echo "suites: $(words $(SUITES)) passed, 0 failed"
@@ -117,7 +117,7 @@ lua-tests: $(foreach version,$(LUA_VERSIONS),$(call MODULE,$(version)))
 	spec/asan
 	spec/luafuzz --seconds 4 --valgrind 4 --asan 4
 
-lua-fuzz: $(foreach version,$(LUA_VERSIONS),$(call MODULE,$(version))) ## call everything with everything from all Luas, natively, under valgrind and with the address sanitizer, SECONDS=60 each
+lua-fuzz: $(foreach version,$(LUA_VERSIONS),$(call MODULE,$(version))) ## call everything with everything from all Luas, natively, under valgrind and with the address sanitizer, SECONDS each
 	@.ci/setup build lua prosody
 	spec/luafuzz --seconds $(SECONDS) --valgrind $(SECONDS) --asan $(SECONDS)
 
@@ -166,6 +166,30 @@ soak: $(call MODULE,5.4) ## have faults hit a real Prosody under load for MINUTE
 soak-tests:
 	@$(MAKE) --no-print-directory soak MINUTES=1
 
+# Tools of others, at fixed versions.
+TOOLS = target/tools/bin
+
+# Without a sanitizer, which needs a nightly toolchain and has nothing to find in safe code: only the module for Lua has any other.
+CARGO_FUZZ = $(TOOLS)/cargo-fuzz
+TARGETS = page statsd http config
+
+$(CARGO_FUZZ):
+	@.ci/setup build
+	$(CARGO) install cargo-fuzz --version 0.13.2 --locked --debug --root target/tools
+
+fuzz-targets: $(CARGO_FUZZ)
+	@.ci/setup build fuzz
+	@# With the versions that fuzz/Cargo.lock has, which should be those of Cargo.lock.
+	$(CARGO) metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml >/dev/null
+	$(CARGO_FUZZ) build --sanitizer none --no-cfg-fuzzing --codegen-units 16 --target-dir target/fuzz
+
+fuzz-tests: fuzz-targets
+	fuzz/run 8 $(TARGETS)
+
+fuzz: fuzz-targets ## look for inputs that break the core, SECONDS=600 for each of TARGETS="page statsd http config"; then lua-fuzz
+	fuzz/run $(SECONDS) $(TARGETS)
+	@$(MAKE) --no-print-directory lua-fuzz
+
 lint: ## check formatting, and look for mistakes in Rust and Lua
 	@.ci/setup build lint python
 	$(CARGO) fmt --check
@@ -174,10 +198,8 @@ lint: ## check formatting, and look for mistakes in Rust and Lua
 	$(CARGO) clippy --locked --features model --lib --profile test -- -D warnings
 	$(CARGO) clippy --locked --features lua54,panics --lib -- -D warnings -D unused-crate-dependencies
 	$(PYTHON) .ci/log-lines
+	$(CARGO) fmt --check --manifest-path fuzz/Cargo.toml
 	luacheck --quiet bin/metre lua spec benches
-
-# Tools of others, at fixed versions.
-TOOLS = target/tools/bin
 
 $(TOOLS)/cargo-deny:
 	$(CARGO) install cargo-deny@0.20.2 --locked --quiet --debug --no-default-features --root target/tools

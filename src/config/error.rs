@@ -159,10 +159,11 @@ impl fmt::Display for ConfigError {
             }
             Problem::Unreadable(why) => write!(
                 f,
-                "{origin}: cannot be read: {why}; check the path, and that Prosody's user may read it"
+                "{origin}: cannot be read: {}; check the path, and that Prosody's user may read it",
+                printable(why)
             ),
-            Problem::Malformed(why) => write!(f, "{origin}: is not valid TOML: {why}"),
-            Problem::Other(why) => write!(f, "{origin}: {at}{why}"),
+            Problem::Malformed(why) => write!(f, "{origin}: is not valid TOML: {}", printable(why)),
+            Problem::Other(why) => write!(f, "{origin}: {at}{}", printable(why)),
         }
     }
 }

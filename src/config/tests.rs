@@ -149,6 +149,18 @@ fn errors_in_the_file_name_the_file() {
 }
 
 #[test]
+fn an_error_is_one_line_whatever_was_given() {
+    for (key, given) in [
+        ("statsd", "'\n\u{1b}"),
+        ("exporter", "127.0.0.1:\n1"),
+        ("statsd", "h:\r\n1"),
+    ] {
+        let message = message(table([(key, text(given))]));
+        assert!(!message.contains(char::is_control), "{message:?}");
+    }
+}
+
+#[test]
 fn a_long_value_is_not_repeated_whole() {
     let long = Value::String("x".repeat(100_000));
     assert!(message(table([("zzz", long.clone())])).len() < 300);
