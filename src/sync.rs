@@ -163,7 +163,7 @@ impl Patience {
             let _ = (pause, limit, &mut self.end);
             self.looks += 1;
             loom::thread::yield_now();
-            return self.looks < MOST_LOOKS.get();
+            self.looks < MOST_LOOKS.get()
         }
         #[cfg(not(feature = "model"))]
         {
