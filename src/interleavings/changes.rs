@@ -36,7 +36,7 @@ impl Told {
 
 #[test]
 fn a_restart_loses_nothing() {
-    explore("a restart loses nothing", 2, || {
+    explore("a restart loses nothing", 1, || {
         let store = Arc::new(Store::with(Default::default(), Some(false)));
         let mut writer = family(&store, Kind::Counter, "c", &[]);
         let at = series(&mut writer, "");

@@ -29,7 +29,7 @@ fn values(family: &Family) -> Vec<(Vec<u8>, f64)> {
 
 #[test]
 fn a_record_is_never_torn() {
-    explore("a record is never torn", 3, || {
+    explore("a record is never torn", 2, || {
         let store = Store::new();
         let mut writer = family(&store, Kind::Summary, "s", &[]);
         let at = series(&mut writer, "");
