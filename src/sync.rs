@@ -181,79 +181,92 @@ impl Patience {
 /// them, all wait, which loom finds.
 #[cfg(feature = "model")]
 pub(crate) mod fork {
+    use loom::sync::atomic::{AtomicBool, Ordering::AcqRel};
     use loom::sync::{Condvar, Mutex};
     use loom::thread::{current, ThreadId};
-    use std::cell::{Cell, RefCell};
+    use std::cell::RefCell;
     use std::sync::Arc;
 
     thread_local! {
-        static CHILD: RefCell<Option<Arc<Child>>> = const { RefCell::new(None) };
-        static ENDED: Cell<bool> = const { Cell::new(false) };
+        static FORK: RefCell<Option<Arc<Fork>>> = const { RefCell::new(None) };
     }
 
-    pub(crate) struct Child {
-        thread: ThreadId,
+    struct Fork {
+        child: ThreadId,
+        /// Asked at each point, so that loom knows that the order matters.
+        begun: AtomicBool,
         state: Mutex<State>,
         changed: Condvar,
     }
 
     #[derive(Clone, Copy, PartialEq)]
     enum State {
-        /// The other thread goes on to its next point.
-        Begins,
-        Runs,
-        Done,
+        /// The other thread runs.
+        Before,
+        /// It stands still, or has ended.
+        Stands,
+        /// The child is done.
+        After,
     }
 
-    /// A model with a fork begins.
-    pub(crate) fn reset() {
-        CHILD.take();
-        ENDED.set(false);
+    impl Fork {
+        fn set(&self, state: State) {
+            *self.state.lock().unwrap() = state;
+            self.changed.notify_all();
+        }
+
+        fn wait_while(&self, state: State) {
+            let mut now = self.state.lock().unwrap();
+            while *now == state {
+                now = self.changed.wait(now).unwrap();
+            }
+        }
     }
 
-    /// Runs the other thread of the model.
+    fn get() -> Option<Arc<Fork>> {
+        FORK.with_borrow(Option::clone)
+    }
+
+    /// There will be a fork, in which the thread that calls this goes on.
+    pub(crate) fn prepare() {
+        FORK.set(Some(Arc::new(Fork {
+            child: current().id(),
+            begun: AtomicBool::new(false),
+            state: Mutex::new(State::Before),
+            changed: Condvar::new(),
+        })));
+    }
+
+    /// Runs the other thread.
     pub(crate) fn other<T>(run: impl FnOnce() -> T) -> T {
         let result = run();
-        ENDED.set(true);
-        point();
+        if let Some(fork) = get() {
+            fork.set(State::Stands);
+        }
         result
     }
 
-    /// From now on only the thread that calls this goes on, until [`end`]; the [`other`] one has come to some point. (It must stand still by then:
-    /// loom's `try_lock` waits if somebody takes the lock at that moment.)
+    /// From now on only the child goes on, until [`end`]. (The other thread must have come to where it stands: loom's `try_lock` waits if
+    /// somebody takes the lock at that moment.)
     pub(crate) fn begin() {
-        let child = Arc::new(Child {
-            thread: current().id(),
-            state: Mutex::new(State::Begins),
-            changed: Condvar::new(),
-        });
-        CHILD.set(Some(Arc::clone(&child)));
-        if !ENDED.get() {
-            let mut state = child.state.lock().unwrap();
-            while *state == State::Begins {
-                state = child.changed.wait(state).unwrap();
-            }
+        if let Some(fork) = get() {
+            fork.begun.fetch_or(true, AcqRel);
+            fork.wait_while(State::Before);
         }
     }
 
     pub(crate) fn end() {
-        if let Some(child) = CHILD.take() {
-            *child.state.lock().unwrap() = State::Done;
-            child.changed.notify_all();
+        if let Some(fork) = FORK.take() {
+            fork.set(State::After);
         }
     }
 
-    /// Where the other threads stop: in the middle of something.
+    /// Where the other thread may stand: in the middle of something.
     pub(crate) fn point() {
-        let child = CHILD.with_borrow(Option::clone);
-        if let Some(child) = child.filter(|child| child.thread != current().id()) {
-            let mut state = child.state.lock().unwrap();
-            if *state == State::Begins {
-                *state = State::Runs;
-                child.changed.notify_all();
-            }
-            while *state != State::Done {
-                state = child.changed.wait(state).unwrap();
+        if let Some(fork) = get().filter(|fork| fork.child != current().id()) {
+            if fork.begun.fetch_or(false, AcqRel) {
+                fork.set(State::Stands);
+                fork.wait_while(State::Stands);
             }
         }
     }

@@ -36,7 +36,7 @@ impl Told {
 
 #[test]
 fn a_restart_loses_nothing() {
-    explore("a restart loses nothing", 2, || {
+    explore("a restart loses nothing", 1, || {
         let store = Arc::new(Store::with(Default::default(), Some(false)));
         let mut writer = family(&store, Kind::Counter, "c", &[]);
         let at = series(&mut writer, "");
@@ -59,7 +59,7 @@ fn a_restart_loses_nothing() {
 
 #[test]
 fn the_last_of_a_series_is_told() {
-    explore("the last of a series is told", 2, || {
+    explore("the last of a series is told", 1, || {
         let store = Arc::new(Store::with(idle_policy(Kind::Counter), Some(false)));
         let mut writer = family(&store, Kind::Counter, "c", &["l"]);
         let places = ["old", "kept"].map(|label| series(&mut writer, label));

@@ -16,7 +16,7 @@ fn forked(
 ) {
     explore(name, 3, move || {
         MOST_LOOKS.set(3);
-        fork::reset();
+        fork::prepare();
         let store = Arc::new(Store::with(quantile_policy(), Some(false)));
         store.home().enter();
         let mut counter = family(&store, Kind::Counter, "c", &[]);

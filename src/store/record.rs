@@ -28,7 +28,7 @@ pub(crate) const BODY: usize = 2;
 const PATIENCE: Duration = Duration::from_millis(if cfg!(miri) { 250_000 } else { 250 });
 
 /// How often it looks before it lets others run.
-const SPINS: u64 = if cfg!(feature = "model") { 1 } else { 64 };
+const SPINS: u64 = if cfg!(feature = "model") { 2 } else { 64 };
 
 /// How many words a record takes with a body of `body` words and a label set of `label_bytes` bytes.
 pub(crate) fn words_needed(body: usize, label_bytes: usize) -> usize {
