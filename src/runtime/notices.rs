@@ -2,7 +2,7 @@
 
 use super::bell::Bell;
 use crate::sync::Mutex;
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
 /// More than this nobody would read; the oldest go first.
@@ -33,6 +33,8 @@ impl Level {
 /// Messages on their way to Prosody's thread.
 pub(super) struct Notices {
     queue: Mutex<VecDeque<(Level, String)>>,
+    /// What there was a message about that is told once.
+    told: Mutex<HashSet<&'static str>>,
     bell: Arc<Bell>,
 }
 
@@ -41,6 +43,7 @@ impl Notices {
     pub(super) fn new(bell: &Arc<Bell>) -> Notices {
         Notices {
             queue: Mutex::default(),
+            told: Mutex::default(),
             bell: Arc::clone(bell),
         }
     }
@@ -54,6 +57,13 @@ impl Notices {
         queue.push_back((level, message));
         drop(queue);
         self.bell.ring();
+    }
+
+    /// Adds a message, unless there was one about the same before.
+    pub(super) fn add_once(&self, about: &'static str, level: Level, message: String) {
+        if self.told.lock().insert(about) {
+            self.add(level, message);
+        }
     }
 
     /// Takes out all messages.

@@ -56,9 +56,10 @@ fn describe(info: &PanicHookInfo<'_>) -> String {
 
 /// A panic that was caught.
 pub struct Caught {
+    place: &'static str,
     /// What it said and where, for the operator.
     pub message: String,
-    /// Whether it is the first one there.
+    /// Whether it is the first one there in this process.
     pub is_first: bool,
 }
 
@@ -71,9 +72,9 @@ pub fn caught(place: &'static str) -> Caught {
         *count == 1
     });
     let said = said.as_deref().unwrap_or("without a message");
-    let again = if is_first { "; not logged again" } else { "" };
     Caught {
-        message: format!("internal error in {place}: {said}{again}"),
+        place,
+        message: format!("internal error in {place}: {said}; not logged again"),
         is_first,
     }
 }
@@ -94,11 +95,9 @@ pub fn contain<T>(place: &'static str, work: impl FnOnce() -> T) -> Result<T, Ca
     })
 }
 
-/// Has a panic logged, if it is the first one there.
+/// Has a panic of a provider's thread logged, if it is the first one there.
 pub(super) fn tell(caught: &Caught, notices: &Notices) {
-    if caught.is_first {
-        notices.add(Level::Error, format!("Please report: {}", caught.message));
-    }
+    notices.add_once(caught.place, Level::Error, format!("Please report: {}", caught.message));
 }
 
 /// How many were caught in this process, by where.
