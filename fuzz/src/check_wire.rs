@@ -145,7 +145,7 @@ impl Group<'_> {
             return Err("the samples");
         }
 
-        let types = |stored: &&Stored| {
+        let types = |stored: &Stored| {
             let types = [
                 stored.counter.is_some(),
                 stored.gauge.is_some(),
@@ -153,7 +153,7 @@ impl Group<'_> {
             ];
             types.iter().filter(|has| **has).count()
         };
-        match apart && self.found.iter().any(|stored| types(&stored) > 1) {
+        match apart && self.found.iter().any(|stored| types(stored) > 1) {
             true => Err("two types"),
             false => Ok(()),
         }
@@ -249,7 +249,8 @@ impl Wire<'_> {
     }
 }
 
-/// The name without all that looks as if it told one from others. Some of it may come from modules, which try to have others' names.
+/// The name without all that looks as if it told one from others. Some of it may come from modules that try to have
+/// others' names.
 fn plain(name: &Name) -> Name {
     let is_hash = |text: &str| text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit());
     let (mut path, mut rest) = (String::new(), name.0.as_str());

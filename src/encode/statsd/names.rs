@@ -245,8 +245,8 @@ impl FamilyNames {
                     .iter()
                     .map(|suffix| names.hash(&[path, suffix.as_bytes()])),
             ),
-            // The names are the family's own, so the tags matter alone, in whatever order. Families that share the path differ
-            // in all suffixes.
+            // The names are the family's own, so the tags matter alone, in whatever order. Families that share the
+            // path differ in all suffixes.
             _ => {
                 let suffix = self.suffixes.first().map_or("", String::as_str);
                 let tags = tags.split(|byte| *byte == b',').map(|tag| names.hash(&[tag]));
