@@ -1,7 +1,7 @@
 //! Whether a statsd server has what the model has counted, under the names that `docs/statsd.md` promises.
 
 use crate::model::{Labels, Series};
-use crate::number::{compare, float};
+use crate::number::{compare, float, fnv};
 use crate::statsd::{Dialect, Name, Server, Stored};
 use crate::world::World;
 use metre::encode::statsd::{Histograms, Options};
@@ -29,13 +29,33 @@ impl Expected {
             _ => None,
         }
     }
+
+    /// The samples, if there are any.
+    fn samples(&self) -> Option<Vec<f64>> {
+        match self {
+            Expected::Samples(samples) if !samples.is_empty() => Some(sorted(samples.iter().copied())),
+            _ => None,
+        }
+    }
 }
+
+/// What is expected under a name, and whether of a series that is still there.
+type All = Vec<(bool, Expected)>;
 
 /// Every name, as long as it isn't somebody else's.
 struct Wire<'a> {
     options: &'a Options,
     dialect: Dialect,
-    names: BTreeMap<Name, Vec<Expected>>,
+    names: BTreeMap<Name, All>,
+}
+
+/// Series that have one name but for what tells them apart, which must do so.
+#[derive(Debug, Default)]
+struct Group<'a> {
+    expected: All,
+    found: Vec<&'a Stored>,
+    /// The longest line there may be, at least.
+    line: usize,
 }
 
 /// Panics unless the server has just that. Lines may be up to `longest` bytes; longer ones are left out.
@@ -53,72 +73,113 @@ pub fn check(world: &World, server: &Server, options: &Options, dialect: Dialect
     for (fields, labels, series) in &world.past {
         wire.expect(fields, labels, series, false);
     }
-    let mut found: BTreeMap<&Name, Vec<&Stored>> = BTreeMap::new();
-    for (name, stored) in &server.stored {
-        let plain = wire.plain(name);
-        let Some((plain, _)) = wire.names.get_key_value(&plain) else {
-            panic!("a line from nowhere: {name:?}\n{:?}", wire.names);
-        };
-        found.entry(plain).or_default().push(stored);
-    }
-    let apart = world.past.is_empty() && world.families.iter().all(|family| family.on_page);
+    let mut groups: BTreeMap<Name, Group<'_>> = BTreeMap::new();
     for (name, expected) in &wire.names {
         let tags: usize = name.1.iter().map(|(name, value)| name.len() + value.len() + 2).sum();
-        // Twice for a gauge below zero, with the number and whatever tells it from others.
-        if 2 * (name.0.len() + tags + 60) > longest {
-            continue;
+        // With the number and all that tells it from others, and twice for a gauge below zero.
+        let line = name.0.len() + tags + 80;
+        let is_gauge = |(_, expected): &(_, Expected)| matches!(expected, Expected::Gauge(_));
+        let line = if expected.iter().any(is_gauge) { 2 * line } else { line };
+        let group = groups.entry(plain(name)).or_default();
+        group.expected.extend_from_slice(expected);
+        group.line = group.line.max(line);
+    }
+    for (name, stored) in &server.stored {
+        let Some(group) = groups.get_mut(&plain(name)) else {
+            panic!("a line from nowhere: {name:?}\n{:?}", wire.names);
+        };
+        group.found.push(stored);
+    }
+    for (name, group) in groups.iter().filter(|(_, group)| group.line <= longest) {
+        if let Err(what) = group.check() {
+            panic!("{what} of {name:?}: {group:?}");
         }
-        let found = found.get(name).map_or(&[][..], Vec::as_slice);
-        compare_all(name, expected, found, apart);
     }
 }
 
-fn compare_all(name: &Name, expected: &[Expected], found: &[&Stored], apart: bool) {
-    if expected.iter().any(|expected| matches!(expected, Expected::Anything)) {
-        return;
-    }
-    let told = |what: &str| panic!("{what} of {name:?}: {expected:?}, and not {found:?}");
-    let totals = expected.iter().filter_map(Expected::total);
-    let counted: f64 = found.iter().filter_map(|stored| stored.counter).sum();
-    if totals.sum::<f64>() != counted {
-        told("the total");
-    }
-    // Names of series that have gone may be others' later, but no two series share one at a time.
-    if apart {
-        let mut totals: Vec<f64> = expected.iter().filter_map(Expected::total).collect();
-        let mut names: Vec<f64> = found.iter().filter_map(|stored| stored.counter).collect();
-        totals.sort_by(f64::total_cmp);
-        names.sort_by(f64::total_cmp);
-        if totals != names {
-            told("the totals of each");
+impl Group<'_> {
+    fn check(&self) -> Result<(), &'static str> {
+        let all = || self.expected.iter().map(|(_, expected)| expected);
+        let there = || self.expected.iter().filter(|(is_there, _)| *is_there);
+        // Names of series that have gone may be others' later, but no two series share one at a time.
+        let apart = self.expected.iter().all(|(is_there, _)| *is_there);
+        let known = !all().any(|expected| matches!(expected, Expected::Anything));
+
+        let counted = sorted(self.found.iter().filter_map(|stored| stored.counter));
+        let totals = sorted(all().filter_map(Expected::total));
+        if known && totals.iter().sum::<f64>() != counted.iter().sum::<f64>() {
+            return Err("the total");
+        }
+        if known && apart && totals != counted {
+            return Err("the totals of each");
+        }
+        // Each has a name with its total, and maybe with those of others that had the name before.
+        let own = sorted(there().filter_map(|(_, expected)| expected.total()));
+        if own.len() > counted.len() || own.iter().rev().zip(counted.iter().rev()).any(|(own, all)| own > all) {
+            return Err("the totals of those still there");
+        }
+
+        let mut gauges: Vec<f64> = self.found.iter().filter_map(|stored| stored.gauge).collect();
+        for expected in all() {
+            if let Expected::Gauge(Some(value)) = expected {
+                let at = gauges.iter().position(|gauge| gauge == value).ok_or("a gauge")?;
+                gauges.swap_remove(at);
+            }
+        }
+
+        let mut samples: Vec<Vec<f64>> = all().filter_map(Expected::samples).collect();
+        let mut seen: Vec<Vec<f64>> = self
+            .found
+            .iter()
+            .map(|stored| sorted(stored.samples.iter().copied()))
+            .collect();
+        seen.retain(|samples| !samples.is_empty());
+        if !apart {
+            samples = vec![sorted(samples.concat())];
+            seen = vec![sorted(seen.concat())];
+        }
+        samples.sort_by(|a, b| a.partial_cmp(b).unwrap_or(Ordering::Equal));
+        seen.sort_by(|a, b| a.partial_cmp(b).unwrap_or(Ordering::Equal));
+        let stand_for: f64 = self.found.iter().map(|stored| stored.stand_for).sum();
+        if samples != seen || stand_for != samples.concat().len() as f64 {
+            return Err("the samples");
+        }
+
+        let types = |stored: &Stored| {
+            let types = [
+                stored.counter.is_some(),
+                stored.gauge.is_some(),
+                !stored.samples.is_empty(),
+            ];
+            types.iter().filter(|has| **has).count()
+        };
+        match apart && self.found.iter().any(|stored| types(stored) > 1) {
+            true => Err("two types"),
+            false => Ok(()),
         }
     }
-    let mut samples: Vec<f64> = Vec::new();
-    for expected in expected {
-        match expected {
-            Expected::Samples(all) => samples.extend(all),
-            // Zero is written without a sign.
-            Expected::Gauge(Some(value)) if !found.iter().any(|stored| stored.gauge == Some(*value)) => told("a gauge"),
-            _ => {}
-        }
-    }
-    let mut seen: Vec<f64> = found.iter().flat_map(|stored| stored.samples.clone()).collect();
-    samples.sort_by(|a, b| (a + 0.0).total_cmp(&(b + 0.0)));
-    seen.sort_by(f64::total_cmp);
-    if samples != seen || found.iter().map(|stored| stored.stand_for).sum::<f64>() != samples.len() as f64 {
-        told("the samples");
-    }
+}
+
+/// In their order, and zeros without a sign.
+fn sorted(numbers: impl IntoIterator<Item = f64>) -> Vec<f64> {
+    let mut all: Vec<f64> = numbers.into_iter().map(|number| number + 0.0).collect();
+    all.sort_by(f64::total_cmp);
+    all
 }
 
 impl Wire<'_> {
     fn expect(&mut self, fields: &FamilyFields, labels: &Labels, series: &Series, is_there: bool) {
+        let (options, dialect) = (self.options, self.dialect);
+        let mut add = |suffix: &str, le: Option<&str>, expected: Expected| {
+            self.add(fields, labels, suffix, le, (is_there, expected));
+        };
         let count = Expected::Counter(series.ever.len() as f64);
-        match (fields.kind, self.options.histograms) {
+        match (fields.kind, options.histograms) {
             (Kind::Gauge, _) => {
                 let value = (is_there && series.set).then(|| float(series.shown));
-                self.add(fields, labels, "", None, Expected::Gauge(value));
+                add("", None, Expected::Gauge(value));
             }
-            (Kind::Counter, _) => self.add(fields, labels, "", None, Expected::Counter(series.counted)),
+            (Kind::Counter, _) => add("", None, Expected::Counter(series.counted)),
             (Kind::Summary, _) => {
                 let only_grew = series.ever.iter().all(|sample| float(*sample) >= 0.0);
                 let sum = series.ever.iter().map(|sample| float(*sample)).sum();
@@ -127,32 +188,26 @@ impl Wire<'_> {
                 } else {
                     Expected::Anything
                 };
-                self.add(fields, labels, ".sum", None, sum);
-                self.add(fields, labels, ".count", None, count);
+                add(".sum", None, sum);
+                add(".count", None, count);
             }
             (Kind::Histogram, Histograms::Buckets) => {
                 for bucket in fields.buckets.as_slice() {
                     let inside = |sample: &&_| compare(**sample, bucket.threshold) != Some(Ordering::Greater);
                     let count = series.ever.iter().filter(inside).count();
-                    let suffix = match self.dialect {
+                    let suffix = match dialect {
                         Dialect::Plain => format!(".bucket.{}", bucket.le.replace('.', "_")),
                         _ => ".bucket".to_owned(),
                     };
-                    self.add(
-                        fields,
-                        labels,
-                        &suffix,
-                        Some(&bucket.le),
-                        Expected::Counter(count as f64),
-                    );
+                    add(&suffix, Some(&bucket.le), Expected::Counter(count as f64));
                 }
                 let sum = (is_there && !series.ever.is_empty()).then(|| float(series.value));
-                self.add(fields, labels, ".sum", None, Expected::Gauge(sum));
-                self.add(fields, labels, ".count", None, count);
+                add(".sum", None, Expected::Gauge(sum));
+                add(".count", None, count);
             }
             (Kind::Histogram, how) => {
                 let in_seconds = fields.raw_name == b"seconds" || fields.raw_name.ends_with(b"_seconds");
-                let as_time = how == Histograms::Timing && (in_seconds || self.dialect == Dialect::Plain);
+                let as_time = how == Histograms::Timing && (in_seconds || dialect == Dialect::Plain);
                 let mut samples: Vec<f64> = series.ever.iter().map(|sample| float(*sample)).collect();
                 if as_time {
                     samples.retain(|sample| *sample >= 0.0);
@@ -160,12 +215,19 @@ impl Wire<'_> {
                 if as_time && in_seconds {
                     samples.iter_mut().for_each(|sample| *sample *= 1000.0);
                 }
-                self.add(fields, labels, "", None, Expected::Samples(samples));
+                add("", None, Expected::Samples(samples));
             }
         }
     }
 
-    fn add(&mut self, fields: &FamilyFields, labels: &Labels, suffix: &str, le: Option<&str>, expected: Expected) {
+    fn add(
+        &mut self,
+        fields: &FamilyFields,
+        labels: &Labels,
+        suffix: &str,
+        le: Option<&str>,
+        expected: (bool, Expected),
+    ) {
         let constant = fields.constant_labels.iter().map(|(name, value)| (name, value));
         let all = fields.label_names.iter().zip(labels).chain(constant);
         let mut name = format!("{}{}", self.options.prefix, path(&fields.raw_name));
@@ -182,30 +244,30 @@ impl Wire<'_> {
             }
             tags.extend(le.map(|le| ("le".to_owned(), le.to_owned())));
         }
+        tags.sort();
         self.names.entry((name + suffix, tags)).or_default().push(expected);
     }
+}
 
-    /// The name without what tells it from another one that is the same.
-    fn plain(&self, name: &Name) -> Name {
-        if self.names.contains_key(name) {
-            return name.clone();
-        }
-        let is_hash = |text: &str| text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit());
-        let mut plain = name.clone();
-        plain.1.retain(|(name, value)| name != "metre_hash" || !is_hash(value));
-        if self.names.contains_key(&plain) {
-            return plain;
-        }
-        for (at, _) in name.0.match_indices('-') {
-            if name.0.get(at + 1..at + 17).is_some_and(is_hash) {
-                plain.0 = format!("{}{}", &name.0[..at], &name.0[at + 17..]);
-                if self.names.contains_key(&plain) {
-                    return plain;
-                }
+/// The name without all that looks as if it told one from others. Some of it may come from modules that try to have
+/// others' names.
+fn plain(name: &Name) -> Name {
+    let is_hash = |text: &str| text.len() == 16 && text.bytes().all(|b| b.is_ascii_hexdigit());
+    let (mut path, mut rest) = (String::new(), name.0.as_str());
+    while let Some(at) = rest.find('-') {
+        let (before, after) = (&rest[..at], &rest[at + 1..]);
+        path += before;
+        rest = match after.get(..16).is_some_and(is_hash) {
+            true => &after[16..],
+            false => {
+                path.push('-');
+                after
             }
-        }
-        plain
+        };
     }
+    let mut tags = name.1.clone();
+    tags.retain(|(name, value)| !name.starts_with("metre_hash") || !is_hash(value));
+    (path + rest, tags)
 }
 
 /// The parts of a name that a text makes.
@@ -233,8 +295,7 @@ fn tag(text: &str) -> String {
     text.replace(|c| !legal(c), "_") + &hash
 }
 
-/// The upper half of FNV-1a, which must never be another one.
+/// The upper half, which must never be another one.
 fn hash(text: &[u8]) -> String {
-    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(1_099_511_628_211);
-    format!("-{:08x}", text.iter().fold(14_695_981_039_346_656_037, step) >> 32)
+    format!("-{:08x}", fnv(text) >> 32)
 }

@@ -37,6 +37,8 @@ const ENDINGS: &[&[u8]] = &[
     b"_2",
     b".total",
     b"_info",
+    b"/sum",
+    b"/count",
 ];
 const UNITS: &[&[u8]] = &[b"", b"seconds", b"total", b"b", b"1/s", b"_", b"\xff\xff", b"a.b"];
 const KEYS: &[&[u8]] = &[
@@ -52,6 +54,8 @@ const KEYS: &[&[u8]] = &[
     b"cluster",
     b"exported_le",
     b"\xff",
+    b"metre_hash",
+    b"env",
 ];
 const VALUES: &[&[u8]] = &[
     b"",
@@ -77,6 +81,9 @@ const VALUES: &[&[u8]] = &[
     "\u{e9}\u{2028}".as_bytes(),
     b"+Inf",
     b" ",
+    b"b",
+    b"c",
+    b"sum",
 ];
 const HELPS: &[&[u8]] = &[
     b"",

@@ -48,3 +48,9 @@ pub fn is_written(n: Number, text: &str) -> bool {
         Number::Float(x) => exposition::number(text).to_bits() == x.to_bits(),
     }
 }
+
+/// The 64-bit FNV-1a hash.
+pub fn fnv(text: &[u8]) -> u64 {
+    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(1_099_511_628_211);
+    text.iter().fold(14_695_981_039_346_656_037, step)
+}

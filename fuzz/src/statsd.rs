@@ -27,7 +27,7 @@ pub struct Stored {
     pub stand_for: f64,
 }
 
-/// A name with its tags.
+/// A name with its tags, which mean the same in any order, and so are sorted.
 pub type Name = (String, Vec<(String, String)>);
 
 /// A server.
@@ -161,6 +161,7 @@ fn tags(text: &str, separator: char) -> Result<Vec<(String, String)>, String> {
         }
         all.push((name.to_owned(), value.to_owned()));
     }
+    all.sort();
     Ok(all)
 }
 

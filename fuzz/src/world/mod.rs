@@ -6,9 +6,9 @@ use crate::input::Input;
 use crate::model::{Family, Labels, Series};
 use crate::policy::{page_name, policy, Decided};
 use metre::model::{clock, Kind};
-use metre::policy::Ignored;
+use metre::policy::{Ignored, Policy};
 use metre::store::{FamilyFields, FamilySpec, Store};
-use series::encode;
+use series::{encode, twin};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,7 +34,12 @@ pub struct World {
 impl World {
     /// An empty one. With `samples` its store has a journal, and with `true` each sample in it.
     pub fn new(input: &mut Input<'_>, samples: Option<bool>) -> World {
-        let store = Arc::new(Store::with(policy(input), samples));
+        // Limits mostly keep series from the wire, where names are what matters.
+        let policy = match samples.is_none() || input.one_in(4) {
+            true => policy(input),
+            false => Policy::default(),
+        };
+        let store = Arc::new(Store::with(policy, samples));
         World {
             store,
             families: Vec::new(),
@@ -116,16 +121,28 @@ impl World {
         if !unit.is_empty() {
             name = [name.as_slice(), &unit].join(&b'_');
         }
-        if !self.families.is_empty() && input.one_in(3) {
-            let at = input.below(self.families.len());
-            name.clone_from(&self.families[at].raw_name);
+        let mut keys = input.keys();
+        if !self.families.is_empty() && input.one_in(2) {
+            let family = &self.families[input.below(self.families.len())];
+            name.clone_from(&family.raw_name);
+            match input.below(4) {
+                0 => name = twin(&name),
+                1 => (name, keys) = (twin(&name), family.keys.clone()),
+                2 => {
+                    // What one of its series is called, if there are no tags.
+                    let labels = family.series.keys().next().into_iter().flatten();
+                    name = labels.fold(name, |name, value| [&name, value.as_bytes()].join(&b'/'));
+                    keys.clear();
+                }
+                _ => {}
+            }
         }
         let spec = FamilySpec {
             kind,
             name,
             unit,
             help: input.help(),
-            label_keys: input.keys(),
+            label_keys: keys,
             thresholds: input.thresholds(),
         };
         if input.one_in(8) {

@@ -3,7 +3,7 @@
 use super::World;
 use crate::input::Input;
 use crate::model::{Family, Labels, Series};
-use crate::number::{compare, sum};
+use crate::number::{compare, fnv, sum};
 use metre::model::{Kind, LabelSet, Number};
 use metre::policy::Limit;
 use metre::store::{cell, Location, Placed, OVERFLOW};
@@ -18,10 +18,24 @@ impl World {
             true => None,
             false => family.series.keys().nth(input.below(family.series.len())),
         };
-        match known {
-            Some(labels) => (at, labels.iter().map(|value| value.clone().into_bytes()).collect()),
-            None => (at, family.keys.iter().map(|_| input.value()).collect()),
+        let Some(labels) = known else {
+            return (at, family.keys.iter().map(|_| input.value()).collect());
+        };
+        let mut values: Vec<Vec<u8>> = labels.iter().map(|value| value.clone().into_bytes()).collect();
+        if self.pushed && !values.is_empty() {
+            let of = input.below(values.len());
+            match input.below(6) {
+                0 => values[of] = twin(&values[of]),
+                // One empty value that a constant tag may stand for.
+                1 => values[of].clear(),
+                2 => {
+                    let own = [family.raw_name.as_slice(), encode(&values).as_bytes()].concat();
+                    values[of] = hashed(&values[of], &own);
+                }
+                _ => {}
+            }
         }
+        (at, values)
     }
 
     pub(super) fn update(&mut self, input: &mut Input<'_>) {
@@ -179,6 +193,21 @@ impl World {
             .touched = now;
         (location, Some(labels))
     }
+}
+
+/// Another text that becomes the same part of a name, if there is a simple one.
+pub(super) fn twin(text: &[u8]) -> Vec<u8> {
+    let of = |byte: &u8| match byte {
+        b'.' => b'_',
+        b'_' => b'.',
+        other => *other,
+    };
+    text.iter().map(of).collect()
+}
+
+/// What this value becomes when the hash of `own` tells its series from another one, if it is the last.
+fn hashed(value: &[u8], own: &[u8]) -> Vec<u8> {
+    [value, format!("-{:016x}", fnv(own)).as_bytes()].concat()
 }
 
 /// Whether this is the label set of what is beyond limits.

@@ -209,12 +209,8 @@ impl FamilyNames {
             match options.tags {
                 Tags::None => add_hash(&mut out.path, hash),
                 // A tag of its own, since values of the others mean something to somebody.
-                Tags::DogStatsd => out
-                    .tags
-                    .extend_from_slice(format!(",metre_hash:{hash:016x}").as_bytes()),
-                Tags::Influx => out
-                    .tags
-                    .extend_from_slice(format!(",metre_hash={hash:016x}").as_bytes()),
+                Tags::DogStatsd => add_tag(&mut out.tags, ':', &hash_tag(family, options), hash),
+                Tags::Influx => add_tag(&mut out.tags, '=', &hash_tag(family, options), hash),
             }
         }
     }
@@ -249,8 +245,14 @@ impl FamilyNames {
                     .iter()
                     .map(|suffix| names.hash(&[path, suffix.as_bytes()])),
             ),
-            // The names are the family's own, so the tags matter alone.
-            _ => hashes.push(names.hash(&[path, &[0], tags])),
+            // The names are the family's own, so the tags matter alone, in whatever order. Families that share the
+            // path differ in all suffixes.
+            _ => {
+                let suffix = self.suffixes.first().map_or("", String::as_str);
+                let tags = tags.split(|byte| *byte == b',').map(|tag| names.hash(&[tag]));
+                let tags = tags.fold(0, u64::wrapping_add).to_ne_bytes();
+                hashes.push(names.hash(&[path, suffix.as_bytes(), &[0], &tags]));
+            }
         }
     }
 }
@@ -265,6 +267,23 @@ fn common_prefix(a: &[u8], b: &[u8]) -> usize {
 
 fn add_hash(name: &mut Vec<u8>, hash: u64) {
     name.extend_from_slice(format!("-{hash:016x}").as_bytes());
+}
+
+fn add_tag(tags: &mut Vec<u8>, separator: char, name: &str, hash: u64) {
+    let comma = if tags.is_empty() { "" } else { "," };
+    tags.extend_from_slice(format!("{comma}{name}{separator}{hash:016x}").as_bytes());
+}
+
+/// What the tag with a hash is called, as no other tag may be.
+fn hash_tag(family: &Family, options: &Options) -> String {
+    let mut name = "metre_hash".to_owned();
+    let constant = family.constant_labels.iter().chain(&options.constant_tags);
+    let others = constant.map(|(other, _)| other).chain(&family.label_names);
+    let others: Vec<&String> = others.collect();
+    while others.contains(&&name) {
+        name.push('_');
+    }
+    name
 }
 
 fn suffixes(family: &Family, options: &Options) -> Vec<String> {

@@ -422,6 +422,48 @@ fn tagged_families_and_series_stay_apart() {
 }
 
 #[test]
+fn families_that_differ_in_what_follows_their_name() {
+    for tags in [Tags::None, Tags::DogStatsd, Tags::Influx] {
+        let mut wire = Wire::new(tagged(tags));
+        let mut counter = wire.family(Kind::Counter, "a.b", &[]);
+        add(&mut counter, &[], Number::Int(1));
+        let mut summary = wire.family(Kind::Summary, "a_b", &[]);
+        sample(&mut summary, &[], 5.0);
+        assert_eq!(wire.push().lines, ["a_b:1|c", "a_b.sum:5|c", "a_b.count:1|c"]);
+    }
+}
+
+#[test]
+fn the_order_of_tags_makes_no_difference() {
+    for tags in [Tags::DogStatsd, Tags::Influx] {
+        let mut wire = Wire::new(Options {
+            constant_tags: vec![("env".to_owned(), "prod".to_owned())],
+            ..tagged(tags)
+        });
+        let mut counter = wire.family(Kind::Counter, "c", &["env", "x"]);
+        add(&mut counter, &["", "y"], Number::Int(1));
+        add(&mut counter, &["prod", "y"], Number::Int(1));
+        let lines = wire.push().lines;
+        let told_apart: Vec<bool> = lines.iter().map(|line| line.contains("metre_hash")).collect();
+        assert_eq!(told_apart, [false, true], "{lines:?}");
+    }
+}
+
+#[test]
+fn a_label_may_be_called_what_the_hash_is_called() {
+    for (tags, label) in [(Tags::DogStatsd, "metre_hash:1,"), (Tags::Influx, "metre_hash=1,")] {
+        let mut wire = Wire::new(tagged(tags));
+        let mut counter = wire.family(Kind::Counter, "c", &["metre_hash", "x"]);
+        // The second one becomes what the first one is.
+        add(&mut counter, &["1", "a b"], Number::Int(1));
+        add(&mut counter, &["1", "a_b-e63f9919"], Number::Int(1));
+        let lines = wire.push().lines;
+        assert!(lines.iter().all(|line| line.contains(label)), "{lines:?}");
+        assert!(lines[1].contains(",metre_hash_"), "{lines:?}");
+    }
+}
+
+#[test]
 fn samples_one_by_one() {
     for (histograms, tags, seconds_line, bytes_line) in [
         (Histograms::Timing, Tags::None, "h_seconds:1.1|ms", "h_bytes:0.0011|ms"),
