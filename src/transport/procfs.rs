@@ -26,19 +26,18 @@ impl Queues {
         }
     }
 
-    /// How many bytes sent from `local` to `peer` haven't been acknowledged; 0 where the table isn't shown.
+    /// How many bytes sent from `local` to `peer` haven't been acknowledged; 0 where the table isn't shown. All there may be, if the
+    /// connection isn't there any more: after its end that is what a reset does, and that may come right after the end.
     pub(super) fn unacknowledged(&self, local: SocketAddr, peer: SocketAddr) -> usize {
+        let Some(mut file) = self.0.as_ref() else {
+            return 0;
+        };
         let mut table = String::new();
-        if let Some(mut file) = self.0.as_ref() {
-            let read = file
-                .seek(SeekFrom::Start(0))
-                .and_then(|_| file.read_to_string(&mut table));
-            if read.is_err() {
-                // Better twice than lost.
-                return usize::MAX;
-            }
-        }
-        find(&table, local, peer).unwrap_or(0)
+        let read = file
+            .seek(SeekFrom::Start(0))
+            .and_then(|_| file.read_to_string(&mut table));
+        // Better twice than lost.
+        read.ok().and_then(|_| find(&table, local, peer)).unwrap_or(usize::MAX)
     }
 }
 

@@ -20,8 +20,10 @@ const SEND_BUFFER: usize = 128 << 10;
 /// A TCP connection.
 pub(super) struct Tcp {
     stream: TcpStream,
+    /// Kept, since a connection that was reset has none any more.
+    from: SocketAddr,
+    to: SocketAddr,
     queues: Queues,
-    local: bool,
 }
 
 impl Tcp {
@@ -30,9 +32,11 @@ impl Tcp {
         stream.set_nonblocking(true)?;
         setsockopt(&stream, sockopt::TcpUserTimeout, &USER_TIMEOUT)?;
         setsockopt(&stream, sockopt::SndBuf, &SEND_BUFFER)?;
+        let from = stream.local_addr()?;
         Ok(Tcp {
-            local: peer.ip().to_canonical().is_loopback(),
-            queues: Queues::open(stream.local_addr()?)?,
+            from,
+            to: peer,
+            queues: Queues::open(from)?,
             stream,
         })
     }
@@ -65,14 +69,43 @@ impl Socket for Tcp {
     }
 
     fn unacknowledged(&self) -> usize {
-        match (self.stream.local_addr(), self.stream.peer_addr()) {
-            (Ok(local), Ok(peer)) => self.queues.unacknowledged(local, peer),
-            _ => 0,
-        }
+        self.queues.unacknowledged(self.from, self.to)
     }
 
     /// A reset from another host takes the time of a round trip.
     fn tells_at_once(&self) -> bool {
-        self.local
+        self.to.ip().to_canonical().is_loopback()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+    use std::time::Instant;
+
+    fn wait_until(condition: impl FnMut() -> bool) {
+        let mut condition = condition;
+        let end = Instant::now() + Duration::from_secs(10);
+        while !condition() {
+            assert!(Instant::now() < end, "it has not come to that");
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn what_is_sent_after_the_end_is_not_taken_for_acknowledged() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut socket = Tcp::connect(listener.local_addr().unwrap()).unwrap();
+        drop(listener.accept().unwrap());
+        wait_until(|| {
+            socket
+                .check()
+                .is_err_and(|why| why.kind() == io::ErrorKind::UnexpectedEof)
+        });
+        assert_eq!(socket.unacknowledged(), 0);
+        // It is answered by a reset, after which the connection has gone from the table.
+        assert_eq!(socket.send(b"x").unwrap(), 1);
+        wait_until(|| socket.unacknowledged() > 1);
     }
 }
