@@ -110,21 +110,21 @@ sanitize: ## run the core under the thread sanitizer and Miri, where Rust has th
 
 lua-tests: $(foreach version,$(LUA_VERSIONS),$(call MODULE,$(version)))
 	@.ci/setup lua prosody
-	@set -e; for version in $(LUA_VERSIONS); do \
-		echo "== busted on Lua $$version"; \
-		METRE_MODULES=$(CURDIR)/$(BUILD)/$$version spec/run $$version; \
-	done
+	@# Two at a time, each with its output together.
+	@printf '%s\n' $(LUA_VERSIONS) | xargs -P 2 -I '{}' sh -c ' \
+		printed=$$(METRE_MODULES=$(CURDIR)/$(BUILD)/{} spec/run {} 2>&1) && failed=0 || failed=1; \
+		printf "== busted on Lua %s\n%s\n" {} "$$printed"; exit $$failed'
 	spec/asan
-	spec/luafuzz --seconds 4 --valgrind 4 --asan 4
+	spec/luafuzz --seconds 3 --valgrind 3 --asan 3
 
 lua-fuzz: $(foreach version,$(LUA_VERSIONS),$(call MODULE,$(version))) ## call everything with everything from all Luas, natively, under valgrind and with the address sanitizer, SECONDS each
 	@.ci/setup build lua prosody
 	spec/luafuzz --seconds $(SECONDS) --valgrind $(SECONDS) --asan $(SECONDS)
 
 # How often each case is run; 200 before a release, which takes most of an hour.
-RUNS ?= 2
+RUNS ?= 1
 
-exits: $(foreach version,$(LUA_VERSIONS),$(call MODULE,$(version))) ## end scripts and Prosody in every way, RUNS times (twice unless given), and show a table
+exits: $(foreach version,$(LUA_VERSIONS),$(call MODULE,$(version))) ## end scripts and Prosody in every way, RUNS times (once unless given), and show a table
 	@.ci/setup build lua prosody
 	$(PYTHON) spec/exits/exits.py $(RUNS)
 	METRE_MODULES=$(CURDIR)/$(BUILD)/5.4 $(PYTHON) spec/exits/prosody.py $(RUNS)
@@ -155,7 +155,11 @@ $(PANICS): $(SOURCES)
 
 prosody-tests: $(call MODULE,5.4) $(PANICS) $(STATSD)
 	@.ci/setup prosody statsd
-	METRE_MODULES=$(CURDIR)/$(BUILD)/5.4 METRE_PANICS=$(CURDIR)/$(BUILD)/panics $(PYTHON) -m unittest discover -v -s spec/prosody -p 'test_*.py'
+	@# Two at a time, each with its output together.
+	@printf '%s\n' $(notdir $(wildcard spec/prosody/test_*.py)) | sort -r | xargs -P 2 -I '{}' sh -c ' \
+		export METRE_MODULES=$(CURDIR)/$(BUILD)/5.4 METRE_PANICS=$(CURDIR)/$(BUILD)/panics; \
+		printed=$$($(PYTHON) -m unittest discover -v -s spec/prosody -p {} 2>&1) && failed=0 || failed=1; \
+		printf "== %s\n%s\n" {} "$$printed"; exit $$failed'
 
 MINUTES ?= 10
 
@@ -175,7 +179,7 @@ TARGETS = page statsd http config
 
 $(CARGO_FUZZ):
 	@.ci/setup build
-	$(CARGO) install cargo-fuzz --version 0.13.2 --locked --debug --root target/tools
+	CARGO_PROFILE_DEV_DEBUG=false $(CARGO) install cargo-fuzz --version 0.13.2 --locked --debug --root target/tools
 
 fuzz-targets: $(CARGO_FUZZ)
 	@.ci/setup build fuzz
@@ -202,7 +206,7 @@ lint: ## check formatting, and look for mistakes in Rust and Lua
 	luacheck --quiet bin/metre lua spec benches
 
 $(TOOLS)/cargo-deny:
-	$(CARGO) install cargo-deny@0.20.2 --locked --quiet --debug --no-default-features --root target/tools
+	CARGO_PROFILE_DEV_DEBUG=false $(CARGO) install cargo-deny@0.20.2 --locked --quiet --debug --no-default-features --root target/tools
 
 supply: $(TOOLS)/cargo-deny ## check licences, sources and versions of what metre is made of
 	@.ci/setup build python
