@@ -7,6 +7,7 @@ import concurrent.futures
 import contextlib
 import functools
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -47,7 +48,8 @@ class Tests:
     def one_file(self, file):
         chosen = [f"-k{pattern}" for pattern in self.patterns[file]] if self.patterns else []
         settings = [f"METRE_BACKEND={self.backend}", "METRE_MODULES=installed", f"METRE_PANICS={HERE}/target/lua/panics"]
-        command = self.root.command("env", *settings, "/usr/bin/python3", "-B", "-m", "unittest", "discover", "-v",
+        # Not the first process there, since what has that as its parent takes itself to be a daemon already.
+        command = self.root.command("sh", "-c", '"$@"; exit $?', "sh", "env", *settings, "/usr/bin/python3", "-B", "-m", "unittest", "discover", "-v",
                                     "-s", f"{HERE}/spec/prosody", "-p", file, *chosen)
         done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
                               env=ENVIRONMENT)
@@ -172,4 +174,5 @@ if __name__ == "__main__":
     wrong = set(sys.argv[1:]) - set(PARTS)
     if wrong:
         sys.exit(__doc__)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     sys.exit(not main(sys.argv[1:] or PARTS))

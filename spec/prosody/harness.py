@@ -297,7 +297,9 @@ class Client(slixmpp.ClientXMPP):
         self.send_presence()
 
     async def join(self, room, nick):
-        await self["xep_0045"].join_muc_wait(f"{room}@{ROOMS}", nick, maxstanzas=0)
+        # slixmpp 1.10 misses the answers to those who don't say who they are.
+        options = {"pfrom": self.boundjid.full}
+        await self["xep_0045"].join_muc_wait(f"{room}@{ROOMS}", nick, maxstanzas=0, presence_options=options)
 
     async def hears(self, body):
         """Waits until somebody says this."""
