@@ -20,6 +20,7 @@ import urllib.request
 
 import slixmpp
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from stopwatch import Stopwatch
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 HOST = "localhost"
@@ -78,34 +79,6 @@ def is_alive(pid):
         return pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except OSError:
         return False
-
-
-class Stopwatch:
-    """Measures time without that for which this process or another one was kept from running by others."""
-
-    def __init__(self, pid):
-        self.pids = os.getpid(), pid
-        self.start = time.monotonic()
-        self.before = self._waits()
-        self.last = dict(self.before)
-
-    def _waits(self):
-        """How long each thread has been ready to run and not running, in seconds."""
-        waits = {}
-        for pid in self.pids:
-            for stat in pathlib.Path(f"/proc/{pid}/task").glob("*/schedstat"):
-                with contextlib.suppress(OSError):
-                    waits[str(stat)] = int(stat.read_text().split()[1]) / 1e9
-        return waits
-
-    def look(self):
-        """Of a process that ends meanwhile, what was seen last counts."""
-        self.last.update(self._waits())
-
-    def seconds(self):
-        took = time.monotonic() - self.start
-        self.look()
-        return took - sum(wait - self.before.get(thread, 0) for thread, wait in self.last.items())
 
 
 def fetch(url):

@@ -17,9 +17,10 @@ import unittest
 import urllib.request
 
 from harness import (
-    HOST, OPENMETRICS, Exporting, Prometheus, Prosody, Stopwatch, chat, clients, is_alive, parse, wait_for,
+    HOST, OPENMETRICS, Exporting, Prometheus, Prosody, chat, clients, is_alive, parse, wait_for,
 )
 from prometheus_client.parser import text_string_to_metric_families
+from stopwatch import Stopwatch
 
 CONNECTIONS = ("prosody_mod_c2s__connections", (("host", HOST), ("ip_family", "ipv4"), ("type", "c2s")))
 
