@@ -7,6 +7,7 @@ import inspect
 import json
 import os
 import pathlib
+import random
 import re
 import shutil
 import signal
@@ -20,21 +21,48 @@ import urllib.request
 
 import slixmpp
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from stopwatch import Stopwatch
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 HOST = "localhost"
 ROOMS = "rooms.localhost"
 PASSWORD = "metre"
-DEADLINE = 30
+# Says nothing of metre: it is for what never comes.
+DEADLINE = 120
 # Prosody's event loop: epoll, select or event (libevent); its own choice unless given.
 BACKEND = os.environ.get("METRE_BACKEND")
 OPENMETRICS = {"Accept": "application/openmetrics-text; version=1.0.0"}
 
 
+_locks = []
+
+
+def only_ours(name):
+    """Whether no other test has this; it stays ours until this process ends."""
+    lock = socket.socket(socket.AF_UNIX)
+    try:
+        lock.bind(f"\0metre-test-{name}")
+    except OSError:
+        lock.close()
+        return False
+    _locks.append(lock)
+    return True
+
+
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port that nobody has, and that no other test gets. None of those that the kernel gives out by itself: whoever is
+    away for a while finds it free again."""
+    while True:
+        port = random.randrange(10_000, 32_000)
+        with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
+            try:
+                tcp.bind(("127.0.0.1", port))
+                udp.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        # tests/common/mod.rs takes the same locks.
+        if only_ours(f"port-{port}"):
+            return port
 
 
 def wait_for(what, condition, deadline=DEADLINE):
@@ -57,7 +85,7 @@ def is_alive(pid):
 
 
 def fetch(url):
-    with urllib.request.urlopen(url, timeout=10) as answer:
+    with urllib.request.urlopen(url, timeout=DEADLINE) as answer:
         return answer.read().decode()
 
 
@@ -179,13 +207,17 @@ class Prosody:
         return True
 
     def stop(self, how=signal.SIGTERM):
-        """Ends it by a signal and returns how many seconds that took."""
-        start = time.monotonic()
+        """Ends it by a signal and returns how many seconds that took, by a stopwatch."""
+        stopwatch = Stopwatch(self.pid)
         os.kill(self.pid, how)
-        wait_for("Prosody to end", lambda: not is_alive(self.pid))
+
+        def has_ended():
+            stopwatch.look()
+            return not is_alive(self.pid)
+        wait_for("Prosody to end", has_ended)
         if self.process and self.process.pid == self.pid:
             self.process.wait()
-        return time.monotonic() - start
+        return stopwatch.seconds()
 
     @property
     def url(self):
@@ -246,7 +278,7 @@ class Exporting(Prosody):
         wait_for("the exporter", lambda: "Serving metrics at" in self.log())
         return self
 
-    def get(self, path="/metrics", headers=OPENMETRICS, timeout=30):
+    def get(self, path="/metrics", headers=OPENMETRICS, timeout=DEADLINE):
         """Status, headers and body, whatever they are."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
         with contextlib.closing(connection):
@@ -263,13 +295,21 @@ class Exporting(Prosody):
     def samples(self, path="/metrics"):
         return parse(self.scrape(path))
 
-    def block(self, seconds):
-        """Has Prosody's thread stand still for a while; returns a thread to be joined."""
-        ctl = threading.Thread(target=self.shell, args=[f"> require 'socket'.sleep({seconds})"])
+    @contextlib.contextmanager
+    def blocked(self):
+        """Has Prosody's thread stand still; it has done so for a second at the beginning."""
+        end = self.directory / "go-on"
+        code = f"local f; repeat require 'socket'.sleep(0.01); f = io.open('{end}') until f; f:close()"
+        ctl = threading.Thread(target=self.shell, args=[f"> {code}"])
         ctl.start()
-        blocked = "metre_event_loop_blocked_seconds"
-        wait_for("the block", lambda: self.samples(f"/metrics?name[]={blocked}")[(blocked, ())] > 1)
-        return ctl
+        try:
+            blocked = "metre_event_loop_blocked_seconds"
+            wait_for("the block", lambda: self.samples(f"/metrics?name[]={blocked}")[(blocked, ())] > 1)
+            yield
+        finally:
+            end.touch()
+            ctl.join()
+            end.unlink()
 
 
 class Client(slixmpp.ClientXMPP):
@@ -343,15 +383,15 @@ async def chat(everyone, messages=3):
 
 
 class Prometheus:
-    """Debian's Prometheus, scraping one target each second."""
+    """Debian's Prometheus, scraping one target each second, or as often as said."""
 
-    def __init__(self, target):
+    def __init__(self, target, interval="1s"):
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="metre-prometheus-"))
         self.port = free_port()
         host, path = target.removeprefix("http://").split("/", 1)
         config = self.directory / "prometheus.yml"
         config.write_text(json.dumps({
-            "global": {"scrape_interval": "1s"},
+            "global": {"scrape_interval": interval, "scrape_timeout": interval},
             "scrape_configs": [
                 {"job_name": "prosody", "metrics_path": "/" + path, "static_configs": [{"targets": [host]}]}
             ],

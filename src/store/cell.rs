@@ -144,6 +144,11 @@ pub(crate) fn is_gone(record: &[AtomicU64]) -> bool {
     record::flags(&record[HEAD]) & GONE != 0
 }
 
+/// Whether the series has gone, and somebody may still tell the last of it. Until that is done, the record stays what it is.
+pub(crate) fn is_leaving(record: &[AtomicU64]) -> bool {
+    record::flags(&record[HEAD]) & LOST == GONE
+}
+
 /// The serial number of a series, if it has one.
 pub(crate) fn serial(record: &[AtomicU64], family: &Family) -> u64 {
     life(record, family).map_or(0, |life| life.id().serial)

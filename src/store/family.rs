@@ -189,7 +189,8 @@ impl Family {
         self.expired.fetch_add(1, Relaxed);
     }
 
-    /// The serial number for the next series, if series here have one. All below it are there already.
+    /// The serial number for the next series, if series here have one. The records of all below it are there already, for
+    /// whoever looks after having asked, and none that is made from then on has a lower one.
     pub(crate) fn next_serial(&self) -> u64 {
         self.serial.load(Acquire)
     }
