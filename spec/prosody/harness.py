@@ -239,11 +239,11 @@ class Prosody:
         status = pathlib.Path(f"/proc/{self.pid}/status").read_text()
         return int(status.split("VmRSS:")[1].split()[0]) * 1024
 
-    def ctl(self, *arguments, typed=""):
-        """Runs prosodyctl, types something, and returns what it prints."""
+    def ctl(self, *arguments):
+        """Runs prosodyctl and returns what it prints."""
         command = ["/usr/bin/prosodyctl", "--config", str(self.config), *arguments]
         done = subprocess.run(
-            command, env=self.environment, input=typed, capture_output=True, text=True, timeout=DEADLINE
+            command, env=self.environment, input="", capture_output=True, text=True, timeout=DEADLINE
         )
         if done.returncode != 0:
             raise AssertionError(f"prosodyctl {arguments} failed: {done.stdout}{done.stderr}")
