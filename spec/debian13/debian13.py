@@ -63,7 +63,7 @@ class Tests:
                 self.failed.append(file)
 
     def all(self):
-        """Two files at a time; a line that says how they ended."""
+        """Two files at a time; a line on how they ended, and whether all went well."""
         began = time.monotonic()
         with concurrent.futures.ThreadPoolExecutor(2) as pool:
             list(pool.map(self.one_file, [file for file in FILES if not self.patterns or file in self.patterns]))
@@ -94,14 +94,14 @@ class Built:
             return self.line
 
     def tests(self):
-        """The Rust tests; a line that says how they ended."""
+        """The Rust tests; lines on the module and on how they ended, and whether all went well."""
         self.module()
         began = time.monotonic()
         printed = self.root.run("sh", "-c", f"cd {SOURCES} && cargo test --locked --lib --tests", timeout=3600)
         passed = sum(map(int, re.findall(r"(?m)^test result: ok\. (\d+) passed; 0 failed", printed)))
         if not passed:
             raise RuntimeError(f"no Rust tests were run:\n{printed[-4000:]}")
-        return f"Rust tests: {passed} run, 0 failed; {(time.monotonic() - began) / 60:.1f} min"
+        return f"{self.line}\nRust tests: {passed} run, 0 failed; {(time.monotonic() - began) / 60:.1f} min", True
 
 
 def install_deb(root):
@@ -142,10 +142,19 @@ def check(root):
 
 
 def part(backend, install, patterns=None):
+    """Installs metre and runs tests; a line on them, and whether all went well."""
     with debian13() as root:
         install(root)
         check(root)
         return Tests(root, backend, patterns).all()
+
+
+def result(name, function, *arguments):
+    """What a part comes to; one that couldn't be run has failed, and the others go on."""
+    try:
+        return function(*arguments)
+    except (RuntimeError, OSError, subprocess.SubprocessError) as why:
+        return f"{name}: failed: {why}", False
 
 
 def main(parts):
@@ -155,16 +164,16 @@ def main(parts):
     results = []
     with contextlib.ExitStack() as stack, concurrent.futures.ThreadPoolExecutor(1) as beside:
         built = Built(stack.enter_context(debian13()))
-        rust = beside.submit(built.tests) if "rust" in parts else None
+        rust = beside.submit(result, "rust", built.tests) if "rust" in parts else None
         for backend, install, patterns in (
             ("epoll", install_deb, None),
             ("select", functools.partial(install_sources, built=built), OF_THE_LOOP),
             ("event", install_rock, OF_THE_LOOP),
         ):
             if backend in parts:
-                results.append(part(backend, install, patterns))
+                results.append(result(backend, part, backend, install, patterns))
         if rust:
-            results += [(built.module(), True), (rust.result(), True)]
+            results.append(rust.result())
     give_back(BUILT, CRATES)
     print(f"\nDebian 13, in {(time.monotonic() - began) / 60:.1f} min:", *(line for line, _ in results), sep="\n")
     return all(fine for _, fine in results)
