@@ -74,7 +74,7 @@ impl TryFrom<String> for Server {
     type Error = String;
 
     fn try_from(text: String) -> Result<Server, String> {
-        let allowed = "udp://host:port, tcp://host:port or unixgram:///path";
+        let allowed = "udp://host:port, tcp://host:port, unix:///path or unixstream:///path";
         let error = |why| format!("is {}: {why}; allowed: {allowed}", Value::String(text.clone()));
         Endpoint::parse(&text).map(Server).map_err(error)
     }
@@ -153,7 +153,7 @@ impl Config {
             None => Server(Endpoint::Udp("localhost".to_owned(), 8125)),
         };
         let server = match (self.statsd_port, server) {
-            (Some(_), Endpoint::Unixgram(_)) => {
+            (Some(_), server) if server.is_path() => {
                 return Err(error(&["statsd_port"], "goes with a host; a Unix socket has no port"));
             }
             (Some(port), server) => server.with_port(port),

@@ -190,6 +190,8 @@ fn prosodys_own_statsd_keys_mean_the_same() {
     assert_eq!(own.lines.prefix, "xmpp.eu.");
     let short = push(table([("statsd", text("unixgram:///run/statsd"))]));
     assert_eq!(short.server.to_string(), "unixgram:///run/statsd");
+    let stream = push(table([("statsd_server", text("unixstream:///run/statsd"))]));
+    assert_eq!(stream.server.to_string(), "unixstream:///run/statsd");
     assert_eq!(
         push(table([("statsd_server", text("h")), ("prefix", text(""))]))
             .lines
@@ -220,8 +222,20 @@ fn what_is_wrong_with_statsd_is_named() {
     for (given, expected) in [
         (
             statsd("server", text("http://x")),
-            "'statsd.server' is the string \"http://x\": there is no 'http://'; allowed: udp://host:port, tcp://host:port or \
-             unixgram:///path",
+            "'statsd.server' is the string \"http://x\": there is no 'http://'; allowed: udp://host:port, tcp://host:port, \
+             unix:///path or unixstream:///path",
+        ),
+        (
+            statsd("server", text("unix:run/statsd.sock")),
+            "'statsd.server' is the string \"unix:run/statsd.sock\": its path does not begin with '/'; allowed: udp://host:port, \
+             tcp://host:port, unix:///path or unixstream:///path",
+        ),
+        (
+            message(table([
+                ("statsd_server", text("unixstream:///run/s")),
+                ("statsd_port", Value::Int(1)),
+            ])),
+            "'statsd_port' goes with a host; a Unix socket has no port",
         ),
         (
             statsd("flush_interval", Value::Int(0)),

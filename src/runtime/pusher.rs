@@ -10,7 +10,7 @@ use crate::snapshot::changes::{Changes, News};
 use crate::snapshot::reservoir::Reservoirs;
 use crate::snapshot::{FamilySnapshot, Series};
 use crate::store::{Families, Family, Journal, Store};
-use crate::transport::{Added, Endpoint, Event, Framing, Link, Packer, Progress};
+use crate::transport::{Added, Endpoint, Event, Link, Packer, Progress};
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -145,15 +145,11 @@ impl Pusher {
         notices: &Arc<Notices>,
         self_metrics: &Arc<SelfMetrics>,
     ) -> Pusher {
-        let framing = match options.server {
-            Endpoint::Tcp(..) => Framing::Stream,
-            Endpoint::Udp(..) | Endpoint::Unixgram(_) => Framing::Datagrams,
-        };
         let per_push = f64::from(options.max_samples_per_second) * options.flush_interval.as_secs_f64();
         Pusher {
             store: Arc::clone(store),
             out: Out {
-                packer: Packer::new(framing),
+                packer: Packer::new(options.server.framing()),
                 link: Link::new(&options.server, options.max_datagram, options.resolve_interval),
                 metrics: PushMetrics::register(own),
                 dropped: Default::default(),
