@@ -26,6 +26,7 @@ fn provider(server: &str) -> (Arc<Store>, Runtime, FamilyWriter) {
     let push = PushOptions {
         server: Endpoint::parse(server).expect("a server"),
         flush_interval: Duration::from_millis(100),
+        collect_interval: Duration::from_secs(10),
         max_datagram: LONGEST,
         resolve_interval: Duration::from_secs(60),
         max_samples_per_second: 1000,

@@ -164,6 +164,7 @@ impl Config {
         Ok(Some(PushOptions {
             server,
             flush_interval: statsd.flush_interval,
+            collect_interval: self.collect_interval,
             max_datagram: statsd.max_datagram,
             resolve_interval: statsd.resolve_interval,
             max_samples_per_second: statsd.max_samples_per_second,
@@ -180,6 +181,11 @@ impl Config {
 }
 
 fn flush_interval<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+    seconds(from, 0.1, 3600.0)
+}
+
+/// `collect_interval`.
+pub(super) fn collect_interval<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
     seconds(from, 0.1, 3600.0)
 }
 

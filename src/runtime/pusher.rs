@@ -23,6 +23,8 @@ pub struct PushOptions {
     pub server: Endpoint,
     /// The time between two pushes.
     pub flush_interval: Duration,
+    /// How old the last collection may be before Prosody is asked for one, should it collect only when somebody asks.
+    pub collect_interval: Duration,
     /// How long a datagram may be, in bytes.
     pub max_datagram: usize,
     /// How often the server's name is looked up.
@@ -313,6 +315,10 @@ impl Pusher {
 impl Push for Pusher {
     fn interval(&self) -> Duration {
         self.options.flush_interval
+    }
+
+    fn collect_interval(&self) -> Duration {
+        self.options.collect_interval
     }
 
     fn has_samples(&self) -> bool {
