@@ -42,6 +42,7 @@ fn runtime(store: &Arc<Store>, statsd: SocketAddr, http: SocketAddr) -> Runtime 
         push: Some(PushOptions {
             server: Endpoint::parse(&format!("udp://{statsd}")).expect("a server"),
             flush_interval: Duration::from_millis(1),
+            collect_interval: Duration::from_secs(10),
             max_datagram: 1432,
             resolve_interval: Duration::from_secs(60),
             max_samples_per_second: 1000,

@@ -115,6 +115,7 @@ fn options(input: &mut Input<'_>, server: Endpoint) -> PushOptions {
         server,
         // Only when asked to.
         flush_interval: Duration::from_secs(3600),
+        collect_interval: Duration::from_secs(10),
         max_datagram: input.of(&[1432, 512, 200, 64]),
         resolve_interval: Duration::from_secs(3600),
         max_samples_per_second: 1000,

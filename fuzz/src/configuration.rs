@@ -39,6 +39,7 @@ const KEYS: &[&str] = &[
     "send_timeout",
     "collect_timeout",
     "collect_min_interval",
+    "collect_interval",
     "self_metrics",
     "process_metrics",
     "statsd",

@@ -74,7 +74,7 @@ impl TryFrom<String> for Server {
     type Error = String;
 
     fn try_from(text: String) -> Result<Server, String> {
-        let allowed = "udp://host:port, tcp://host:port or unixgram:///path";
+        let allowed = "udp://host:port, tcp://host:port, unix:///path or unixstream:///path";
         let error = |why| format!("is {}: {why}; allowed: {allowed}", Value::String(text.clone()));
         Endpoint::parse(&text).map(Server).map_err(error)
     }
@@ -153,7 +153,7 @@ impl Config {
             None => Server(Endpoint::Udp("localhost".to_owned(), 8125)),
         };
         let server = match (self.statsd_port, server) {
-            (Some(_), Endpoint::Unixgram(_)) => {
+            (Some(_), server) if server.is_path() => {
                 return Err(error(&["statsd_port"], "goes with a host; a Unix socket has no port"));
             }
             (Some(port), server) => server.with_port(port),
@@ -164,6 +164,7 @@ impl Config {
         Ok(Some(PushOptions {
             server,
             flush_interval: statsd.flush_interval,
+            collect_interval: self.collect_interval,
             max_datagram: statsd.max_datagram,
             resolve_interval: statsd.resolve_interval,
             max_samples_per_second: statsd.max_samples_per_second,
@@ -180,6 +181,11 @@ impl Config {
 }
 
 fn flush_interval<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+    seconds(from, 0.1, 3600.0)
+}
+
+/// `collect_interval`.
+pub(super) fn collect_interval<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
     seconds(from, 0.1, 3600.0)
 }
 

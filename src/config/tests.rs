@@ -79,7 +79,7 @@ fn an_unknown_key_is_named_with_the_likely_one() {
     );
     assert_eq!(
         message(table([("zzz", Value::Int(3))])),
-        "statistics_config: unknown key 'zzz' (given: the number 3); allowed here: 'config_file', 'openmetrics', 'limits', 'labels', 'rule', 'exporter', 'self_metrics', 'process_metrics', 'statsd', \
+        "statistics_config: unknown key 'zzz' (given: the number 3); allowed here: 'config_file', 'openmetrics', 'limits', 'labels', 'rule', 'exporter', 'collect_interval', 'self_metrics', 'process_metrics', 'statsd', \
          'statsd_server', 'statsd_port', 'prefix'"
     );
     assert!(
@@ -103,7 +103,7 @@ fn a_wrong_type_is_named_with_what_is_allowed() {
     );
     assert_eq!(
         message(table([("a\nb", Value::Bool(true))])),
-        "statistics_config: unknown key 'a\u{fffd}b' (given: true); allowed here: 'config_file', 'openmetrics', 'limits', 'labels', 'rule', 'exporter', 'self_metrics', 'process_metrics', 'statsd', \
+        "statistics_config: unknown key 'a\u{fffd}b' (given: true); allowed here: 'config_file', 'openmetrics', 'limits', 'labels', 'rule', 'exporter', 'collect_interval', 'self_metrics', 'process_metrics', 'statsd', \
          'statsd_server', 'statsd_port', 'prefix'"
     );
     assert_eq!(
@@ -188,8 +188,13 @@ fn prosodys_own_statsd_keys_mean_the_same() {
     let own = push(table(keys));
     assert_eq!(own.server.to_string(), "udp://[::1]:9125");
     assert_eq!(own.lines.prefix, "xmpp.eu.");
+    assert_eq!(own.collect_interval.as_secs(), 10);
+    let seldom = table([("statsd", text("h")), ("collect_interval", text("1m 30s"))]);
+    assert_eq!(push(seldom).collect_interval.as_secs(), 90);
     let short = push(table([("statsd", text("unixgram:///run/statsd"))]));
     assert_eq!(short.server.to_string(), "unixgram:///run/statsd");
+    let stream = push(table([("statsd_server", text("unixstream:///run/statsd"))]));
+    assert_eq!(stream.server.to_string(), "unixstream:///run/statsd");
     assert_eq!(
         push(table([("statsd_server", text("h")), ("prefix", text(""))]))
             .lines
@@ -220,8 +225,20 @@ fn what_is_wrong_with_statsd_is_named() {
     for (given, expected) in [
         (
             statsd("server", text("http://x")),
-            "'statsd.server' is the string \"http://x\": there is no 'http://'; allowed: udp://host:port, tcp://host:port or \
-             unixgram:///path",
+            "'statsd.server' is the string \"http://x\": there is no 'http://'; allowed: udp://host:port, tcp://host:port, \
+             unix:///path or unixstream:///path",
+        ),
+        (
+            statsd("server", text("unix:run/statsd.sock")),
+            "'statsd.server' is the string \"unix:run/statsd.sock\": its path does not begin with '/'; allowed: udp://host:port, \
+             tcp://host:port, unix:///path or unixstream:///path",
+        ),
+        (
+            message(table([
+                ("statsd_server", text("unixstream:///run/s")),
+                ("statsd_port", Value::Int(1)),
+            ])),
+            "'statsd_port' goes with a host; a Unix socket has no port",
         ),
         (
             statsd("flush_interval", Value::Int(0)),
@@ -255,6 +272,10 @@ fn what_is_wrong_with_statsd_is_named() {
         (
             message(table([("statsd_port", Value::Int(8125))])),
             "'statsd_port' is for statsd, and there is neither 'statsd' nor 'statsd_server'",
+        ),
+        (
+            message(table([("collect_interval", Value::Int(0))])),
+            "'collect_interval' is the number 0; allowed: a number from 0.1 to 3600 seconds, or a time such as \"90s\" or \"1h 30m\"",
         ),
         (
             message(table([("statsd", Value::Bool(true))])),
