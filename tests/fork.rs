@@ -125,7 +125,7 @@ impl Prosody {
             add(&mut self.writers[1], &format!("of-round-{round}-{number}"), 1);
         }
         step(b'e');
-        if round.is_multiple_of(10) {
+        if round % 10 == 0 {
             self.store.clock().skip(Duration::from_secs(u64::from(TTL) + 60));
         }
         self.writers.iter_mut().for_each(sweep);
