@@ -52,6 +52,34 @@ local function misplaced(configuration)
 	return problems;
 end
 
+-- Prosody 13 can take values from files that the service manager gives it. As prosodyctl, this runs without them unless it is told
+-- where they are.
+local function know_credentials(configuration)
+	if not configuration.set_credentials_directory then
+		return;
+	end
+	local directory = os.getenv("CREDENTIALS_DIRECTORY");
+	if directory then
+		configuration.set_credentials_directory(directory);
+	end
+	configuration.set_credential_fallback_mode("warn");
+end
+
+-- Takes out what would have come from such a file, and says so: it may be right.
+local function without_credentials(value, place, notes)
+	local is_error = require "util.error".is_error;
+	for key, inner in pairs(type(value) == "table" and value or {}) do
+		local here = place .. "." .. tostring(key);
+		if is_error(inner) then
+			value[key] = nil;
+			table.insert(notes, ("note: '%s' is a Credential(), and not looked at, since $CREDENTIALS_DIRECTORY is not set"):format(here));
+		else
+			without_credentials(inner, here, notes);
+		end
+	end
+	return value;
+end
+
 -- What Prosody itself makes of its configuration: `statistics`, `statistics_config` and what is wrong with where they stand;
 -- or nil and why not.
 local function read_prosody(name)
@@ -65,14 +93,17 @@ local function read_prosody(name)
 		return nil, "Prosody's own files, which read it, could not be loaded into " .. _VERSION .. " from "
 			.. table.concat(prosody_directories, " or ") .. "; give metre's TOML file instead. " .. tostring(configuration);
 	end
+	know_credentials(configuration);
 	local ran, ok, where, why = pcall(configuration.load, name);
 	if not ran or not ok then
 		return nil, ran and why and tostring(where) .. ": " .. tostring(why) or tostring(ran and where or ok);
 	end
+	local notes = {};
 	return {
 		statistics = configuration.get("*", "statistics");
-		config = configuration.get("*", "statistics_config");
+		config = without_credentials(configuration.get("*", "statistics_config"), "statistics_config", notes);
 		problems = misplaced(configuration);
+		notes = notes;
 	};
 end
 
@@ -125,6 +156,9 @@ local function check(out, arguments)
 		return 1;
 	end
 	out:write(look_at_provider(given) or "");
+	for _, note in ipairs(given.notes or {}) do
+		out:write(given.name, ": ", note, "\n");
+	end
 	local problems = given.problems;
 	for _, problem in ipairs(native.check(given.config, given.statistics == ":metre.statsd")) do
 		table.insert(problems, problem);

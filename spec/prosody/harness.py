@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import http.client
+import inspect
 import json
 import os
 import pathlib
@@ -28,6 +29,8 @@ ROOMS = "rooms.localhost"
 PASSWORD = "metre"
 # Says nothing of metre: it is for what never comes.
 DEADLINE = 120
+# Prosody's event loop: epoll, select or event (libevent); its own choice unless given.
+BACKEND = os.environ.get("METRE_BACKEND")
 OPENMETRICS = {"Accept": "application/openmetrics-text; version=1.0.0"}
 
 
@@ -99,9 +102,14 @@ def parse(page):
 
 
 def installed(directory):
-    """Installs metre under a directory and returns the environment that lets Prosody find it there."""
+    """Installs metre under a directory and returns the environment that lets Prosody find it there.
+
+    With METRE_MODULES=installed it is where the system has it, and found without help.
+    """
     prefix = pathlib.Path(directory) / "prefix"
     modules = os.environ["METRE_MODULES"]
+    if modules == "installed":
+        return {}
     share, lib = prefix / "share/lua/5.4", prefix / "lib/lua/5.4"
     shutil.copytree(ROOT / "lua", share)
     shutil.copytree(modules, lib)
@@ -122,7 +130,7 @@ class Prosody:
         self.config = self.directory / "prosody.cfg.lua"
         self.environment = dict(os.environ, **installed(self.directory))
         if not lua_cpath:
-            del self.environment["LUA_CPATH"]
+            self.environment.pop("LUA_CPATH", None)
         for name in ("data", "certs"):
             (self.directory / name).mkdir()
         enabled = ["roster", "saslauth", "disco", "ping", "posix", "presence", "message", "iq", "csi_simple", "smacks"]
@@ -148,6 +156,7 @@ class Prosody:
             allow_unencrypted_plain_auth = true
             authentication = "internal_plain"
             {f'statistics = "{statistics}"' if statistics else ""}
+            {f'network_backend = "{BACKEND}"' if BACKEND and "network_backend" not in options else ""}
             {options}
             VirtualHost "{HOST}"
             Component "{ROOMS}" "muc"
@@ -314,15 +323,23 @@ class Client(slixmpp.ClientXMPP):
         self.register_plugin("xep_0199")
         self["feature_mechanisms"].unencrypted_plain = True
         self["feature_mechanisms"].unencrypted_scram = True
+        # From slixmpp 1.9 on these are attributes, before that arguments.
+        self.enable_direct_tls = self.enable_starttls = False
+        self.enable_plaintext = True
         self.add_event_handler("message", lambda message: self.heard.put_nowait(message["body"]))
 
     async def log_in(self):
-        self.connect(("127.0.0.1", self.port), use_ssl=False, force_starttls=False, disable_starttls=True)
+        if "use_ssl" in inspect.signature(self.connect).parameters:
+            self.connect(("127.0.0.1", self.port), use_ssl=False, force_starttls=False, disable_starttls=True)
+        else:
+            self.connect("127.0.0.1", self.port)
         await self.wait_until("session_start", DEADLINE)
         self.send_presence()
 
     async def join(self, room, nick):
-        await self["xep_0045"].join_muc_wait(f"{room}@{ROOMS}", nick, maxstanzas=0)
+        # slixmpp 1.10 misses the answers to those who don't say who they are.
+        options = {"pfrom": self.boundjid.full}
+        await self["xep_0045"].join_muc_wait(f"{room}@{ROOMS}", nick, maxstanzas=0, presence_options=options)
 
     async def hears(self, body):
         """Waits until somebody says this."""
