@@ -8,7 +8,7 @@ use metre::encode::exposition::{self, Format};
 use metre::encode::statsd;
 use metre::model::{Kind, LabelSet, Number};
 use metre::policy::{Limits, Pattern, Policy};
-use metre::runtime::{Collecting, ExportOptions, Options, PushOptions, Runtime};
+use metre::runtime::{Collecting, ExportOptions, Options, Probes, PushOptions, Runtime};
 use metre::store::{cell, FamilyWriter, Store};
 use metre::transport::http::{self, Access, Address};
 use metre::transport::Endpoint;
@@ -69,6 +69,7 @@ fn runtime(store: &Arc<Store>, statsd: SocketAddr, http: SocketAddr) -> Runtime 
                 timeout: Duration::from_secs(1),
                 min_interval: Duration::from_secs(1),
             },
+            probes: Probes::Guarded,
         }),
         page: exposition::Options::default(),
         self_metrics: true,

@@ -33,6 +33,7 @@ const KEYS: &[&str] = &[
     "socket_mode",
     "allow",
     "bearer_token_file",
+    "probes",
     "max_connections",
     "header_timeout",
     "idle_timeout",
@@ -108,6 +109,14 @@ const TEXTS: &[&str] = &[
     "x",
     "\u{e9}",
     "'\n\u{1b}",
+    "true",
+    "false",
+    "all",
+    "unix:///a",
+    "127.0.0.1:1,unix:/b",
+    "0.5, 0.9",
+    ",",
+    " 7\n",
 ];
 const TABLES: &[&str] = &["openmetrics", "limits", "labels", "exporter", "statsd", "rule"];
 
@@ -117,9 +126,9 @@ fn keys_of(table: &str) -> std::ops::Range<usize> {
         "openmetrics" => 1..3,
         "limits" => 4..9,
         "rule" => 11..19,
-        "exporter" => 20..30,
-        "statsd" => 33..43,
-        "labels" => 46..KEYS.len(),
+        "exporter" => 20..31,
+        "statsd" => 34..44,
+        "labels" => 47..KEYS.len(),
         _ => 0..KEYS.len(),
     }
 }
@@ -168,6 +177,7 @@ fn for_key(key: &str, input: &mut Input<'_>) -> Value {
     }
     let text = |text: &str| Value::String(text.to_owned());
     match key {
+        "created" | "drop" | "self_metrics" if input.one_in(8) => text(input.of(&["true", "false", ""])),
         "created" | "canonical_le" | "drop" | "self_metrics" | "process_metrics" => Value::Bool(input.any()),
         "bearer_token_file" => text(input.of(&[SECRET, "/token"])),
         "match" | "host" => text(input.of(&["*", "a?", "x"])),
@@ -181,6 +191,7 @@ fn for_key(key: &str, input: &mut Input<'_>) -> Value {
         "server" | "statsd_server" => text(input.of(&["localhost", "udp://[::1]:8125", "unixgram:///a", "tcp://h"])),
         "listen" => text(input.of(&["127.0.0.1:9469", "unix:/a/b", "[::]:1"])),
         "allow" => text(input.of(&["127.0.0.0/8", "::1", "::ffff:10.0.0.0/104", "*"])),
+        "probes" => text(input.of(&["allow", "all", ""])),
         "socket_mode" => text(input.of(&["0660", "777", "9"])),
         "constant_tags" => Value::Table([("env".to_owned(), text("prod"))].into()),
         "prefix" | "container" | "cluster" => text(input.of(&["a", "a.b", "", "x-1"])),

@@ -104,20 +104,20 @@ local function without_errors(value, warnings)
 		return value;
 	end
 	local seen = {};
-	local function copy(from)
+	local function copy(from, place)
 		if type(from) ~= "table" or seen[from] then
 			return seen[from] or from;
 		elseif errors.is_error(from) then
-			table.insert(warnings, tostring(from.text));
+			table.insert(warnings, ("'%s' is not looked at: %s"):format(place, tostring(from.text)));
 			return nil;
 		end
 		seen[from] = {};
 		for key, inner in pairs(from) do
-			seen[from][key] = copy(inner);
+			seen[from][key] = copy(inner, place .. "." .. tostring(key));
 		end
 		return seen[from];
 	end
-	return copy(value);
+	return copy(value, "statistics_config");
 end
 
 -- What Prosody itself makes of its configuration; or nil and why not.

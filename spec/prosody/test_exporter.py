@@ -135,6 +135,20 @@ class RealPrometheus(unittest.TestCase):
             scrapes = ("metre_scrapes_total", (("code", "200"), ("format", "text-0.0.4")))
             self.assertGreater(prosody.samples()[scrapes], 0)
 
+    def test_a_short_timeout_while_prosody_hangs(self):
+        # Longer than Prometheus waits: without its header no page would come in time.
+        with Exporting("collect_timeout = 60;") as prosody:
+            prosody.serves()
+            with Prometheus(f"http://{prosody.exporter}/metrics", interval=5) as prometheus:
+                self.assertEqual(prometheus.target()["health"], "up")
+                late = 'metre_collections_total{result="late"}'
+                ctl = threading.Thread(target=prosody.shell, args=["> require 'socket'.sleep(17)"])
+                ctl.start()
+                wait_for("scrapes of a Prosody that hangs", lambda: prometheus.query(late) >= 2)
+                ctl.join()
+                self.assertEqual(prometheus.query("min_over_time(up[10m])"), 1)
+                self.assertLess(prometheus.query("max_over_time(scrape_duration_seconds[10m])"), 5)
+
     def test_several_share_collections(self):
         with Exporting("collect_min_interval = 3600;") as prosody, contextlib.ExitStack() as stack:
             prosody.serves()
@@ -266,7 +280,7 @@ class Load(unittest.TestCase):
             series = re.findall(r'^prosody_mod_metre_many__many_total\{host="localhost",number="(\d+)",user="[^"]+"\} (\d+)$', page, re.M)
             self.assertEqual(len(series), count)
             self.assertTrue(all(number == value for number, value in series))
-            with Prometheus(f"http://{prosody.exporter}/metrics", "5s") as prometheus:
+            with Prometheus(f"http://{prosody.exporter}/metrics", 5) as prometheus:
                 wait_for("a scrape", lambda: prometheus.target()["health"] == "up")
                 self.assertEqual(prometheus.query("count(prosody_mod_metre_many__many_total)"), count)
 
@@ -351,6 +365,14 @@ class Access(unittest.TestCase):
                 replacement.write_text("second")
                 replacement.rename(token)
                 self.assertEqual([status("Bearer first"), status("Bearer second")], [401, 200])
+                # Both hold, and what should be mended is told.
+                token.write_bytes(b"second\r\n\r\nthird\r\n")
+                self.assertEqual([status("Bearer first"), status("Bearer second"), status("Bearer third")], [401, 200, 200])
+                wait_for("a line", lambda: f"should be mended: {token}: line 1 ends as lines do on Windows (CRLF)" in prosody.log())
+                token.write_text("second # the new one\n")
+                self.assertEqual(status("Bearer second"), 401)
+                wait_for("a line", lambda: f"no token that can be used: {token}: line 1 has blanks inside" in prosody.log())
+                self.assertNotIn("the new one", prosody.log())
                 token.unlink()
                 self.assertEqual(status("Bearer second"), 401)
                 token.write_text("third")

@@ -16,7 +16,7 @@ mod rule;
 mod statsd;
 mod value;
 
-pub use check::{check, explain};
+pub use check::{check, check_files, explain};
 pub use error::{ConfigError, Problem};
 pub use exporter::{Exporter, Listen, Range};
 pub use limits::{Labels, Limits};
@@ -244,13 +244,21 @@ fn without_false(config: &Value) -> Value {
 }
 
 /// `statsd = "server"` is short for `statsd = { server = "server" }`; `exporter = "address"` or a list of them for
-/// `exporter = { listen = … }`.
+/// `exporter = { listen = … }`. Text that stands for something else (`read::config`) is none.
 fn with_tables(config: Value) -> Value {
     let Value::Table(mut keys) = config else {
         return config;
     };
     for (key, main) in [("statsd", "server"), ("exporter", "listen")] {
         if let Some(value) = keys.get_mut(key) {
+            match value {
+                Value::String(text) if text.is_empty() => continue,
+                Value::String(text) if ["true", "false"].contains(&text.as_str()) => {
+                    *value = Value::Bool(text == "true");
+                    continue;
+                }
+                _ => {}
+            }
             let is_short = matches!(value, Value::String(_)) || (key == "exporter" && matches!(value, Value::List(_)));
             if is_short {
                 let given = std::mem::replace(value, Value::Table(BTreeMap::new()));
@@ -261,6 +269,8 @@ fn with_tables(config: Value) -> Value {
     Value::Table(keys)
 }
 
+#[cfg(test)]
+mod as_text;
 #[cfg(test)]
 mod sample;
 #[cfg(test)]

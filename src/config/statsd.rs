@@ -226,7 +226,8 @@ fn histograms<'de, D: Deserializer<'de>>(from: D) -> Result<Histograms, D::Error
 }
 
 fn constant_tags<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, String>, D::Error> {
-    let tags = BTreeMap::<String, String>::deserialize(from)?;
+    let mut tags = BTreeMap::<String, String>::deserialize(from)?;
+    tags.retain(|_, value| !value.is_empty());
     let legal =
         |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-./".contains(&b));
     match tags

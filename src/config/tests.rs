@@ -3,27 +3,27 @@ use crate::encode::statsd::Tags;
 use crate::runtime::{ExportOptions, PushOptions};
 use std::collections::BTreeMap;
 
-fn table<const N: usize>(pairs: [(&str, Value); N]) -> Value {
+pub(super) fn table<const N: usize>(pairs: [(&str, Value); N]) -> Value {
     Value::Table(BTreeMap::from(pairs.map(|(key, value)| (key.to_owned(), value))))
 }
 
-fn message(value: Value) -> String {
+pub(super) fn message(value: Value) -> String {
     settings(value, false).unwrap_err().to_string()
 }
 
-fn load(value: Value) -> Result<Config, ConfigError> {
+pub(super) fn load(value: Value) -> Result<Config, ConfigError> {
     Given::new(value)?.config()
 }
 
-fn text(text: &str) -> Value {
+pub(super) fn text(text: &str) -> Value {
     Value::String(text.to_owned())
 }
 
-fn push(value: Value) -> PushOptions {
+pub(super) fn push(value: Value) -> PushOptions {
     settings(value, false).unwrap().runtime.push.expect("a pusher")
 }
 
-fn export(value: Value) -> ExportOptions {
+pub(super) fn export(value: Value) -> ExportOptions {
     settings(value, false).unwrap().runtime.export.expect("an exporter")
 }
 
@@ -286,7 +286,7 @@ fn what_is_wrong_with_statsd_is_named() {
     }
 }
 
-fn list<const N: usize>(values: [Value; N]) -> Value {
+pub(super) fn list<const N: usize>(values: [Value; N]) -> Value {
     Value::List(Vec::from(values))
 }
 

@@ -92,7 +92,11 @@ pub(super) fn export_checks(lua: &Lua, functions: &LuaTable) -> LuaResult<()> {
     functions.set(
         "check",
         answering(lua, "check", |lua, (given, statsd): (LuaValue, bool)| {
-            let errors = configuration::check(config::value(&given), statsd);
+            let given = config::value(&given);
+            let mut errors = configuration::check(given.clone(), statsd);
+            if errors.is_empty() {
+                errors.extend(configuration::check_files(given));
+            }
             let texts = errors.iter().map(ToString::to_string);
             answer(lua, lua.create_sequence_from(texts).map_err(text)?)
         })?,

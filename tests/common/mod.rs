@@ -1,6 +1,8 @@
 //! What several of these tests need.
 #![allow(dead_code)] // Not each of them needs all.
 
+pub mod http;
+
 use metre::model::{Kind, LabelSet, Number};
 use metre::policy::{Limits, Origin, Pattern, Policy, Rule};
 use metre::store::{cell, FamilySpec, FamilyWriter, Placed, Store};
