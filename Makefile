@@ -185,6 +185,15 @@ prosody-tests: $(call MODULE,5.4) $(PANICS) $(STATSD)
 		printf "== %s\n%s\n" {} "$$printed"; exit $$failed'
 
 MINUTES ?= 10
+HOGS ?= 4
+JOBS ?= 2
+
+# A variable's value, if somebody has given one.
+given = $(if $(filter file,$(origin $(1))),,$($(1)))
+
+stress: $(foreach version,$(LUA_VERSIONS),$(call MODULE,$(version))) $(PANICS) $(STATSD) ## run tests again and again beside HOGS=4 busy processes, for MINUTES=60 or RUNS of TESTS="rust/policy prosody/*", JOBS=2 at a time
+	@.ci/setup build lua prosody statsd
+	@TESTS="$(TESTS)" RUNS="$(call given,RUNS)" MINUTES="$(call given,MINUTES)" HOGS="$(HOGS)" JOBS="$(JOBS)" $(PYTHON) spec/stress/stress.py
 
 soak: $(call MODULE,5.4) ## have faults hit a real Prosody under load for MINUTES (10 unless given), and compare all counts
 	@.ci/setup prosody soak
@@ -254,6 +263,8 @@ demo: $(call MODULE,5.4) ## run a real Prosody on metre with real clients; DEMO_
 	@METRE_MODULES=$(CURDIR)/$(BUILD)/5.4 $(PYTHON) spec/prosody/demo.py
 
 clean: ## remove what was built
+	@# A Debian of its own in there belongs to root.
+	if [ -e target/debian13 ]; then $(if $(filter 0,$(shell id -u)),,sudo )rm -rf --one-file-system target/debian13; fi
 	$(CARGO) clean
 
 help: ## show this list

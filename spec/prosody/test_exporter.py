@@ -105,7 +105,7 @@ class Pages(unittest.TestCase):
             ours = {int(re.search(r":(\d+) ", line)[1]) for line in listening.splitlines() if f"pid={prosody.pid}," in line}
             self.assertEqual(ours, {prosody.c2s_port, prosody.http_port})
         with Exporting() as prosody:
-            prosody.ctl("adduser", f"somebody@{HOST}", typed="secret\nsecret\n")
+            prosody.ctl("register", "somebody", HOST, "secret")
             self.assertNotIn("Serving metrics", prosody.log())
 
 

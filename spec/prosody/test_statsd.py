@@ -129,7 +129,7 @@ class Operation(unittest.TestCase):
 
     def test_nothing_starts_in_prosodyctl(self):
         with Listener() as listener, Prosody(options=statsd(listener.port)) as prosody:
-            prosody.ctl("adduser", f"user1@{HOST}", typed="secret\nsecret\n")
+            prosody.ctl("register", "user1", HOST, "secret")
             self.assertEqual(listener.datagrams, 0)
 
 
