@@ -11,6 +11,7 @@ mod limits;
 mod policy;
 mod read;
 mod read_values;
+mod rename_tags;
 mod rule;
 mod statsd;
 mod value;
