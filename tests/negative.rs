@@ -167,6 +167,7 @@ fn series_without_a_sum_that_go_are_not_counted_any_more() {
     // What nobody sees misses nothing.
     assert_eq!(sample(&mut summary, &["dropped"], -1.0), Taken::Plainly);
     assert_eq!(summary.family().without_sum(), 1);
+    common::sweep(&mut summary);
     store.clock().skip(std::time::Duration::from_secs(100));
     common::sweep(&mut summary);
     assert_eq!(
