@@ -130,10 +130,9 @@ fn options(input: &mut Input<'_>, server: Endpoint) -> PushOptions {
 fn renames(input: &mut Input<'_>) -> Renames {
     let all = [("host", "a_b"), ("a_b", "vhost"), ("le", "env"), ("x", "vhost_2")];
     let given = all.iter().filter(|_| input.one_in(3));
+    let given = given.map(|(label, tag)| ((*label).to_owned(), (*tag).to_owned()));
     Renames {
+        given: given.collect(),
         keeps_reserved: input.one_in(4),
-        given: given
-            .map(|(label, tag)| ((*label).to_owned(), (*tag).to_owned()))
-            .collect(),
     }
 }

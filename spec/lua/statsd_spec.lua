@@ -473,24 +473,6 @@ describe("dialects", function ()
 		}, lines_of({ tags = "dogstatsd", histograms = "distribution", container = "ci-0123" }, use));
 	end);
 
-	it("call labels what receivers don't take for themselves", function ()
-		local function labelled(registry)
-			registry:gauge("g", "", "", { "host", "vhost", "device", "x" }):with_labels("a", "b", "c", "d"):set(1);
-		end
-		for rename_tags, expected in pairs {
-			[{}] = "vhost_2:a,vhost:b,exported_device:c,x:d",
-			[{ host = "domain", device = "device", x = "vhost_2" }] = "domain:a,vhost:b,device:c,vhost_2:d",
-			[{ host = "x" }] = "x_2:a,vhost:b,exported_device:c,x:d",
-			[false] = "host:a,vhost:b,device:c,x:d",
-		} do
-			assert.same({ "prosody.g:1|g|#" .. expected }, lines_of({ tags = "dogstatsd", rename_tags = rename_tags }, labelled));
-		end
-		-- Without tags labels have no names.
-		assert.same({ "prosody.g.a.b.c.d:1|g" }, lines_of({}, labelled));
-		local _, err = require "metre".new({ statsd = { tags = "influx", rename_tags = { host = "a b" } } });
-		assert.truthy(err:find("'statsd.rename_tags.host' is the string \"a b\"; allowed: a tag's name of letters", 1, true), err);
-	end);
-
 	it("sample down what is too much, and say so", function ()
 		local lines = lines_of({ histograms = "timing", max_samples_per_second = 50, flush_interval = 2 }, function (registry)
 			local few = registry:histogram("few", "", "", {}, { buckets = { 1 } }):with_labels();

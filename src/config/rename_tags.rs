@@ -102,3 +102,67 @@ impl<'de> DeserializeSeed<'de> for Tag<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::settings;
+    use super::*;
+
+    fn renames(given: &str) -> Result<Renames, String> {
+        let text = format!("[statsd]\ntags = 'influx'\nrename_tags = {given}\n");
+        let table: toml::Table = toml::from_str(&text).unwrap();
+        let settings = settings(Value::from(table), false).map_err(|error| error.to_string())?;
+        Ok(settings.runtime.push.expect("a pusher").lines.renames)
+    }
+
+    #[test]
+    fn what_labels_are_called() {
+        assert_eq!(renames("{}"), Ok(Renames::default()));
+        assert!(renames("false").unwrap().keeps_reserved);
+        let some = renames("{ host = 'a.b', _x = 'host', env = 'env' }").unwrap();
+        assert_eq!(
+            ["host", "_x", "env", "device"].map(|label| some.of_label(label)),
+            ["a.b", "host", "env", "exported_device"]
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        for (given, expected) in [
+            (
+                "true",
+                "' is true; allowed: a table of labels with the names of their tags, as in { host = \"domain\" }, or false for no \
+                 renaming",
+            ),
+            (
+                "{ host = 5 }",
+                ".host' is the number 5; allowed: the name of the label's tag as a string",
+            ),
+            (
+                "{ 'a.b' = 'x' }",
+                ".a.b' is no label's name; allowed: names as on the page, of letters, digits and '_', no digit first, and no two \
+                 '_' at the beginning",
+            ),
+            (
+                "{ host = 'a:b' }",
+                ".host' is the string \"a:b\"; allowed: a tag's name of letters, digits, '_', '-', '.' and '/', a letter or '_' \
+                 first, 100 in all",
+            ),
+            (
+                "{ host = 'le' }",
+                ".host' is the string \"le\", which tags of buckets are called; choose another name",
+            ),
+            (
+                "{ a = 'x', b = 'x' }",
+                "' calls both 'a' and 'b' \"x\"; choose another name for one of them",
+            ),
+            (
+                "{ domain = 'vhost' }",
+                "' calls both 'domain' and 'host' \"vhost\"; choose another name for one of them",
+            ),
+        ] {
+            let told = renames(given).unwrap_err();
+            assert_eq!(told, format!("statistics_config: 'statsd.rename_tags{expected}"));
+        }
+    }
+}

@@ -249,36 +249,6 @@ fn what_is_wrong_with_statsd_is_named() {
             "'statsd.rename_tags' needs 'tags' to be \"dogstatsd\" or \"influx\"; without tags labels have no names",
         ),
         (
-            statsd("rename_tags", Value::Bool(true)),
-            "'statsd.rename_tags' is true; allowed: a table of labels with the names of their tags, as in { host = \"domain\" }, or false for no renaming",
-        ),
-        (
-            statsd("rename_tags", table([("host", Value::Int(5))])),
-            "'statsd.rename_tags.host' is the number 5; allowed: the name of the label's tag as a string",
-        ),
-        (
-            statsd("rename_tags", table([("a.b", text("x"))])),
-            "'statsd.rename_tags.a.b' is no label's name; allowed: names as on the page, of letters, digits and '_', no digit first, and \
-             no two '_' at the beginning",
-        ),
-        (
-            statsd("rename_tags", table([("host", text("a:b"))])),
-            "'statsd.rename_tags.host' is the string \"a:b\"; allowed: a tag's name of letters, digits, '_', '-', '.' and \
-             '/', a letter or '_' first, 100 in all",
-        ),
-        (
-            statsd("rename_tags", table([("host", text("le"))])),
-            "'statsd.rename_tags.host' is the string \"le\", which tags of buckets are called; choose another name",
-        ),
-        (
-            statsd("rename_tags", table([("a", text("x")), ("b", text("x"))])),
-            "'statsd.rename_tags' calls both 'a' and 'b' \"x\"; choose another name for one of them",
-        ),
-        (
-            statsd("rename_tags", table([("domain", text("vhost"))])),
-            "'statsd.rename_tags' calls both 'domain' and 'host' \"vhost\"; choose another name for one of them",
-        ),
-        (
             statsd("constant_tags", table([("env", text("prod"))])),
             "'statsd.constant_tags' needs 'tags' to be \"dogstatsd\" or \"influx\"",
         ),
