@@ -9,7 +9,7 @@ use metre::encode::statsd;
 use metre::model::{Kind, LabelSet, Number};
 use metre::policy::{Limits, Pattern, Policy};
 use metre::runtime::{Collecting, ExportOptions, Options, Probes, PushOptions, Runtime};
-use metre::store::{cell, FamilyWriter, Store};
+use metre::store::{cell, FamilyWriter, Store, Taken};
 use metre::transport::http::{self, Access, Address};
 use metre::transport::Endpoint;
 use nix::sys::signal::{kill, Signal};
@@ -107,7 +107,7 @@ impl Prosody {
             let mut set = LabelSet::new();
             set.push(number.to_string().as_bytes());
             let (at, _) = summary.find_or_create(set.as_bytes()).expect("a series");
-            cell::samples::into_window(summary.record(at), Number::Int(3), summary.family());
+            cell::samples::into_window(summary.record(at), Number::Int(3), Taken::Plainly, summary.family());
             step(b'Q');
             cell::samples::quantiles(summary.record(at), summary.family());
         }

@@ -121,6 +121,35 @@ class RealPrometheus(unittest.TestCase):
             self.assertEqual(kinds["metre_render_seconds"][0]["type"], "histogram")
             return kinds
 
+    def test_names_that_belong_to_it(self):
+        with Exporting(modules=["metre_reserved"]) as prosody, WithoutAccept(prosody.exporter) as proxy:
+            prosody.serves()
+            page = prosody.get(headers={"Accept": "text/plain; version=0.0.4"})[2].decode()
+            checked = subprocess.run(["promtool", "check", "metrics"], input=page, capture_output=True, text=True)
+            self.assertNotIn("error while linting", checked.stderr)
+            self.assertIn(checked.returncode, (0, 3))
+            for target in (f"http://{prosody.exporter}/metrics", f"http://127.0.0.1:{proxy.server_port}/metrics"):
+                with Prometheus(target) as prometheus:
+                    state = prometheus.target()
+                    self.assertEqual((state["health"], state["lastError"]), ("up", ""))
+                    for query, value in {
+                        "up": 1,
+                        "exported_up": 5,
+                        "exported_scrape_samples_scraped": 6,
+                        "exported_ALERTS_total": 7,
+                        'reserved_summary_sum{exported_quantile="x"}': 8,
+                        'reserved_histogram_sum{exported_quantile="x",exported_le="y",exported__name__="z"}': 9,
+                        "reserved_times_seconds_sum": 0,
+                        "reserved_times_seconds_count": 1,
+                        'metre_clamped_samples_total{family="reserved_times_seconds"}': 1,
+                        "reserved_steps_count": 1,
+                        "metre_series_without_sum": 1,
+                    }.items():
+                        self.assertEqual(prometheus.query(query), value, query)
+                    self.assertGreater(prometheus.query("scrape_samples_scraped"), 50)
+            self.assertIn("Metric reserved_times_seconds: sample -4e-07 is negative and counts as 0", prosody.log())
+            self.assertIn("Metric reserved_steps: sample -2 is negative, so the page no longer has its sum", prosody.log())
+
     def test_openmetrics(self):
         with Exporting(modules=["metre_probe"]) as prosody:
             prosody.serves()

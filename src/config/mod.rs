@@ -12,6 +12,7 @@ mod outline;
 mod policy;
 mod read;
 mod read_values;
+mod rename_tags;
 mod rule;
 mod statsd;
 mod value;

@@ -262,6 +262,10 @@ fn what_is_wrong_with_statsd_is_named() {
             "'statsd.container' needs 'tags' to be \"dogstatsd\"",
         ),
         (
+            statsd("rename_tags", table([("host", text("domain"))])),
+            "'statsd.rename_tags' needs 'tags' to be \"dogstatsd\" or \"influx\"; without tags labels have no names",
+        ),
+        (
             statsd("constant_tags", table([("env", text("prod"))])),
             "'statsd.constant_tags' needs 'tags' to be \"dogstatsd\" or \"influx\"",
         ),
@@ -410,7 +414,9 @@ fn a_wrong_file_is_told_line_by_line() {
          [[rule]]\nmatch = '*'\nidle_ttl = '1 fortnight'\n\n\
          [[rule]]\nmatch = '*'\nquantiles = [0.5, 0.50000000000000011]\n\n\
          [[rule]]\nmatch = '*'\nbuckets = [1, 1]\n\n\
-         [[rule]]\nmatch = '*'\n",
+         [[rule]]\nmatch = '*'\n\
+         [[rule]]\nmatch = '*'\ntype = 'gauge'\nallow_negative = true\n\n\
+         [[rule]]\nmatch = '*'\nhost = 'a'\nallow_negative = true\n",
     );
     let table = table([("config_file", file.value()), ("self_metrics", Value::Int(1))]);
     let told: Vec<String> = check(table.clone(), false).iter().map(ToString::to_string).collect();
@@ -420,15 +426,19 @@ fn a_wrong_file_is_told_line_by_line() {
          'max_series', 'max_series_per_family', 'max_label_bytes', 'max_quantile_series'",
         "line 6: 'labels.le' is a label of histograms or summaries already; choose another name",
         "line 11: 'rule.1.type' is the string \"sumary\"; allowed: \"gauge\", \"counter\", \"histogram\", \"summary\"",
-        "line 14: 'rule.2' has 'host' with 'buckets', 'quantiles' or 'quantile_window', which all hosts of a family share; put \
-         these into a rule without 'host'",
+        "line 14: 'rule.2' has 'host' with 'buckets', 'quantiles', 'quantile_window' or 'allow_negative', which all hosts of a \
+         family share; put these into a rule without 'host'",
         "line 19: 'rule.3' has no 'match'; add the name of a family, or a pattern, as in match = \"prosody_mod_c2s_*\"",
         "line 24: 'rule.4.quantiles' has 1.5; allowed: numbers from 0 to 1, such as 0.99 for 99 %",
         "line 28: 'rule.5.idle_ttl' is the string \"1 fortnight\"; allowed: a number from 0 to 31536000 seconds, or a time such as \
          \"90s\" or \"1h 30m\"",
         "line 32: 'rule.6.quantiles' has 0.5 before 0.5000000000000001; put them in ascending order, each once",
         "line 36: 'rule.7.buckets' has 1 before 1; put them in ascending order, each once",
-        "line 38: 'rule.8' decides nothing; add 'drop', 'buckets', 'max_series', 'idle_ttl', 'quantiles' or 'quantile_window'",
+        "line 38: 'rule.8' decides nothing; add 'drop', 'buckets', 'max_series', 'idle_ttl', 'quantiles', 'quantile_window' or \
+         'allow_negative'",
+        "line 40: 'rule.9' has 'allow_negative' for types without samples; it is for \"summary\" and \"histogram\"",
+        "line 45: 'rule.10' has 'host' with 'buckets', 'quantiles', 'quantile_window' or 'allow_negative', which all hosts of a \
+         family share; put these into a rule without 'host'",
     ];
     assert_eq!(
         told[0],
