@@ -8,8 +8,8 @@ use metre::encode::exposition::{self, Format};
 use metre::encode::statsd;
 use metre::model::{Kind, LabelSet, Number};
 use metre::policy::{Limits, Pattern, Policy};
-use metre::runtime::{Collecting, ExportOptions, Options, PushOptions, Runtime};
-use metre::store::{cell, FamilyWriter, Store};
+use metre::runtime::{Collecting, ExportOptions, Options, Probes, PushOptions, Runtime};
+use metre::store::{cell, FamilyWriter, Store, Taken};
 use metre::transport::http::{self, Access, Address};
 use metre::transport::Endpoint;
 use nix::sys::signal::{kill, Signal};
@@ -42,6 +42,7 @@ fn runtime(store: &Arc<Store>, statsd: SocketAddr, http: SocketAddr) -> Runtime 
         push: Some(PushOptions {
             server: Endpoint::parse(&format!("udp://{statsd}")).expect("a server"),
             flush_interval: Duration::from_millis(1),
+            collect_interval: Duration::from_secs(10),
             max_datagram: 1432,
             resolve_interval: Duration::from_secs(60),
             max_samples_per_second: 1000,
@@ -68,6 +69,7 @@ fn runtime(store: &Arc<Store>, statsd: SocketAddr, http: SocketAddr) -> Runtime 
                 timeout: Duration::from_secs(1),
                 min_interval: Duration::from_secs(1),
             },
+            probes: Probes::Guarded,
         }),
         page: exposition::Options::default(),
         self_metrics: true,
@@ -105,7 +107,7 @@ impl Prosody {
             let mut set = LabelSet::new();
             set.push(number.to_string().as_bytes());
             let (at, _) = summary.find_or_create(set.as_bytes()).expect("a series");
-            cell::samples::into_window(summary.record(at), Number::Int(3), summary.family());
+            cell::samples::into_window(summary.record(at), Number::Int(3), Taken::Plainly, summary.family());
             step(b'Q');
             cell::samples::quantiles(summary.record(at), summary.family());
         }

@@ -24,6 +24,7 @@ fn options(server: &str) -> PushOptions {
     PushOptions {
         server: Endpoint::parse(server).expect("a server"),
         flush_interval: Duration::from_millis(100),
+        collect_interval: Duration::from_secs(10),
         max_datagram: 1432,
         resolve_interval: Duration::from_secs(60),
         max_samples_per_second: 1000,

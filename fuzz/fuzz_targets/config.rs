@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use metre::config::{check, explain, settings, Value};
+use metre::config::{check, check_files, explain, settings, Value};
 use metre::encode::exposition::{page, Format};
 use metre::model::{Kind, Number};
 use metre::runtime::{PushOptions, Runtime};
@@ -37,6 +37,9 @@ fuzz_target!(|bytes: &[u8]| {
         }
         Ok(settings) => {
             assert!(errors.is_empty(), "{errors:?}");
+            for error in check_files(given.clone()) {
+                is_helpful(&error.to_string(), &given, file.as_deref());
+            }
             assert_eq!(explained, [true; 4]);
             let samples = settings.runtime.push.as_ref().map(PushOptions::samples);
             let store = Arc::new(Store::with(settings.policy, samples));

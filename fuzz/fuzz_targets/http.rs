@@ -6,7 +6,7 @@ use libfuzzer_sys::fuzz_target;
 use metre::encode::exposition;
 use metre::model::{Kind, LabelSet, Number};
 use metre::policy::Policy;
-use metre::runtime::{Collecting, ExportOptions, Options, Runtime};
+use metre::runtime::{Collecting, ExportOptions, Options, Probes, Runtime};
 use metre::store::{cell, FamilySpec, FamilyWriter, Store};
 use metre::transport::http::{Access, Address, Limits, Options as HttpOptions};
 use metre_fuzz::http::{answers, pieces, TOKEN};
@@ -85,6 +85,7 @@ fn serve(store: &Arc<Store>, path: &Path, token_file: Option<PathBuf>) -> Runtim
             timeout: Duration::from_secs(1),
             min_interval: Duration::from_secs(1),
         },
+        probes: Probes::Guarded,
     };
     let options = Options {
         push: None,

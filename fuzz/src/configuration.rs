@@ -28,17 +28,20 @@ const KEYS: &[&str] = &[
     "idle_ttl",
     "quantiles",
     "quantile_window",
+    "allow_negative",
     "exporter",
     "listen",
     "socket_mode",
     "allow",
     "bearer_token_file",
+    "probes",
     "max_connections",
     "header_timeout",
     "idle_timeout",
     "send_timeout",
     "collect_timeout",
     "collect_min_interval",
+    "collect_interval",
     "self_metrics",
     "process_metrics",
     "statsd",
@@ -48,6 +51,7 @@ const KEYS: &[&str] = &[
     "max_datagram",
     "resolve_interval",
     "tags",
+    "rename_tags",
     "constant_tags",
     "container",
     "histograms",
@@ -107,6 +111,14 @@ const TEXTS: &[&str] = &[
     "x",
     "\u{e9}",
     "'\n\u{1b}",
+    "true",
+    "false",
+    "all",
+    "unix:///a",
+    "127.0.0.1:1,unix:/b",
+    "0.5, 0.9",
+    ",",
+    " 7\n",
 ];
 const TABLES: &[&str] = &["openmetrics", "limits", "labels", "exporter", "statsd", "rule"];
 
@@ -115,10 +127,10 @@ fn keys_of(table: &str) -> std::ops::Range<usize> {
     match table {
         "openmetrics" => 1..3,
         "limits" => 4..9,
-        "rule" => 11..19,
-        "exporter" => 20..30,
-        "statsd" => 33..43,
-        "labels" => 46..KEYS.len(),
+        "rule" => 11..20,
+        "exporter" => 21..32,
+        "statsd" => 36..47,
+        "labels" => 50..KEYS.len(),
         _ => 0..KEYS.len(),
     }
 }
@@ -167,7 +179,10 @@ fn for_key(key: &str, input: &mut Input<'_>) -> Value {
     }
     let text = |text: &str| Value::String(text.to_owned());
     match key {
-        "created" | "canonical_le" | "drop" | "self_metrics" | "process_metrics" => Value::Bool(input.any()),
+        "created" | "drop" | "self_metrics" if input.one_in(8) => text(input.of(&["true", "false", ""])),
+        "created" | "canonical_le" | "drop" | "allow_negative" | "self_metrics" | "process_metrics" => {
+            Value::Bool(input.any())
+        }
         "bearer_token_file" => text(input.of(&[SECRET, "/token"])),
         "match" | "host" => text(input.of(&["*", "a?", "x"])),
         "type" => text(input.of(&["counter", "histogram", "summary", "gauge"])),
@@ -180,8 +195,19 @@ fn for_key(key: &str, input: &mut Input<'_>) -> Value {
         "server" | "statsd_server" => text(input.of(&["localhost", "udp://[::1]:8125", "unixgram:///a", "tcp://h"])),
         "listen" => text(input.of(&["127.0.0.1:9469", "unix:/a/b", "[::]:1"])),
         "allow" => text(input.of(&["127.0.0.0/8", "::1", "::ffff:10.0.0.0/104", "*"])),
+        "probes" => text(input.of(&["allow", "all", ""])),
         "socket_mode" => text(input.of(&["0660", "777", "9"])),
         "constant_tags" => Value::Table([("env".to_owned(), text("prod"))].into()),
+        "rename_tags" => match input.any() {
+            true => Value::Table(
+                [(
+                    input.of(&["host", "a", "a.b"]).to_owned(),
+                    text(input.of(&["x", "vhost", "le"])),
+                )]
+                .into(),
+            ),
+            false => Value::Bool(input.any()),
+        },
         "prefix" | "container" | "cluster" => text(input.of(&["a", "a.b", "", "x-1"])),
         _ => Value::Int(i64::from(input.any::<u16>())),
     }

@@ -8,6 +8,7 @@ const PATHS: &[&str] = &[
     "/metrics",
     "/",
     "/-/healthy",
+    "/-/ready",
     "/metrics?name[]=a",
     "/metrics?name%5B%5D=%61&name[]=b_total",
     "/nothing",
@@ -44,6 +45,8 @@ const HEADERS: &[&str] = &[
     ": x",
     "Host: y",
     "Cookie: a=b",
+    "X-Prometheus-Scrape-Timeout-Seconds: 0.2",
+    "X-Prometheus-Scrape-Timeout-Seconds: -1e999",
 ];
 
 /// The token that one of the servers wants.
@@ -129,6 +132,14 @@ pub fn answers(mut bytes: &[u8], has_head: bool) -> Result<Vec<Answer>, String> 
         if answer.status == 100 {
             continue;
         }
+        if answer.status == 204 {
+            // It can have no content, and says none (RFC 9110, section 8.6).
+            match (answer.header("content-length"), answer.header("allow")) {
+                (None, Some("GET, HEAD, OPTIONS")) => all.push(answer),
+                wrong => return Err(format!("an answer without content that has {wrong:?}")),
+            }
+            continue;
+        }
         let length = answer.header("content-length").ok_or("no length")?;
         let length: usize = length.parse().map_err(|_| format!("a length of {length:?}"))?;
         let next = bytes.is_empty() || bytes.starts_with(b"HTTP/1.");
@@ -169,7 +180,7 @@ fn head(bytes: &[u8]) -> Result<(Answer, &[u8]), String> {
         .and_then(|line| line.split_once(' '))
         .ok_or("no line with a status")?;
     let status: u16 = status.parse().map_err(|_| "a status that is no number")?;
-    if ![100, 200, 400, 401, 403, 404, 405, 413, 414, 431, 505].contains(&status) || reason.is_empty() {
+    if ![100, 200, 204, 400, 401, 403, 404, 405, 413, 414, 431, 503, 505].contains(&status) || reason.is_empty() {
         return Err(format!("status {status} {reason}"));
     }
     let mut headers: Vec<(String, String)> = Vec::new();

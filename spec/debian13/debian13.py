@@ -129,7 +129,7 @@ def check(root):
     passed.mkdir()
     (passed / "secret").write_text("secret")
     for listen, found in (
-        (None, "note: 'statistics_config.exporter.listen' is a Credential(), and not looked at, since $CREDENTIALS_DIRECTORY is not set"),
+        (None, "warning: 'statistics_config.exporter.listen' is not looked at: "),
         ("127.0.0.1:9469", "no mistakes found"),
         ("nonsense", "'exporter.listen' is the string"),
     ):

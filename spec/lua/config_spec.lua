@@ -44,6 +44,44 @@ describe("statistics_config", function ()
 		assert.truthy(why_not({ [true] = 1 }):find("unknown key '(boolean)'", 1, true));
 	end);
 
+	it("takes text from the environment for what it is for", function ()
+		local function page(config)
+			local registry = assert(new(config)).metric_registry;
+			registry:counter("c"):with_labels():add(1);
+			return registry:render();
+		end
+		local plain = page({ openmetrics = { created = false }, self_metrics = false, process_metrics = false });
+		assert.equal(plain, page({ openmetrics = { created = "false", canonical_le = "" }, self_metrics = "false", process_metrics = "false",
+			limits = { max_series = "500", max_families = "" }, exporter = "", labels = { cluster = "" } }));
+		assert.equal("statistics_config: 'self_metrics' is the string \"no\"; allowed: true or false", why_not({ self_metrics = "no" }));
+		-- A variable that isn't set opens nothing.
+		for _, key in ipairs { "allow", "bearer_token_file", "probes", "socket_mode" } do
+			local message = why_not({ exporter = { [key] = "" } });
+			assert.truthy(message:find(("'exporter.%s' is "):format(key), 1, true), message);
+		end
+	end);
+
+	it("is checked together with the file of tokens", function ()
+		local check = require "metre.native".check;
+		with_file("hunter2\nhunter3\n", function (name)
+			assert.same({}, check({ exporter = { bearer_token_file = name } }, false));
+		end);
+		with_file("hunter2\n\n", function (name)
+			assert.same({ "statistics_config: 'exporter.bearer_token_file' names " .. name .. ": line 2 is blank; remove it; its tokens hold" },
+				check({ exporter = { bearer_token_file = name } }, false));
+		end);
+		with_file("hunter2\nhunter3\nhunter4", function (name)
+			local told = check({ exporter = { bearer_token_file = name } }, false);
+			assert.equal(1, #told);
+			assert.truthy(told[1]:find("line 3 has a third token", 1, true), told[1]);
+			assert.falsy(told[1]:find("hunter", 1, true));
+			-- What is wrong with the configuration itself comes first.
+			told = check({ exporter = { bearer_token_file = name, probes = "some" } }, false);
+			assert.equal(1, #told);
+			assert.truthy(told[1]:find("'exporter.probes'", 1, true));
+		end);
+	end);
+
 	it("takes no table that holds itself", function ()
 		local config = {};
 		config.openmetrics = config;

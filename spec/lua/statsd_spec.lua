@@ -465,18 +465,18 @@ describe("dialects", function ()
 
 	it("put labels into tags", function ()
 		assert.same({
-			"prosody.g:1|g|#host:example.org,type:c2s,env:prod",
+			"prosody.g:1|g|#vhost:example.org,type:c2s,env:prod",
 			"prosody.h_seconds.bucket:1|c|#env:prod,le:1",
 			"prosody.h_seconds.bucket:1|c|#env:prod,le:+Inf",
 			"prosody.h_seconds.sum:0.0213|g|#env:prod",
 			"prosody.h_seconds.count:1|c|#env:prod",
 		}, lines_of({ tags = "dogstatsd", constant_tags = { env = "prod" } }, use));
 		assert.same({
-			"prosody.g,host=example.org,type=c2s:1|g",
+			"prosody.g,vhost=example.org,type=c2s:1|g",
 			"prosody.h_seconds:21.3|ms",
 		}, lines_of({ tags = "influx", histograms = "timing" }, use));
 		assert.same({
-			"prosody.g:1|g|#host:example.org,type:c2s|c:ci-0123",
+			"prosody.g:1|g|#vhost:example.org,type:c2s|c:ci-0123",
 			"prosody.h_seconds:0.0213|d|c:ci-0123",
 		}, lines_of({ tags = "dogstatsd", histograms = "distribution", container = "ci-0123" }, use));
 	end);

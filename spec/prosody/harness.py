@@ -397,15 +397,15 @@ async def chat(everyone, messages=3):
 
 
 class Prometheus:
-    """Debian's Prometheus, scraping one target each second, or as often as said."""
+    """Debian's Prometheus, scraping one target each second, or at another interval; it waits for an answer as long."""
 
-    def __init__(self, target, interval="1s"):
+    def __init__(self, target, interval=1):
         self.directory = pathlib.Path(tempfile.mkdtemp(prefix="metre-prometheus-"))
         self.port = free_port()
         host, path = target.removeprefix("http://").split("/", 1)
         config = self.directory / "prometheus.yml"
         config.write_text(json.dumps({
-            "global": {"scrape_interval": interval, "scrape_timeout": interval},
+            "global": {"scrape_interval": f"{interval}s", "scrape_timeout": f"{interval}s"},
             "scrape_configs": [
                 {"job_name": "prosody", "metrics_path": "/" + path, "static_configs": [{"targets": [host]}]}
             ],

@@ -121,6 +121,35 @@ class RealPrometheus(unittest.TestCase):
             self.assertEqual(kinds["metre_render_seconds"][0]["type"], "histogram")
             return kinds
 
+    def test_names_that_belong_to_it(self):
+        with Exporting(modules=["metre_reserved"]) as prosody, WithoutAccept(prosody.exporter) as proxy:
+            prosody.serves()
+            page = prosody.get(headers={"Accept": "text/plain; version=0.0.4"})[2].decode()
+            checked = subprocess.run(["promtool", "check", "metrics"], input=page, capture_output=True, text=True)
+            self.assertNotIn("error while linting", checked.stderr)
+            self.assertIn(checked.returncode, (0, 3))
+            for target in (f"http://{prosody.exporter}/metrics", f"http://127.0.0.1:{proxy.server_port}/metrics"):
+                with Prometheus(target) as prometheus:
+                    state = prometheus.target()
+                    self.assertEqual((state["health"], state["lastError"]), ("up", ""))
+                    for query, value in {
+                        "up": 1,
+                        "exported_up": 5,
+                        "exported_scrape_samples_scraped": 6,
+                        "exported_ALERTS_total": 7,
+                        'reserved_summary_sum{exported_quantile="x"}': 8,
+                        'reserved_histogram_sum{exported_quantile="x",exported_le="y",exported__name__="z"}': 9,
+                        "reserved_times_seconds_sum": 0,
+                        "reserved_times_seconds_count": 1,
+                        'metre_clamped_samples_total{family="reserved_times_seconds"}': 1,
+                        "reserved_steps_count": 1,
+                        "metre_series_without_sum": 1,
+                    }.items():
+                        self.assertEqual(prometheus.query(query), value, query)
+                    self.assertGreater(prometheus.query("scrape_samples_scraped"), 50)
+            self.assertIn("Metric reserved_times_seconds: sample -4e-07 is negative and counts as 0", prosody.log())
+            self.assertIn("Metric reserved_steps: sample -2 is negative, so the page no longer has its sum", prosody.log())
+
     def test_openmetrics(self):
         with Exporting(modules=["metre_probe"]) as prosody:
             prosody.serves()
@@ -134,6 +163,20 @@ class RealPrometheus(unittest.TestCase):
             self.assertIn("metre_scrapes_total", self.scraped(f"http://127.0.0.1:{proxy.server_port}/metrics"))
             scrapes = ("metre_scrapes_total", (("code", "200"), ("format", "text-0.0.4")))
             self.assertGreater(prosody.samples()[scrapes], 0)
+
+    def test_a_short_timeout_while_prosody_hangs(self):
+        # Longer than Prometheus waits: without its header no page would come in time.
+        with Exporting("collect_timeout = 60;") as prosody:
+            prosody.serves()
+            with Prometheus(f"http://{prosody.exporter}/metrics", interval=5) as prometheus:
+                self.assertEqual(prometheus.target()["health"], "up")
+                late = 'metre_collections_total{result="late"}'
+                ctl = threading.Thread(target=prosody.shell, args=["> require 'socket'.sleep(17)"])
+                ctl.start()
+                wait_for("scrapes of a Prosody that hangs", lambda: prometheus.query(late) >= 2)
+                ctl.join()
+                self.assertEqual(prometheus.query("min_over_time(up[10m])"), 1)
+                self.assertLess(prometheus.query("max_over_time(scrape_duration_seconds[10m])"), 5)
 
     def test_several_share_collections(self):
         with Exporting("collect_min_interval = 3600;") as prosody, contextlib.ExitStack() as stack:
@@ -266,7 +309,7 @@ class Load(unittest.TestCase):
             series = re.findall(r'^prosody_mod_metre_many__many_total\{host="localhost",number="(\d+)",user="[^"]+"\} (\d+)$', page, re.M)
             self.assertEqual(len(series), count)
             self.assertTrue(all(number == value for number, value in series))
-            with Prometheus(f"http://{prosody.exporter}/metrics", "5s") as prometheus:
+            with Prometheus(f"http://{prosody.exporter}/metrics", 5) as prometheus:
                 wait_for("a scrape", lambda: prometheus.target()["health"] == "up")
                 self.assertEqual(prometheus.query("count(prosody_mod_metre_many__many_total)"), count)
 
@@ -351,6 +394,14 @@ class Access(unittest.TestCase):
                 replacement.write_text("second")
                 replacement.rename(token)
                 self.assertEqual([status("Bearer first"), status("Bearer second")], [401, 200])
+                # Both hold, and what should be mended is told.
+                token.write_bytes(b"second\r\n\r\nthird\r\n")
+                self.assertEqual([status("Bearer first"), status("Bearer second"), status("Bearer third")], [401, 200, 200])
+                wait_for("a line", lambda: f"should be mended: {token}: line 1 ends as lines do on Windows (CRLF)" in prosody.log())
+                token.write_text("second # the new one\n")
+                self.assertEqual(status("Bearer second"), 401)
+                wait_for("a line", lambda: f"no token that can be used: {token}: line 1 has blanks inside" in prosody.log())
+                self.assertNotIn("the new one", prosody.log())
                 token.unlink()
                 self.assertEqual(status("Bearer second"), 401)
                 token.write_text("third")

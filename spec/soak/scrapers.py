@@ -11,7 +11,7 @@ from harness import OPENMETRICS, parse
 
 # A scrape may take so long, in seconds, whatever happens.
 BOUND = 5
-TOKEN = "let me in"
+TOKEN = "let-me-in"
 TOGETHER = "prosody_mod_metre_soak__together"
 
 

@@ -1,9 +1,12 @@
 //! Looking at a configuration without running it.
 
-use super::{policy_of, read, without_false, ConfigError, Given, Value};
+use super::error::Origin;
+use super::{policy_of, read, without_false, Config, ConfigError, Given, Problem, Value};
 use crate::model::Kind;
 use crate::policy;
+use crate::transport::http::Tokens;
 use std::collections::BTreeMap;
+use std::io::ErrorKind;
 
 /// How many errors are told at most.
 const MOST: usize = 50;
@@ -30,6 +33,44 @@ pub fn check(table: Value, statsd: bool) -> Vec<ConfigError> {
         errors.extend(super::settings(table, statsd).err());
     }
     errors
+}
+
+/// What is wrong with the files that a configuration names, as far as whoever asks may read them; nothing if [`check`] finds mistakes.
+pub fn check_files(table: Value) -> Vec<ConfigError> {
+    token_file(table).ok().flatten().into_iter().collect()
+}
+
+/// What is wrong with the file of tokens.
+fn token_file(table: Value) -> Result<Option<ConfigError>, ConfigError> {
+    let given = Given::new(table)?;
+    let path_in = |config: Config| config.exporter?.bearer_token_file;
+    let Some(path) = path_in(given.config()?) else {
+        return Ok(None);
+    };
+    let shown = path.display();
+    let problem = match Tokens::read(&path) {
+        Ok(tokens) => tokens
+            .flaws()
+            .map(|flaws| format!("names {shown}: {flaws}; its tokens hold")),
+        Err(why) if why.kind() == ErrorKind::InvalidData => {
+            Some(format!("names {shown}, which has no token that can be used: {why}"))
+        }
+        Err(why) => Some(format!(
+            "names {shown}, which cannot be read: {why}; check the path, and that Prosody's user may read it"
+        )),
+    };
+    let Some(problem) = problem else {
+        return Ok(None);
+    };
+    let error = ConfigError::new("", Problem::Other(problem)).inside("bearer_token_file");
+    let error = error.inside("exporter");
+    // The table comes first, as it wins.
+    let names_it = |value: &Value, origin: &Origin<'_>| {
+        let config = read::config(&without_false(value), origin).ok();
+        config.and_then(path_in).as_ref() == Some(&path)
+    };
+    let origin = given.parts().find(|(value, origin)| names_it(value, origin));
+    Ok(origin.map(|(_, origin)| error.in_origin(&origin)))
 }
 
 /// Takes out what is wrong, so that the rest can be looked at. False if there is nothing there.

@@ -1,8 +1,8 @@
 //! `exporter`: metre's own HTTP server.
 
-use super::read_values::{one_or_more, seconds, text, whole};
+use super::read_values::{one_of, one_or_more, seconds, text, whole};
 use super::Value;
-use crate::runtime::{Collecting, ExportOptions};
+use crate::runtime::{Collecting, ExportOptions, Probes};
 use crate::transport::http::{Access, Address, Limits, Options};
 use ipnet::IpNet;
 use serde::de::Error;
@@ -27,9 +27,12 @@ pub struct Exporter {
     /// From where TCP connections are served.
     #[serde(deserialize_with = "allow")]
     pub allow: Vec<Range>,
-    /// A file with the token that every request has to bring.
+    /// A file with the tokens, one or two, of which every request has to bring one.
     #[serde(deserialize_with = "bearer_token_file")]
     pub bearer_token_file: Option<PathBuf>,
+    /// Who may ask `/-/healthy` and `/-/ready`.
+    #[serde(deserialize_with = "probes")]
+    pub probes: Probes,
     /// The most connections at a time.
     #[serde(deserialize_with = "max_connections")]
     pub max_connections: usize,
@@ -60,6 +63,7 @@ impl Default for Exporter {
                 Range(IpAddr::from([0, 0, 0, 0, 0, 0, 0, 1_u16]).into()),
             ],
             bearer_token_file: None,
+            probes: Probes::Guarded,
             max_connections: 64,
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(300),
@@ -92,6 +96,7 @@ impl From<Exporter> for ExportOptions {
                 timeout: config.collect_timeout,
                 min_interval: config.collect_min_interval,
             },
+            probes: config.probes,
         }
     }
 }
@@ -189,6 +194,10 @@ fn bearer_token_file<'de, D: Deserializer<'de>>(from: D) -> Result<Option<PathBu
             ))
         }
     }
+}
+
+fn probes<'de, D: Deserializer<'de>>(from: D) -> Result<Probes, D::Error> {
+    one_of(from, &[("allow", Probes::Allow), ("all", Probes::All)])
 }
 
 fn max_connections<'de, D: Deserializer<'de>>(from: D) -> Result<usize, D::Error> {

@@ -81,7 +81,10 @@ impl<'de> Visitor<'de> for LabelTable {
         let mut labels = BTreeMap::new();
         while let Some(name) = given.next_key::<String>()? {
             let value = given.next_value_seed(LabelValue(&name))?;
-            labels.insert(name, value);
+            // Nor has Prometheus a label without a value.
+            if !value.is_empty() {
+                labels.insert(name, value);
+            }
         }
         Ok(Labels(labels))
     }
@@ -106,8 +109,8 @@ impl<'de> DeserializeSeed<'de> for LabelValue<'_> {
             "is a label of histograms or summaries already; choose another name"
         } else if name == "host" {
             "is a label of most of Prosody's families already; choose another name, such as 'server'"
-        } else if value.is_empty() || value.len() > 1024 {
-            "has a value that is empty or longer than 1024 bytes; leave the label out, or shorten it"
+        } else if value.len() > 1024 {
+            "has a value that is longer than 1024 bytes; leave the label out, or shorten it"
         } else {
             return Ok(value);
         };

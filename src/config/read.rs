@@ -1,14 +1,25 @@
-//! From values to the schema, through serde, with errors that know their key.
+//! From values to the schema, through serde, with errors that know their key. What comes from an environment variable is text, whatever
+//! it is for: `""` is as if the key weren't there, `"true"` and `"false"` are booleans. (Numbers and lists: `read_values`.)
 
 use super::error::Origin;
 use super::{Config, ConfigError, Value};
 use serde::de::{DeserializeSeed, IntoDeserializer, MapAccess, SeqAccess, Visitor};
 use serde::{forward_to_deserialize_any, Deserialize, Deserializer};
-use std::collections::btree_map;
+use std::collections::{btree_map, BTreeMap};
 
 /// The configuration that `value`, found in `origin`, stands for.
 pub(super) fn config(value: &Value, origin: &Origin<'_>) -> Result<Config, ConfigError> {
     Config::deserialize(Reader(value)).map_err(|error| error.in_origin(origin))
+}
+
+/// Keys that may open something or take something away: there `""` is no key that isn't there, but a mistake, since a variable that
+/// is not set must do neither. Every `…_file` is one of them. And `prefix`, where it is a value like others.
+const TAKE_EMPTY: [&str; 7] = ["allow", "probes", "socket_mode", "match", "host", "type", "prefix"];
+
+/// Whether a key that is set to this is as if it weren't there.
+pub(super) fn is_unset(key: &str, value: &Value) -> bool {
+    let is_empty = matches!(value, Value::String(text) if text.is_empty());
+    is_empty && !TAKE_EMPTY.contains(&key) && !key.ends_with("_file")
 }
 
 #[derive(Clone, Copy)]
@@ -25,10 +36,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
             Value::Float(value) => visitor.visit_f64(*value),
             Value::String(value) => visitor.visit_str(value),
             Value::List(list) => visitor.visit_seq(List(list.iter().enumerate())),
-            Value::Table(table) => visitor.visit_map(Table {
-                pairs: table.iter(),
-                current: None,
-            }),
+            Value::Table(table) => visitor.visit_map(Table::of(table, &[])),
             Value::Other(_) => Err(ConfigError::wrong_type(given, &visitor)),
         }
         .map_err(|error: ConfigError| error.about(given))
@@ -38,11 +46,22 @@ impl<'de> Deserializer<'de> for Reader<'_> {
     fn deserialize_struct<V: Visitor<'de>>(
         self,
         _name: &'static str,
-        _fields: &'static [&'static str],
+        fields: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, ConfigError> {
         match self.0 {
             Value::List(_) => Err(ConfigError::wrong_type(self.0, &visitor)),
+            Value::Table(table) => visitor
+                .visit_map(Table::of(table, fields))
+                .map_err(|error: ConfigError| error.about(self.0)),
+            _ => self.deserialize_any(visitor),
+        }
+    }
+
+    fn deserialize_bool<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ConfigError> {
+        match self.0 {
+            Value::String(text) if text == "true" => visitor.visit_bool(true),
+            Value::String(text) if text == "false" => visitor.visit_bool(false),
             _ => self.deserialize_any(visitor),
         }
     }
@@ -53,7 +72,7 @@ impl<'de> Deserializer<'de> for Reader<'_> {
     }
 
     forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf seq unit unit_struct
+        i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf seq unit unit_struct
         newtype_struct tuple tuple_struct map enum identifier ignored_any
     }
 }
@@ -76,14 +95,28 @@ impl<'de> SeqAccess<'de> for List<'_> {
 
 struct Table<'a> {
     pairs: btree_map::Iter<'a, String, Value>,
+    /// The keys that there may be, as far as the schema has them; one of these that is not set is left out.
+    fields: &'static [&'static str],
     current: Option<(&'a str, &'a Value)>,
+}
+
+impl<'a> Table<'a> {
+    fn of(table: &'a BTreeMap<String, Value>, fields: &'static [&'static str]) -> Table<'a> {
+        Table {
+            pairs: table.iter(),
+            fields,
+            current: None,
+        }
+    }
 }
 
 impl<'de> MapAccess<'de> for Table<'_> {
     type Error = ConfigError;
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, ConfigError> {
-        let Some((key, value)) = self.pairs.next() else {
+        let fields = self.fields;
+        let is_given = |(key, value): &(&String, &Value)| !(fields.contains(&key.as_str()) && is_unset(key, value));
+        let Some((key, value)) = self.pairs.find(is_given) else {
             return Ok(None);
         };
         self.current = Some((key, value));

@@ -1,6 +1,5 @@
 //! How single values are read: numbers in a range, one of several words, one or a list.
 
-use super::Value;
 use crate::model::plain_text;
 use serde::de::value::StrDeserializer;
 use serde::de::{DeserializeOwned, Error, MapAccess, SeqAccess, Unexpected, Visitor};
@@ -28,8 +27,9 @@ impl<'de> Visitor<'de> for Range<f64> {
     }
 
     fn visit_str<E: Error>(self, given: &str) -> Result<f64, E> {
-        let time = humantime::parse_duration(given).map(|time| time.as_secs_f64());
-        match time.ok().or_else(|| given.parse().ok()) {
+        let text = given.trim();
+        let time = humantime::parse_duration(text).map(|time| time.as_secs_f64());
+        match time.ok().or_else(|| text.parse().ok()) {
             Some(seconds) if self.unit == SECONDS => self.visit_f64(seconds),
             _ => Err(E::invalid_value(Unexpected::Str(given), &self)),
         }
@@ -68,11 +68,12 @@ impl<'de> Visitor<'de> for Range<i64> {
         }
     }
 
-    /// Prosody's own pusher takes digits for its port.
+    /// Prosody's own pusher takes digits for its port, and an environment variable has nothing else.
     fn visit_str<E: Error>(self, given: &str) -> Result<i64, E> {
-        match given.parse() {
-            Ok(given) => self.visit_i64(given),
-            Err(_) => Err(E::invalid_value(Unexpected::Str(given), &self)),
+        match (given.trim().parse(), given.trim().parse()) {
+            (Ok(given), _) => self.visit_i64(given),
+            (_, Ok(given)) => self.visit_f64(given),
+            _ => Err(E::invalid_value(Unexpected::Str(given), &self)),
         }
     }
 }
@@ -110,6 +111,13 @@ impl<'de> Deserialize<'de> for Finite {
             fn visit_i64<E: Error>(self, given: i64) -> Result<Finite, E> {
                 self.visit_f64(given as f64)
             }
+
+            fn visit_str<E: Error>(self, given: &str) -> Result<Finite, E> {
+                match given.trim().parse() {
+                    Ok(given) => self.visit_f64(given),
+                    Err(_) => Err(E::invalid_type(Unexpected::Str(given), &self)),
+                }
+            }
         }
         from.deserialize_any(Any)
     }
@@ -125,15 +133,27 @@ pub(super) fn whole<'de, D: Deserializer<'de>>(
     from.deserialize_i64(Range { least, most, unit })
 }
 
+/// Takes one of several words.
+struct Word<'a, T>(&'a [(&'a str, T)]);
+
+impl<T: Copy> Visitor<'_> for Word<'_, T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<String> = self.0.iter().map(|(name, _)| format!("\"{name}\"")).collect();
+        f.write_str(&names.join(", "))
+    }
+
+    fn visit_str<E: Error>(self, given: &str) -> Result<T, E> {
+        let found = self.0.iter().find(|(name, _)| *name == given);
+        let found = found.map(|(_, value)| *value);
+        found.ok_or_else(|| E::invalid_value(Unexpected::Str(given), &self))
+    }
+}
+
 /// One of several words.
 pub(super) fn one_of<'de, D: Deserializer<'de>, T: Copy>(from: D, all: &[(&str, T)]) -> Result<T, D::Error> {
-    let given = String::deserialize(from)?;
-    let found = all.iter().find(|(name, _)| *name == given);
-    found.map(|(_, value)| *value).ok_or_else(|| {
-        let names: Vec<String> = all.iter().map(|(name, _)| format!("\"{name}\"")).collect();
-        let given = Value::String(given.clone());
-        D::Error::custom(format!("is {given}; allowed: {}", names.join(", ")))
-    })
+    from.deserialize_str(Word(all))
 }
 
 /// Takes a text.
@@ -156,28 +176,44 @@ pub(super) fn text<'de, D: Deserializer<'de>>(from: D, allowed: &'static str) ->
     from.deserialize_str(Text(allowed))
 }
 
-/// Takes a list, or what may stand for a list of just that.
+/// Takes a list, or what may stand for a list.
 struct List<T> {
     what: &'static str,
-    or_one: bool,
+    text: AsText,
     of: PhantomData<T>,
+}
+
+/// What text may stand for a list.
+#[derive(PartialEq)]
+enum AsText {
+    /// One element or several, with commas between them; which is worth saying.
+    Usual,
+    /// The same, for those who have nothing but text.
+    Allowed,
+    /// None.
+    No,
 }
 
 impl<'de, T: DeserializeOwned> Visitor<'de> for List<T> {
     type Value = Vec<T>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.or_one {
-            true => write!(f, "{} as a string, or a list of them", self.what),
-            false => f.write_str(self.what),
+        match self.text {
+            AsText::Usual => write!(f, "{} as a string, or a list of them", self.what),
+            _ => f.write_str(self.what),
         }
     }
 
     fn visit_str<E: Error>(self, given: &str) -> Result<Vec<T>, E> {
-        match self.or_one {
-            true => T::deserialize(StrDeserializer::new(given)).map(|value| vec![value]),
-            false => Err(E::invalid_type(Unexpected::Str(given), &self)),
+        if self.text == AsText::No {
+            return Err(E::invalid_type(Unexpected::Str(given), &self));
         }
+        let parts: Vec<&str> = given.split(',').map(str::trim).collect();
+        if parts.len() > 1 && parts.contains(&"") {
+            return Err(E::custom("has a comma with nothing before or after it; leave it out"));
+        }
+        let one = |part| T::deserialize(StrDeserializer::new(part));
+        parts.into_iter().map(one).collect()
     }
 
     /// Lua's empty list is an empty table.
@@ -202,8 +238,8 @@ pub(super) fn one_or_more<'de, D: Deserializer<'de>, T: DeserializeOwned>(
     from: D,
     what: &'static str,
 ) -> Result<Vec<T>, D::Error> {
-    let of = PhantomData;
-    from.deserialize_any(List { what, or_one: true, of })
+    let (text, of) = (AsText::Usual, PhantomData);
+    from.deserialize_any(List { what, text, of })
 }
 
 /// A list, which `what` describes.
@@ -211,20 +247,15 @@ pub(super) fn list<'de, D: Deserializer<'de>, T: DeserializeOwned>(
     from: D,
     what: &'static str,
 ) -> Result<Vec<T>, D::Error> {
-    let of = PhantomData;
-    from.deserialize_any(List {
-        what,
-        or_one: false,
-        of,
-    })
+    let (text, of) = (AsText::No, PhantomData);
+    from.deserialize_any(List { what, text, of })
 }
 
 /// A list of numbers, each larger than the one before.
 pub(super) fn ascending<'de, D: Deserializer<'de>>(from: D, what: &'static str) -> Result<Vec<f64>, D::Error> {
-    let all: Vec<f64> = list::<D, Finite>(from, what)?
-        .into_iter()
-        .map(|Finite(number)| number)
-        .collect();
+    let (text, of) = (AsText::Allowed, PhantomData::<Finite>);
+    let all = from.deserialize_any(List { what, text, of })?;
+    let all: Vec<f64> = all.into_iter().map(|Finite(number)| number).collect();
     // As they are written, since that is how they are told apart.
     let alike = |pair: &&[f64]| pair[0] >= pair[1] || plain_text(pair[0]) == plain_text(pair[1]);
     match all.windows(2).find(alike) {

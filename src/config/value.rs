@@ -1,5 +1,6 @@
 //! Configuration values, wherever they come from.
 
+use super::read::is_unset;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -23,11 +24,14 @@ pub enum Value {
 }
 
 impl Value {
-    /// This with `over` laid over it: tables key by key, anything else replaced.
+    /// This with `over` laid over it: tables key by key, anything else replaced by what is set.
     pub fn overlaid(self, over: Value) -> Value {
         match (self, over) {
             (Value::Table(mut below), Value::Table(over)) => {
                 for (key, value) in over {
+                    if below.contains_key(&key) && is_unset(&key, &value) {
+                        continue;
+                    }
                     let value = match below.remove(&key) {
                         Some(old) => old.overlaid(value),
                         None => value,

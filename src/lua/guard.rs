@@ -20,7 +20,7 @@ static SENTINELS: u8 = 0;
 
 /// What is said by a function that can't be called.
 const CLOSING: &[u8] = b"the Lua state is closing";
-const IN_THE_MIDDLE: &[u8] = b"Lua 5.1 runs a finalizer or a hook in the middle of another call";
+const IN_THE_MIDDLE: &[u8] = b"Lua 5.1 runs a debug hook in the middle of another call";
 const CUT_SHORT: &[u8] = b"the call was cut short";
 
 thread_local! {

@@ -43,7 +43,10 @@ use mlua::prelude::*;
 #[cfg_attr(feature = "lua54", mlua::lua_module(name = "metre_lua54"))]
 #[cfg_attr(feature = "lua53", mlua::lua_module(name = "metre_lua53"))]
 #[cfg_attr(feature = "lua52", mlua::lua_module(name = "metre_lua52"))]
-#[cfg_attr(any(feature = "lua51", feature = "luajit"), mlua::lua_module(name = "metre_lua51_inner"))]
+#[cfg_attr(
+    any(feature = "lua51", feature = "luajit"),
+    mlua::lua_module(name = "metre_lua51_inner")
+)]
 fn open(lua: &Lua) -> LuaResult<LuaTable> {
     anchor_thread(lua)?;
     panics::keep_messages();

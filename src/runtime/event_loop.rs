@@ -22,6 +22,9 @@ const SLACK: Duration = Duration::from_millis(50);
 const SILENCE: Duration = Duration::from_secs(3);
 const QUIET: Duration = Duration::from_secs(60);
 
+/// Whoever is silent for that long doesn't serve.
+const NOT_READY: Duration = Duration::from_secs(5);
+
 /// When scrapes ask for collections, and how long they wait.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Collecting {
@@ -71,6 +74,8 @@ pub(super) struct EventLoop {
     start: Instant,
     /// When the loop was asked whether it is there, in microseconds; 0 once it has answered.
     asked: AtomicU64,
+    /// Whether it has ever answered since it watches the bell.
+    answers: AtomicBool,
     /// When it may be asked again, in microseconds.
     next: AtomicU64,
     /// How late the answers were. Prosody's thread alone locks this.
@@ -88,9 +93,9 @@ struct Collections {
     last: Option<(Instant, bool)>,
     /// When the last one that succeeded ended, in seconds since the epoch.
     succeeded: Option<f64>,
-    /// A scrape wants one that has not begun.
+    /// A scrape or a pusher wants one that has not begun.
     wanted: bool,
-    /// One that a scrape wanted has begun.
+    /// One that they wanted has begun.
     running: bool,
 }
 
@@ -104,6 +109,7 @@ impl EventLoop {
             manual: AtomicBool::new(false),
             start: Instant::now(),
             asked: AtomicU64::new(0),
+            answers: AtomicBool::new(false),
             next: AtomicU64::new(0),
             lag: Mutex::new(OwnFamily::register(
                 store,
@@ -126,6 +132,7 @@ impl EventLoop {
     pub(super) fn is_watched(&self, manual: bool) {
         self.manual.store(manual, Relaxed);
         self.asked.store(0, Relaxed);
+        self.answers.store(false, Relaxed);
         self.watched.store(true, Relaxed);
     }
 
@@ -173,6 +180,22 @@ impl EventLoop {
         }
     }
 
+    /// Whether the loop has answered within the last five seconds, as far as it was asked.
+    ///
+    /// # Errors
+    /// What to tell those who want to know, if it has not.
+    pub(super) fn is_ready(&self) -> Result<(), String> {
+        let blocked = self.blocked();
+        if !self.watched.load(Relaxed) {
+            Err("Prosody's event loop does not run yet, or no longer".to_owned())
+        } else if blocked >= NOT_READY || !self.answers.load(Relaxed) {
+            let seconds = blocked.as_secs_f64();
+            Err(format!("Prosody's event loop has not answered for {seconds:.1} s"))
+        } else {
+            Ok(())
+        }
+    }
+
     /// When the last collection ended, in seconds since the epoch.
     pub(super) fn last_collection(&self) -> Option<f64> {
         self.collections.lock().succeeded
@@ -183,6 +206,7 @@ impl EventLoop {
         self.bell.heard();
         let asked = self.asked.swap(0, Relaxed);
         if asked != 0 {
+            self.answers.store(true, Relaxed);
             let lag = Duration::from_micros(self.now().saturating_sub(asked));
             self.lag.lock().sample(&[], lag.as_secs_f64());
             self.tell(lag);
@@ -212,6 +236,27 @@ impl EventLoop {
         collections.wanted = false;
         collections.running = false;
         self.ended.send_replace(succeeded);
+    }
+
+    /// Has the values collected, if somebody has to ask for that and the last collection, whoever wanted it, is older than
+    /// that. Waits for nothing, and asks once, however long it takes. Returns after which time to call again. Any thread may call this
+    /// at any time.
+    pub(super) fn collect_each(&self, interval: Duration) -> Duration {
+        if !self.manual.load(Relaxed) || !self.watched.load(Relaxed) {
+            return BEAT;
+        }
+        let mut collections = self.collections.lock();
+        let age = collections.last.map(|(last, _)| last.elapsed());
+        let left = age.map_or(Duration::ZERO, |age| interval.saturating_sub(age));
+        if !left.is_zero() {
+            return left;
+        }
+        if !collections.wanted && !collections.running {
+            collections.wanted = true;
+            drop(collections);
+            self.bell.ring();
+        }
+        BEAT
     }
 
     /// Has the values collected, if somebody has to ask for that, and waits for it.
@@ -301,6 +346,43 @@ mod tests {
     }
 
     #[test]
+    fn a_pusher_shares_collections_and_asks_once() {
+        let bell = Arc::new(Bell::default());
+        let event_loop = new(&bell, &Store::new());
+        let _descriptor = bell.open().unwrap();
+        let hour = Duration::from_secs(3600);
+        // Nobody is there yet, or Prosody collects by itself.
+        assert_eq!(event_loop.collect_each(hour), BEAT);
+        event_loop.is_watched(false);
+        assert_eq!(event_loop.collect_each(hour), BEAT);
+        assert!(!event_loop.answer());
+        event_loop.is_watched(true);
+        // However often it asks while nobody answers.
+        for _ in 0..1000 {
+            assert_eq!(event_loop.collect_each(Duration::ZERO), BEAT);
+        }
+        assert!(event_loop.answer());
+        // One that has begun will do, also for a scrape that comes meanwhile.
+        assert_eq!(event_loop.collect_each(hour), BEAT);
+        let (outcome, ()) =
+            run(async { tokio::join!(event_loop.refresh(COLLECTING), async { event_loop.collected(true) }) });
+        assert_eq!(outcome, Collected::Shared);
+        assert!(!event_loop.answer());
+        let left = event_loop.collect_each(hour);
+        assert!(left > hour / 2 && left <= hour, "{left:?}");
+        assert_eq!(run(event_loop.refresh(COLLECTING)), Collected::Shared);
+        assert!(!event_loop.answer());
+        // A module that fails does so once an interval.
+        event_loop.collected(false);
+        assert!(event_loop.collect_each(hour) > hour / 2);
+        assert!(!event_loop.answer());
+        event_loop.collect_each(Duration::ZERO);
+        event_loop.is_unwatched();
+        assert_eq!(event_loop.collect_each(Duration::ZERO), BEAT);
+        assert!(!event_loop.answer());
+    }
+
+    #[test]
     fn failures_and_the_end_keep_nobody_waiting() {
         let bell = Arc::new(Bell::default());
         let event_loop = new(&bell, &Store::new());
@@ -341,5 +423,40 @@ mod tests {
         assert_eq!(event_loop.blocked(), Duration::ZERO);
         assert!(event_loop.next_tick() > Duration::from_millis(500));
         assert_eq!(store.families()["metre_event_loop_lag_seconds"].series_count(), 1);
+    }
+
+    #[test]
+    fn it_is_ready_while_it_answers() {
+        let mut event_loop = new(&Arc::new(Bell::default()), &Store::new());
+        event_loop.start -= Duration::from_secs(60);
+        let never = Err("Prosody's event loop does not run yet, or no longer".to_owned());
+        assert_eq!(event_loop.is_ready(), never);
+        event_loop.is_watched(false);
+        assert!(event_loop
+            .is_ready()
+            .unwrap_err()
+            .contains("has not answered for 0.0 s"));
+        // A bell that somebody else has rung is no question.
+        event_loop.answer();
+        assert!(event_loop.is_ready().is_err());
+        event_loop.tick();
+        assert!(event_loop.is_ready().is_err());
+        event_loop.answer();
+        assert_eq!(event_loop.is_ready(), Ok(()));
+        // A question under way.
+        event_loop.asked.store(event_loop.now() - 4_000_000, Relaxed);
+        assert_eq!(event_loop.is_ready(), Ok(()));
+        event_loop.asked.store(event_loop.now() - 7_000_000, Relaxed);
+        let told = event_loop.is_ready().unwrap_err();
+        assert!(
+            told.starts_with("Prosody's event loop has not answered for 7."),
+            "{told}"
+        );
+        event_loop.answer();
+        assert_eq!(event_loop.is_ready(), Ok(()));
+        event_loop.is_unwatched();
+        assert_eq!(event_loop.is_ready(), never);
+        event_loop.is_watched(false);
+        assert!(event_loop.is_ready().is_err());
     }
 }

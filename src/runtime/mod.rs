@@ -21,7 +21,7 @@ mod worker;
 mod interleavings;
 
 pub use event_loop::Collecting;
-pub use exporter::ExportOptions;
+pub use exporter::{ExportOptions, Probes};
 pub use notices::Level;
 pub use pusher::PushOptions;
 

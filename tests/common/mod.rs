@@ -1,6 +1,8 @@
 //! What several of these tests need.
 #![allow(dead_code)] // Not each of them needs all.
 
+pub mod http;
+
 use metre::model::{Kind, LabelSet, Number};
 use metre::policy::{Limits, Origin, Pattern, Policy, Rule};
 use metre::store::{cell, FamilySpec, FamilyWriter, Placed, Store};
@@ -103,6 +105,7 @@ pub fn idle_policy(limits: Limits) -> Policy {
         idle_ttl: Some(TTL),
         quantiles: None,
         quantile_window: None,
+        allow_negative: None,
         origin: Origin::default(),
     };
     Policy {
@@ -128,7 +131,7 @@ pub fn add(writer: &mut FamilyWriter, value: &str, step: i64) -> Placed {
         Kind::Counter => drop(cell::counter::add(record, Number::Int(step)).expect("a step")),
         Kind::Gauge => cell::gauge::set(record, Number::Int(step), &family.cork),
         Kind::Histogram => drop(cell::samples::histogram(record, Number::Int(step), &family).expect("a sample")),
-        Kind::Summary => drop(cell::samples::summary(record, Number::Int(step)).expect("a sample")),
+        Kind::Summary => drop(cell::samples::summary(record, Number::Int(step), &family).expect("a sample")),
     }
     placed
 }

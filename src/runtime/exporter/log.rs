@@ -5,8 +5,9 @@ use crate::runtime::panics;
 use crate::transport::http::{Address, Denied, Event};
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,7 +25,8 @@ pub(super) struct Log {
     notices: Arc<Notices>,
     addresses: RefCell<HashMap<IpAddr, Instant>>,
     file: LastTold,
-    no_token: LastTold,
+    no_token: LastText,
+    token_flaws: LastText,
     token_again: LastTold,
     token: LastTold,
     full: LastTold,
@@ -32,6 +34,7 @@ pub(super) struct Log {
 }
 
 type LastTold = Cell<Option<Instant>>;
+type LastText = RefCell<Option<(String, Instant)>>;
 
 impl Log {
     pub(super) fn new(notices: Arc<Notices>) -> Log {
@@ -39,7 +42,8 @@ impl Log {
             notices,
             addresses: RefCell::default(),
             file: Cell::default(),
-            no_token: Cell::default(),
+            no_token: RefCell::default(),
+            token_flaws: RefCell::default(),
             token_again: Cell::default(),
             token: Cell::default(),
             full: Cell::default(),
@@ -64,12 +68,21 @@ impl Log {
                 let message = format!("The socket for metrics {path} has been removed; it is made again");
                 (Level::Warn, message)
             }
-            Event::NoToken(file, why) if is_time(&self.no_token) => {
+            Event::NoToken(file, why) => {
+                let message = no_token(file, why);
+                if !is_news(&self.no_token, &message) {
+                    return;
+                }
+                (Level::Warn, message)
+            }
+            Event::TokenFlaws(file, flaws) => {
+                let file = file.display();
                 let message = format!(
-                    "Nobody gets metrics, since 'exporter.bearer_token_file' cannot be read: {}: {why}; Prosody's user has to be \
-                     able to read a token there",
-                    file.display()
+                    "The file in 'exporter.bearer_token_file' should be mended: {file}: {flaws}; its tokens hold"
                 );
+                if !is_news(&self.token_flaws, &message) {
+                    return;
+                }
                 (Level::Warn, message)
             }
             Event::Token(file) if is_time(&self.token_again) => {
@@ -120,6 +133,32 @@ fn is_time(told: &LastTold) -> bool {
         told.set(Some(now));
     }
     is_time
+}
+
+/// Whether this is something else than what was told last, or it is time to tell it again; which is noted.
+fn is_news(told: &LastText, text: &str) -> bool {
+    let now = Instant::now();
+    let mut told = told.borrow_mut();
+    let was_told = |(last, at): &(String, Instant)| last == text && now.duration_since(*at) < AGAIN;
+    let is_news = !told.as_ref().is_some_and(was_told);
+    if is_news {
+        *told = Some((text.to_owned(), now));
+    }
+    is_news
+}
+
+/// Why nobody gets in.
+fn no_token(file: &Path, why: &io::Error) -> String {
+    let file = file.display();
+    match why.kind() {
+        ErrorKind::InvalidData => {
+            format!("Nobody gets metrics, since 'exporter.bearer_token_file' has no token that can be used: {file}: {why}")
+        }
+        _ => format!(
+            "Nobody gets metrics, since 'exporter.bearer_token_file' cannot be read: {file}: {why}; Prosody's user has to be able to \
+             read a token there"
+        ),
+    }
 }
 
 /// What the operator can do about an address that can't be listened on.

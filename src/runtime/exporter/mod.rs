@@ -2,8 +2,12 @@
 
 mod log;
 mod metrics;
+mod patience;
 mod renderer;
+mod routes;
 mod site;
+
+pub use routes::Probes;
 
 use super::event_loop::{Collecting, EventLoop};
 use super::notices::Notices;
@@ -31,6 +35,8 @@ pub struct ExportOptions {
     pub http: http::Options,
     /// When collections are asked for.
     pub collecting: Collecting,
+    /// Who may ask the probes.
+    pub probes: Probes,
 }
 
 /// What an exporter works with.
@@ -92,7 +98,7 @@ impl Exporter {
             notices: Arc::clone(notices),
         })?;
         let (stop, stopping) = watch::channel(false);
-        let (options, collecting) = (self.options.http.clone(), self.options.collecting);
+        let (options, collecting, probes) = (self.options.http.clone(), self.options.collecting, self.options.probes);
         let (event_loop, notices, metrics) = (Arc::clone(event_loop), Arc::clone(notices), Arc::clone(&self.metrics));
         let store = Arc::clone(store);
         let serve = move || {
@@ -102,6 +108,7 @@ impl Exporter {
                     store: Arc::clone(&store),
                     event_loop: Arc::clone(&event_loop),
                     collecting,
+                    probes,
                     metrics: Arc::clone(&metrics),
                     log: Log::new(Arc::clone(&notices)),
                 };

@@ -2,7 +2,9 @@
 
 use super::log::{self, Log};
 use super::metrics::ExportMetrics;
+use super::patience::patience;
 use super::renderer::{Renderer, Wanted};
+use super::routes::{self, Asked, Content, Probes};
 use crate::encode::exposition::format::thousandths;
 use crate::encode::exposition::{self, Format, Only};
 use crate::runtime::event_loop::{Collecting, EventLoop};
@@ -10,7 +12,7 @@ use crate::runtime::panics;
 use crate::store::Store;
 use crate::transport::http::header::{HeaderMap, HeaderName, HeaderValue};
 use crate::transport::http::header::{ACCEPT, ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_TYPE, VARY};
-use crate::transport::http::{plain, Bytes, Event, Head, Method, Response, Site, StatusCode};
+use crate::transport::http::{plain, Audience, Bytes, Event, Head, Response, Site, StatusCode};
 use std::sync::Arc;
 
 const INDEX: &str = concat!(
@@ -19,7 +21,8 @@ const INDEX: &str = concat!(
     env!("CARGO_PKG_VERSION"),
     "</h1>\n<p>Statistics of a Prosody XMPP server.</p>\n<ul>\n",
     "<li><a href=\"/metrics\">Metrics</a>; <code>?name[]=…</code> limits them to families</li>\n",
-    "<li><a href=\"/-/healthy\">Health</a></li>\n</ul>\n</body>\n</html>\n",
+    "<li><a href=\"/-/healthy\">Health</a>: whether this runs</li>\n",
+    "<li><a href=\"/-/ready\">Readiness</a>: whether Prosody's event loop answers</li>\n</ul>\n</body>\n</html>\n",
 );
 
 /// The pages of one exporter.
@@ -28,32 +31,25 @@ pub(super) struct Pages {
     pub(super) store: Arc<Store>,
     pub(super) event_loop: Arc<EventLoop>,
     pub(super) collecting: Collecting,
+    pub(super) probes: Probes,
     pub(super) metrics: Arc<ExportMetrics>,
     pub(super) log: Log,
 }
 
 impl Site for Pages {
+    fn audience(&self, request: &Head) -> Audience {
+        routes::audience(request.uri.path(), self.probes)
+    }
+
     async fn answer(&self, request: &Head) -> Response<Bytes> {
-        let path = request.uri.path();
-        if !["/metrics", "/", "/-/healthy"].contains(&path) {
-            return self.refuse(StatusCode::NOT_FOUND);
-        }
-        if ![Method::GET, Method::HEAD].contains(&request.method) {
-            let mut response = self.refuse(StatusCode::METHOD_NOT_ALLOWED);
-            response
-                .headers_mut()
-                .insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
-            return response;
-        }
-        match path {
-            "/metrics" => self.metrics(request).await,
-            "/" => {
-                let mut response = Response::new(Bytes::from_static(INDEX.as_bytes()));
-                let content_type = HeaderValue::from_static("text/html; charset=utf-8");
-                response.headers_mut().insert(CONTENT_TYPE, content_type);
-                response
-            }
-            _ => plain(StatusCode::OK),
+        match routes::find(&request.method, request.uri.path()) {
+            Ok(Asked::Content(Content::Index)) => typed("text/html; charset=utf-8", INDEX.into()),
+            Ok(Asked::Content(Content::Metrics)) => self.metrics(request).await,
+            Ok(Asked::Content(Content::Healthy)) => plain(StatusCode::OK),
+            Ok(Asked::Content(Content::Ready)) => self.ready(),
+            Ok(Asked::Methods) => with_methods(empty(StatusCode::NO_CONTENT)),
+            Err(StatusCode::METHOD_NOT_ALLOWED) => with_methods(self.refuse(StatusCode::METHOD_NOT_ALLOWED)),
+            Err(code) => self.refuse(code),
         }
     }
 
@@ -76,7 +72,11 @@ impl Site for Pages {
 impl Pages {
     async fn metrics(&self, request: &Head) -> Response<Bytes> {
         panics::inject(log::ANSWER);
-        self.metrics.collected(self.event_loop.refresh(self.collecting).await);
+        let collecting = Collecting {
+            timeout: patience(&request.headers, self.collecting.timeout),
+            ..self.collecting
+        };
+        self.metrics.collected(self.event_loop.refresh(collecting).await);
         let wanted = Wanted {
             format: Format::negotiate(&joined(&request.headers, ACCEPT)),
             gzip: takes_gzip(&joined(&request.headers, ACCEPT_ENCODING)),
@@ -105,10 +105,42 @@ impl Pages {
         (!names.is_empty()).then(|| exposition::only(&self.store, names.iter().map(String::as_str)))
     }
 
+    /// Whether Prosody serves: what is known by the question that its loop gets each second anyway.
+    fn ready(&self) -> Response<Bytes> {
+        match self.event_loop.is_ready() {
+            Ok(()) => plain(StatusCode::OK),
+            Err(why) => {
+                let mut response = typed("text/plain; charset=utf-8", (why + "\n").into());
+                *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+                response
+            }
+        }
+    }
+
     fn refuse(&self, code: StatusCode) -> Response<Bytes> {
         self.metrics.scraped(code, None);
         plain(code)
     }
+}
+
+fn typed(content_type: &'static str, body: Bytes) -> Response<Bytes> {
+    let mut response = Response::new(body);
+    let content_type = HeaderValue::from_static(content_type);
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
+    response
+}
+
+fn empty(status: StatusCode) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = status;
+    response
+}
+
+/// The same, with what may be asked for.
+fn with_methods(mut response: Response<Bytes>) -> Response<Bytes> {
+    let methods = HeaderValue::from_static(routes::METHODS);
+    response.headers_mut().insert(ALLOW, methods);
+    response
 }
 
 /// All values of a header as one list (RFC 9110, section 5.3).

@@ -17,18 +17,18 @@ pub(super) const BACKLOG: i32 = 128;
 pub enum Address {
     /// `127.0.0.1:9469`, `[::1]:9469`
     Tcp(SocketAddr),
-    /// `unix:/path`
+    /// `unix:/path`, `unix:///path`
     Unix(PathBuf),
 }
 
 impl Address {
-    /// Reads an IPv4 address with a port, an IPv6 one in brackets with a port, or `unix:/path`.
+    /// Reads an IPv4 address with a port, an IPv6 one in brackets with a port, `unix:/path` or `unix:///path`.
     ///
     /// # Errors
     /// A text that is none of these; the message says why.
     pub fn parse(text: &str) -> Result<Address, String> {
         if let Some(path) = text.strip_prefix("unix:") {
-            return socket_path(path).map(Address::Unix);
+            return unix(path).map(Address::Unix);
         }
         match text.parse::<SocketAddr>() {
             Ok(address) if address.port() == 0 => Err("it needs a port of its own".to_owned()),
@@ -58,6 +58,18 @@ impl Address {
                 Ok(Listener::Unix(file, UnixListener::from_std(listener)?))
             }
         }
+    }
+}
+
+/// The path in what stands after `unix:`, which may have the form of a URL.
+fn unix(rest: &str) -> Result<PathBuf, String> {
+    let in_url = rest.strip_prefix("//");
+    match in_url.unwrap_or(rest) {
+        "" => Err("its path is missing".to_owned()),
+        path if in_url.is_some() && !path.starts_with('/') => {
+            Err("its path does not begin with '/'; write one or three '/' after 'unix:', and the whole path".to_owned())
+        }
+        path => socket_path(path),
     }
 }
 
@@ -121,6 +133,10 @@ mod tests {
         ] {
             assert_eq!(Address::parse(text).unwrap().to_string(), text);
         }
+        assert_eq!(
+            Address::parse("unix:///run/x.sock").unwrap(),
+            Address::Unix("/run/x.sock".into())
+        );
     }
 
     #[test]
@@ -155,6 +171,13 @@ mod tests {
             ),
             ("/run/metrics.sock", "for a Unix socket write unix:/run/metrics.sock"),
             ("unix:metrics.sock", "its path does not begin with '/'"),
+            (
+                "unix://run/x.sock",
+                "its path does not begin with '/'; write one or three '/' after 'unix:', and the whole path",
+            ),
+            ("unix:", "its path is missing"),
+            ("unix://", "its path is missing"),
+            ("unix:///", "its path is that of a directory"),
             ("unix:/run/prosody/", "its path is that of a directory"),
             ("unix:/a\0b", "its path has a NUL in it"),
             (&long, "its path has more than 107 bytes"),

@@ -6,15 +6,17 @@ mod address;
 mod connection;
 mod server;
 mod socket_file;
+mod token;
 mod watched;
 
-pub use access::{Access, Denied};
+pub use access::{Access, Audience, Denied};
 pub use address::Address;
 pub use connection::{Cut, Limits};
 pub use hyper::body::Bytes;
 pub use hyper::http::request::Parts as Head;
 pub use hyper::{header, Method, Response, StatusCode};
 pub use server::serve;
+pub use token::Tokens;
 
 use hyper::header::{HeaderValue, CONTENT_TYPE, WWW_AUTHENTICATE};
 use std::future::Future;
@@ -36,6 +38,9 @@ pub struct Options {
 
 /// What is served.
 pub trait Site: 'static {
+    /// Whom this request needs to come from.
+    fn audience(&self, request: &Head) -> Audience;
+
     /// Answers a request from somebody who may come in.
     fn answer(&self, request: &Head) -> impl Future<Output = Response<Bytes>>;
 
@@ -61,8 +66,10 @@ pub enum Event<'a> {
     CannotAccept(io::Error),
     /// Somebody didn't get in.
     Denied(Denied),
-    /// The file with the token can't be read, so that nobody gets in. Told once.
+    /// The file with the tokens can't be used, so that nobody gets in. Told once for each reason.
     NoToken(&'a Path, &'a io::Error),
+    /// It can be, and should be mended all the same. Told once for each reason.
+    TokenFlaws(&'a Path, &'a str),
     /// Now it can be.
     Token(&'a Path),
     /// A request was refused for its form.

@@ -1,8 +1,9 @@
 //! Listening, accepting, and one conversation for each connection.
 
-use super::access::{Denied, Token};
+use super::access::{Audience, Denied};
 use super::address::Listener;
 use super::connection::{Connection, Connections, Cut, Evicted};
+use super::token::TokenFile;
 use super::watched::{Answer, Watched};
 use super::{plain, Event, Head, Options, Site};
 use hyper::body::{Body, Incoming};
@@ -12,7 +13,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode, Version};
 use hyper_util::rt::TokioIo;
 use nix::errno::Errno;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::io;
 use std::net::IpAddr;
@@ -53,8 +54,9 @@ pub async fn serve<S: Site>(options: Options, site: Rc<S>, mut stop: watch::Rece
     let server = Rc::new(Server {
         connections: Connections::new(options.limits),
         site,
-        token: options.access.token_file.as_deref().map(Token::new),
+        token: options.access.token_file.as_deref().map(TokenFile::new),
         token_missing: Cell::new(false),
+        token_remark: RefCell::new(None),
         options,
         stop: stop.clone(),
     });
@@ -87,8 +89,10 @@ pub async fn serve<S: Site>(options: Options, site: Rc<S>, mut stop: watch::Rece
 struct Server<S> {
     options: Options,
     site: Rc<S>,
-    token: Option<Token>,
+    token: Option<TokenFile>,
     token_missing: Cell<bool>,
+    /// What was last found wrong with it.
+    token_remark: RefCell<Option<String>>,
     connections: Connections,
     stop: watch::Receiver<bool>,
 }
@@ -247,9 +251,11 @@ impl<S: Site> Server<S> {
                 None => self.site.answer(&head).await,
             },
         };
-        // hyper leaves it out of an answer to HEAD if it is 0.
-        let length = HeaderValue::from(response.body().len());
-        response.headers_mut().insert(CONTENT_LENGTH, length);
+        // hyper leaves it out of an answer to HEAD if it is 0. Where there can't be content it has no place (RFC 9110, section 8.6).
+        if response.status() != StatusCode::NO_CONTENT {
+            let length = HeaderValue::from(response.body().len());
+            response.headers_mut().insert(CONTENT_LENGTH, length);
+        }
         if closes {
             response
                 .headers_mut()
@@ -262,22 +268,39 @@ impl<S: Site> Server<S> {
     }
 
     fn check(&self, peer: Option<IpAddr>, head: &Head) -> Result<(), Denied> {
+        let audience = self.site.audience(head);
+        if audience == Audience::Everybody {
+            return Ok(());
+        }
         self.options.access.check_address(peer)?;
-        let authorization = head.headers.get(AUTHORIZATION);
+        let authorization = head.headers.get(AUTHORIZATION).map(HeaderValue::as_bytes);
         match &self.token {
-            Some(token) if self.knows(token) && token.is(authorization.map(HeaderValue::as_bytes)) => Ok(()),
-            Some(_) => Err(Denied::Token),
-            None => Ok(()),
+            Some(token) if audience == Audience::Trusted => {
+                match self.knows(token) && token.is_brought(authorization) {
+                    true => Ok(()),
+                    false => Err(Denied::Token),
+                }
+            }
+            _ => Ok(()),
         }
     }
 
     /// Whether there is a token that could be brought.
-    fn knows(&self, token: &Token) -> bool {
+    fn knows(&self, token: &TokenFile) -> bool {
         let result = token.refresh();
         let was_missing = self.token_missing.replace(result.is_err());
-        match &result {
-            Ok(()) if was_missing => self.site.note(Event::Token(token.file())),
-            Err(why) if !was_missing => self.site.note(Event::NoToken(token.file(), why)),
+        if was_missing && result.is_ok() {
+            self.site.note(Event::Token(token.path()));
+        }
+        let remark = match &result {
+            Ok(()) => token.flaws(),
+            Err(why) => Some(why.to_string()),
+        };
+        let last = self.token_remark.replace(remark.clone());
+        match (&result, &remark) {
+            _ if remark == last => {}
+            (Ok(()), Some(flaws)) => self.site.note(Event::TokenFlaws(token.path(), flaws)),
+            (Err(why), _) => self.site.note(Event::NoToken(token.path(), why)),
             _ => {}
         }
         result.is_ok()
@@ -292,7 +315,7 @@ fn misshapen(head: &Head, has_body: bool) -> Option<StatusCode> {
         return Some(StatusCode::BAD_REQUEST);
     }
     // Other methods aren't allowed anyway.
-    let takes_none = [Method::GET, Method::HEAD].contains(&head.method);
+    let takes_none = [Method::GET, Method::HEAD, Method::OPTIONS].contains(&head.method);
     (has_body && takes_none).then_some(StatusCode::PAYLOAD_TOO_LARGE)
 }
 
