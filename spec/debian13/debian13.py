@@ -27,6 +27,8 @@ OF_THE_LOOP = {
     "test_exporter.py": ["Pages", "RealPrometheus", "StuckLoop", "Load.test_slow", "Load.test_ends", "Access.test_unix", "Access.test_address"],
     "test_statsd.py": ["Operation", "Servers.test_killed"],
     "test_policy.py": ["Growth"],
+    "test_pushing.py": ["PushingOnly"],
+    "test_probes.py": ["Probes"],
     "test_panics.py": ["Panics"],
 }
 printing = threading.Lock()
