@@ -49,7 +49,7 @@ class Tests:
 
     def one_file(self, file):
         chosen = [f"-k{pattern}" for pattern in self.patterns[file]] if self.patterns else []
-        settings = [f"METRE_BACKEND={self.backend}", "METRE_MODULES=installed", f"METRE_PANICS={HERE}/target/lua/panics"]
+        settings = [f"METRE_BACKEND={self.backend}", "METRE_MODULES=installed", f"METRE_PANICS={HERE}/target/panics"]
         # Not the first process there, since what has that as its parent takes itself to be a daemon already.
         command = self.root.command("sh", "-c", '"$@"; exit $?', "sh", "env", *settings, "/usr/bin/python3", "-B", "-m", "unittest", "discover", "-v",
                                     "-s", f"{HERE}/spec/prosody", "-p", file, *chosen)
