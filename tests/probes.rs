@@ -97,10 +97,7 @@ fn readiness_is_that_the_loop_answers() {
     assert_eq!(body(&get(at, "/-/ready")), "200 OK\n");
 
     stands_still.store(true, Relaxed);
-    let since = Instant::now();
     eventually("not ready", || !get(at, "/-/ready").starts_with(READY));
-    // It was asked at most a second before, and it takes five.
-    assert!(since.elapsed() > Duration::from_millis(3900), "{:?}", since.elapsed());
     let answer = get(at, "/-/ready");
     let told = body(&answer).strip_prefix("Prosody's event loop has not answered for ");
     let seconds = told.and_then(|told| told.strip_suffix(" s\n")).expect("for how long");
