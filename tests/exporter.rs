@@ -2,8 +2,8 @@
 
 mod common;
 
-use common::family;
-use common::http::{answer, ask, connect, eventually, free_port, get, options, rest, runtime, send, value};
+use common::http::{answer, ask, connect, eventually, get, options, rest, runtime, send, value};
+use common::{family, free_port};
 use metre::model::{Kind, LabelSet, Number};
 use metre::policy::Policy;
 use metre::store::{cell, FamilyWriter, Store};

@@ -2,7 +2,8 @@
 
 mod common;
 
-use common::http::{ask, connect, eventually, free_port, get, options, rest, runtime, value};
+use common::free_port;
+use common::http::{ask, connect, eventually, get, options, rest, runtime, value};
 use metre::policy::Policy;
 use metre::runtime::{Probes, Runtime};
 use metre::store::Store;

@@ -1,22 +1,14 @@
 //! An exporter, and clients for it.
 
+use super::SOON;
 use metre::encode::exposition;
 use metre::runtime::{Collecting, ExportOptions, Options, Probes, Runtime};
 use metre::store::Store;
 use metre::transport::http::{Access, Address, Limits, Options as HttpOptions};
 use std::io::{ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-
-/// Longer than anything here takes, also where many other things run.
-const SOON: Duration = Duration::from_secs(30);
-
-/// A port that nothing listens on.
-pub fn free_port() -> SocketAddr {
-    let probe = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-    probe.local_addr().expect("an address")
-}
 
 /// An exporter there, for this machine, that asks for collections.
 pub fn options(at: SocketAddr) -> ExportOptions {

@@ -6,7 +6,18 @@ pub mod http;
 use metre::model::{Kind, LabelSet, Number};
 use metre::policy::{Limits, Origin, Pattern, Policy, Rule};
 use metre::store::{cell, FamilySpec, FamilyWriter, Placed, Store};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// Longer than anything here takes, also where many other things run.
+pub const SOON: Duration = Duration::from_secs(30);
+
+/// A port that nothing listens on.
+pub fn free_port() -> SocketAddr {
+    let probe = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    probe.local_addr().expect("an address")
+}
 
 /// A family without unit and help; a histogram has buckets for 1 and 10.
 pub fn family(store: &Store, kind: Kind, name: &str, keys: &[&str]) -> FamilyWriter {
