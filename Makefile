@@ -33,8 +33,9 @@ INTERPRETER = $(if $(filter jit,$(VERSION)),luajit,lua$(VERSION))
 
 # The modules are built one after the other, in one place.
 .NOTPARALLEL:
-.PHONY: all install uninstall rocks deb test lint supply bench demo soak help sanitize exits fuzz lua-fuzz fuzz-targets \
-	rust-tests fuzz-tests model-tests lua-tests install-tests package-tests prosody-tests soak-tests clean
+.PHONY: all install uninstall rocks deb check test test-rest test-all lint supply bench demo soak stress help sanitize exits fuzz \
+	lua-fuzz fuzz-targets rust-tests fuzz-tests model-tests lua-tests install-tests package-tests prosody-tests debian13-tests \
+	soak-tests clean
 
 all: $(call MODULE,$(VERSION)) ## build the module for LUA_VERSION (5.1, 5.2, 5.3, 5.4 or jit; 5.4 unless given)
 
@@ -90,10 +91,27 @@ deb: $(call MODULE,5.4) ## build a package for Debian's Prosody in target/deb
 	@.ci/setup packages
 	@$(PYTHON) packaging/deb.py target/deb
 
-SUITES = lint supply rust-tests fuzz-tests model-tests lua-tests exits install-tests package-tests prosody-tests soak-tests
+# What there is time for before each push, and what takes longer or another Debian.
+SUITES = lint rust-tests lua-tests install-tests prosody-tests
+LONG_SUITES = supply model-tests fuzz-tests exits package-tests debian13-tests soak-tests
 
-test: $(SUITES) ## run everything that CI runs
-	@echo "suites: $(words $(SUITES)) passed, 0 failed"
+check: ## the short loop: formatting, clippy, unit tests and the specs on Lua 5.4, without optimization; a minute or two
+	@.ci/setup build lint lua prosody
+	$(CARGO) fmt --check
+	luacheck --quiet bin/metre lua spec benches
+	$(CARGO) clippy --locked --features lua54 -- -D warnings
+	$(CARGO) test --locked --lib
+	$(CARGO) build --locked --features lua54
+	install -D -m 644 target/debug/libmetre.so $(BUILD)/check/metre_lua54.so
+	METRE_MODULES=$(CURDIR)/$(BUILD)/check spec/run 5.4
+
+test: ## the first tier: everything on Lua 5.4 and this machine's Prosody, units and specs on all Luas; about ten minutes
+	@MAKE="$(MAKE)" .ci/suites $(SUITES)
+
+test-rest: ## the second tier: Debian 13, packages in clean roots, models, fuzzing, exits, soak
+	@MAKE="$(MAKE)" .ci/suites $(LONG_SUITES)
+
+test-all: test test-rest ## both tiers, which is what CI runs
 
 rust-tests:
 	@.ci/setup build
@@ -104,7 +122,7 @@ model-tests:
 	@.ci/setup build
 	$(CARGO) test --locked --features model --lib interleavings
 
-sanitize: ## run the core under the thread sanitizer and Miri, where Rust has them; not part of `make test`
+sanitize: ## run the core under the thread sanitizer and Miri, where Rust has them; not part of `make test-all`
 	@.ci/setup build
 	spec/sanitize
 
@@ -137,6 +155,11 @@ package-tests: $(foreach version,$(LUA_VERSIONS),$(call MODULE,$(version))) rock
 	@.ci/setup packages debian prosody
 	spec/packages/run
 
+# Everything of spec/prosody with Debian 13's Prosody, and metre built by Debian 13's own Rust.
+debian13-tests: rocks deb $(PANICS) $(STATSD)
+	@.ci/setup packages debian prosody statsd
+	spec/debian13/run
+
 # The reference server, as the tests use it.
 STATSD = target/statsd/node_modules/statsd/stats.js
 
@@ -162,6 +185,15 @@ prosody-tests: $(call MODULE,5.4) $(PANICS) $(STATSD)
 		printf "== %s\n%s\n" {} "$$printed"; exit $$failed'
 
 MINUTES ?= 10
+HOGS ?= 4
+JOBS ?= 2
+
+# A variable's value, if somebody has given one.
+given = $(if $(filter file,$(origin $(1))),,$($(1)))
+
+stress: $(foreach version,$(LUA_VERSIONS),$(call MODULE,$(version))) $(PANICS) $(STATSD) ## run tests again and again beside HOGS=4 busy processes, for MINUTES=60 or RUNS of TESTS="rust/policy prosody/*", JOBS=2 at a time
+	@.ci/setup build lua prosody statsd
+	@TESTS="$(TESTS)" RUNS="$(call given,RUNS)" MINUTES="$(call given,MINUTES)" HOGS="$(HOGS)" JOBS="$(JOBS)" $(PYTHON) spec/stress/stress.py
 
 soak: $(call MODULE,5.4) ## have faults hit a real Prosody under load for MINUTES (10 unless given), and compare all counts
 	@.ci/setup prosody soak
@@ -231,7 +263,9 @@ demo: $(call MODULE,5.4) ## run a real Prosody on metre with real clients; DEMO_
 	@METRE_MODULES=$(CURDIR)/$(BUILD)/5.4 $(PYTHON) spec/prosody/demo.py
 
 clean: ## remove what was built
+	@# A Debian of its own in there belongs to root.
+	if [ -e target/debian13 ]; then $(if $(filter 0,$(shell id -u)),,sudo )rm -rf --one-file-system target/debian13; fi
 	$(CARGO) clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

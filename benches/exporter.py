@@ -98,11 +98,10 @@ def show_blocked(report):
     for interval in ('"manual"', "3600"):
         with Exporting(interval=interval) as prosody:
             prosody.serves()
-            ctl = prosody.block(6)
-            start = time.monotonic()
-            prosody.scrape()
-            rows.append([interval, 1000 * (time.monotonic() - start)])
-            ctl.join()
+            with prosody.blocked():
+                start = time.monotonic()
+                prosody.scrape()
+                rows.append([interval, 1000 * (time.monotonic() - start)])
     report.table("A scrape while Prosody's thread stands still", ["statistics_interval", "ms"], rows)
 
 

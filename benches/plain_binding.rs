@@ -137,7 +137,7 @@ impl LuaUserData for Metric {
             let (record, family, sample) = (writer.record(this.at), writer.family(), number(sample)?);
             let taken = match family.kind {
                 Kind::Histogram => cell::samples::histogram(record, sample, family),
-                Kind::Summary => cell::samples::summary(record, sample),
+                Kind::Summary => cell::samples::summary(record, sample, family),
                 _ => return Err(LuaError::runtime("only histograms and summaries have sample()")),
             };
             taken.map(drop).map_err(refused)

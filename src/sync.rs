@@ -1,7 +1,8 @@
 //! What threads share: atomics, locks, published values, waiting. With the feature `model` they are loom's, which tries out what threads can
 //! do in turn and what each may see of the others' writes (`src/interleavings/`); without it they are the standard library's.
 //!
-//! Nothing here has memory that locks share: a lock that nobody holds can be taken in a process that forked off, whatever the others were doing.
+//! Nothing here but [`ThreadsMutex`] has memory that locks share: a lock that nobody holds can be taken in a process that forked off, whatever the
+//! others were doing.
 
 #[cfg(feature = "model")]
 use loom::sync as base;
@@ -50,6 +51,13 @@ impl<T> Mutex<T> {
         }
     }
 }
+
+/// A lock that metre's own threads alone take: a word and no more, and a panic doesn't spoil it. Those that wait stand in a table for the whole
+/// process, which a fork can leave locked. So it is for nothing that Prosody's thread takes; `docs/design.md`, "Locks", names them.
+#[cfg(not(feature = "model"))]
+pub(crate) type ThreadsMutex<T> = parking_lot::Mutex<T>;
+#[cfg(feature = "model")]
+pub(crate) type ThreadsMutex<T> = Mutex<T>;
 
 impl<T> Deref for MutexGuard<'_, T> {
     type Target = T;

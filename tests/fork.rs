@@ -3,20 +3,20 @@
 
 mod common;
 
-use common::{add, family, idle_policy, sweep, TTL};
+use common::{add, family, free_port, idle_policy, sweep, SOON, TTL};
 use metre::encode::exposition::{self, Format};
 use metre::encode::statsd;
 use metre::model::{Kind, LabelSet, Number};
 use metre::policy::{Limits, Pattern, Policy};
 use metre::runtime::{Collecting, ExportOptions, Options, Probes, PushOptions, Runtime};
-use metre::store::{cell, FamilyWriter, Store};
+use metre::store::{cell, FamilyWriter, Store, Taken};
 use metre::transport::http::{self, Access, Address};
 use metre::transport::Endpoint;
 use nix::sys::signal::{kill, Signal};
 use nix::sys::wait::{waitpid, WaitPidFlag, WaitStatus};
 use nix::unistd::{fork, ForkResult, Pid};
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -25,9 +25,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 const FORKS: u32 = 150;
-
-/// How long a child may take: a few records that a thread was writing to cost it a quarter of a second each.
-const LIMIT: Duration = Duration::from_secs(10);
 
 /// All series may go, and summaries have quantiles.
 fn policy() -> Policy {
@@ -45,6 +42,7 @@ fn runtime(store: &Arc<Store>, statsd: SocketAddr, http: SocketAddr) -> Runtime 
         push: Some(PushOptions {
             server: Endpoint::parse(&format!("udp://{statsd}")).expect("a server"),
             flush_interval: Duration::from_millis(1),
+            collect_interval: Duration::from_secs(10),
             max_datagram: 1432,
             resolve_interval: Duration::from_secs(60),
             max_samples_per_second: 1000,
@@ -109,7 +107,7 @@ impl Prosody {
             let mut set = LabelSet::new();
             set.push(number.to_string().as_bytes());
             let (at, _) = summary.find_or_create(set.as_bytes()).expect("a series");
-            cell::samples::into_window(summary.record(at), Number::Int(3), summary.family());
+            cell::samples::into_window(summary.record(at), Number::Int(3), Taken::Plainly, summary.family());
             step(b'Q');
             cell::samples::quantiles(summary.record(at), summary.family());
         }
@@ -128,7 +126,7 @@ impl Prosody {
             add(&mut self.writers[1], &format!("of-round-{round}-{number}"), 1);
         }
         step(b'e');
-        if round.is_multiple_of(10) {
+        if round % 10 == 0 {
             self.store.clock().skip(Duration::from_secs(u64::from(TTL) + 60));
         }
         self.writers.iter_mut().for_each(sweep);
@@ -166,7 +164,7 @@ fn child(prosody: &mut Option<Prosody>, steps: &UnixStream) {
 
 /// Waits for it to end. What is wrong, if something is.
 fn wait(child: Pid, mut steps: UnixStream) -> Option<String> {
-    let end = Instant::now() + LIMIT;
+    let end = Instant::now() + SOON;
     loop {
         match waitpid(child, Some(WaitPidFlag::WNOHANG)) {
             Ok(WaitStatus::StillAlive) if Instant::now() < end => thread::sleep(Duration::from_micros(200)),
@@ -186,9 +184,7 @@ fn wait(child: Pid, mut steps: UnixStream) -> Option<String> {
 #[test]
 fn what_threads_had_locked_keeps_nobody_waiting_in_a_fork() {
     let statsd = UdpSocket::bind("127.0.0.1:0").expect("a socket");
-    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-    let http = port.local_addr().expect("an address");
-    drop(port);
+    let http = free_port();
     let store = Arc::new(Store::with(policy(), Some(false)));
     let runtime = runtime(&store, statsd.local_addr().expect("an address"), http);
     let writers = [
@@ -216,7 +212,7 @@ fn what_threads_had_locked_keeps_nobody_waiting_in_a_fork() {
                     thread::sleep(Duration::from_millis(1));
                     continue;
                 };
-                let _ = scraper.set_read_timeout(Some(LIMIT));
+                let _ = scraper.set_read_timeout(Some(SOON));
                 let _ = scraper.write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
                 let _ = scraper.read_to_end(&mut Vec::new());
             }

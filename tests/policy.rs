@@ -13,7 +13,7 @@ use metre::store::{cell, FamilyWriter, Journal, Placed, Store};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::ControlFlow;
-use std::sync::atomic::{AtomicBool, Ordering::*};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::*};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -201,10 +201,10 @@ fn pages_and_pushes_are_right_while_series_come_and_go() {
     let mut writer = family(&store, Kind::Counter, "x", &["l"]);
     let mut sender = Sender::new(&writer, false);
     let over = Arc::new(AtomicBool::new(false));
+    let pages = Arc::new(AtomicUsize::new(0));
     let reader = {
-        let (store, over) = (Arc::clone(&store), Arc::clone(&over));
+        let (store, over, pages) = (Arc::clone(&store), Arc::clone(&over), Arc::clone(&pages));
         std::thread::spawn(move || {
-            let mut pages = 0;
             while !over.load(Acquire) {
                 for (name, value) in samples(&text(&store)) {
                     // Each counter grows by its own number alone.
@@ -214,9 +214,8 @@ fn pages_and_pushes_are_right_while_series_come_and_go() {
                         .expect("a number");
                     assert_eq!(value % number, 0.0, "{name} {value}");
                 }
-                pages += 1;
+                pages.fetch_add(1, Relaxed);
             }
-            pages
         })
     };
     let pusher = {
@@ -231,7 +230,10 @@ fn pages_and_pushes_are_right_while_series_come_and_go() {
     };
     let mut random = fastrand::Rng::with_seed(7);
     let mut all: HashMap<String, f64> = HashMap::new();
-    for _ in 0..ROUNDS {
+    let mut rounds = 0;
+    // The reader gets its share of them, however few processors there are.
+    while rounds < ROUNDS || (pages.load(Relaxed) <= 5 && !reader.is_finished()) {
+        rounds += 1;
         for _ in 0..random.usize(1..30) {
             let number = random.i64(1..400);
             let name = format!("{number:0>width$}", width = 3 + (number % 40) as usize);
@@ -242,7 +244,7 @@ fn pages_and_pushes_are_right_while_series_come_and_go() {
         sweep(&mut writer);
     }
     over.store(true, Release);
-    assert!(reader.join().expect("no failure") > 5);
+    reader.join().expect("no failure");
     let told = pusher.join().expect("no failure");
     assert!(writer.family().expired() > ROUNDS);
     assert_eq!(told.len(), all.len());

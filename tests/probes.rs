@@ -11,7 +11,7 @@ use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 const READY: &str = "HTTP/1.1 200 OK\r\n";
@@ -61,17 +61,23 @@ fn body(answer: &str) -> &str {
     answer.split_once("\r\n\r\n").expect("a head").1
 }
 
-/// Somebody who does what Prosody's thread does, until told to stand still.
+/// Somebody who does what Prosody's thread does, until told to stand still; `answered` is when it last did.
 fn prosody(
     runtime: &Arc<Runtime>,
     stands_still: &Arc<AtomicBool>,
     end: &Arc<AtomicBool>,
+    answered: &Arc<Mutex<Instant>>,
 ) -> std::thread::JoinHandle<()> {
     let (runtime, stands_still, end) = (Arc::clone(runtime), Arc::clone(stands_still), Arc::clone(end));
+    let answered = Arc::clone(answered);
     std::thread::spawn(move || {
         while !end.load(Relaxed) {
-            if !stands_still.load(Relaxed) && runtime.answer() {
-                runtime.collected(true);
+            let before = Instant::now();
+            if !stands_still.load(Relaxed) {
+                if runtime.answer() {
+                    runtime.collected(true);
+                }
+                *answered.lock().expect("no panic") = before;
             }
             std::thread::sleep(Duration::from_millis(5));
         }
@@ -93,12 +99,15 @@ fn readiness_is_that_the_loop_answers() {
     );
     runtime.is_watched(true);
     let (stands_still, end) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-    let thread = prosody(&runtime, &stands_still, &end);
+    let answered = Arc::new(Mutex::new(Instant::now()));
+    let thread = prosody(&runtime, &stands_still, &end, &answered);
     eventually("the first answer", || get(at, "/-/ready").starts_with(READY));
     assert_eq!(body(&get(at, "/-/ready")), "200 OK\n");
 
     stands_still.store(true, Relaxed);
     eventually("not ready", || !get(at, "/-/ready").starts_with(READY));
+    let since = answered.lock().expect("no panic").elapsed();
+    assert!(since >= Duration::from_secs(5), "{since:?}");
     let answer = get(at, "/-/ready");
     let told = body(&answer).strip_prefix("Prosody's event loop has not answered for ");
     let seconds = told.and_then(|told| told.strip_suffix(" s\n")).expect("for how long");

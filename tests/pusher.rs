@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{family, idle_policy, sweep};
+use common::{family, free_port, idle_policy, sweep, unhindered, SOON};
 use metre::encode::exposition::{self, Format};
 use metre::encode::statsd;
 use metre::model::{Kind, LabelSet, Number};
@@ -10,6 +10,7 @@ use metre::policy::{Limits, Policy};
 use metre::runtime::{Level, Options, PushOptions, Runtime};
 use metre::store::{cell, FamilyWriter, Store};
 use metre::transport::Endpoint;
+use nix::sys::socket::{setsockopt, sockopt};
 use proptest::prelude::*;
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader};
@@ -19,12 +20,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-const SOON: Duration = Duration::from_secs(20);
-
 fn options(server: &str) -> PushOptions {
     PushOptions {
         server: Endpoint::parse(server).expect("a server"),
         flush_interval: Duration::from_millis(100),
+        collect_interval: Duration::from_secs(10),
         max_datagram: 1432,
         resolve_interval: Duration::from_secs(60),
         max_samples_per_second: 1000,
@@ -70,6 +70,8 @@ type Totals = HashMap<String, f64>;
 impl Server {
     fn udp(address: &str) -> Server {
         let socket = UdpSocket::bind(address).expect("a socket");
+        // UDP waits for nobody, and this may be kept from reading for a while.
+        let _ = setsockopt(&socket, sockopt::RcvBufForce, &(64 << 20));
         socket
             .set_read_timeout(Some(Duration::from_millis(20)))
             .expect("a timeout");
@@ -169,10 +171,17 @@ fn troubles(runtime: &Runtime) -> Vec<(Level, String)> {
 }
 
 fn within<T>(limit: Duration, what: &str, run: impl FnOnce() -> T) -> T {
-    let start = Instant::now();
-    let result = run();
-    assert!(start.elapsed() < limit, "{what} took {:?}", start.elapsed());
+    let (result, took) = unhindered(run);
+    assert!(took < limit, "{what} took {took:?}");
     result
+}
+
+/// Has everything sent to a server that is there. A busy machine may take longer than a flush waits.
+fn flush(runtime: &Runtime) {
+    let end = Instant::now() + SOON;
+    while let Err(why) = runtime.flush() {
+        assert!(Instant::now() < end, "{why}");
+    }
 }
 
 /// Counts before, while and after the server is away. `again` starts it again at the same address.
@@ -185,7 +194,7 @@ fn survives(server: Server, again: impl Fn(&str) -> Server) {
     runtime.start().expect("a thread");
 
     let mut expected = 0;
-    for round in 0..3 {
+    for _ in 0..3 {
         for step in 0..10_000 {
             add(&mut writer, ["a", "b"][step % 2], 1);
         }
@@ -196,7 +205,7 @@ fn survives(server: Server, again: impl Fn(&str) -> Server) {
                 server.take(&mut totals);
             }
         } else {
-            assert_eq!(runtime.flush(), Ok(()), "round {round}");
+            flush(&runtime);
         }
         server.take_until(&mut totals, "c.a", f64::from(expected));
         drop(server);
@@ -227,7 +236,7 @@ fn survives(server: Server, again: impl Fn(&str) -> Server) {
 
 #[test]
 fn udp_server_away() {
-    survives(Server::udp("127.0.0.1:0"), |address| {
+    survives(Server::udp(&free_port().to_string()), |address| {
         Server::udp(address.strip_prefix("udp://").expect("udp"))
     });
 }
@@ -252,7 +261,7 @@ fn unixgram_server_away() {
 #[test]
 fn a_server_that_ends_each_connection_takes_nothing() {
     // A connection that lasts is trusted: so this must not have been held up, which a busy machine may do.
-    let held_up = (0..5).all(|_| is_held_up_ending_each_connection());
+    let held_up = (0..60).all(|_| is_held_up_ending_each_connection());
     assert!(!held_up, "the machine is too busy");
 }
 
@@ -260,8 +269,8 @@ fn a_server_that_ends_each_connection_takes_nothing() {
 /// for so long that a connection has lasted.
 fn is_held_up_ending_each_connection() -> bool {
     const LASTING: Duration = Duration::from_millis(100);
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a listener");
-    let address = listener.local_addr().expect("an address").to_string();
+    let address = free_port().to_string();
+    let listener = TcpListener::bind(&address).expect("a listener");
     let (store, runtime) = provider(options(&format!("tcp://{address}")));
     let mut writer = family(&store, Kind::Counter, "c", &["x"]);
     runtime.start().expect("a thread");
@@ -318,22 +327,24 @@ fn an_idle_connection_that_is_reset_costs_nothing() {
 
 #[test]
 fn a_server_away_costs_nothing_while_there_is_nothing_to_send() {
-    let mut server = Server::tcp("127.0.0.1:0");
+    let mut server = Server::tcp(&free_port().to_string());
     let (store, runtime) = provider(options(&server.address()));
     let mut writer = family(&store, Kind::Counter, "c", &["x"]);
     runtime.start().expect("a thread");
     add(&mut writer, "a", 1);
     server.take_until(&mut Totals::new(), "c.a", 1.0);
     drop(server);
+    let start = Instant::now();
     std::thread::sleep(Duration::from_millis(700));
+    let most = 23 + start.elapsed().as_millis() / 100;
     let mut page = Vec::new();
     exposition::page(&mut page, &store, Default::default(), Format::OPENMETRICS, None).expect("a page");
     let page = String::from_utf8(page).expect("text");
     let count = page
         .lines()
         .find_map(|line| line.strip_prefix("metre_statsd_flush_duration_seconds_count "));
-    let count: u32 = count.and_then(|count| count.parse().ok()).expect("a count");
-    assert!(count < 30, "{count} pushes, at ten a second");
+    let count: u128 = count.and_then(|count| count.parse().ok()).expect("a count");
+    assert!(count < most, "{count} pushes, at ten a second");
 }
 
 #[test]
@@ -344,7 +355,7 @@ fn a_vanished_socket_file_is_a_server_away() {
     let mut writer = family(&store, Kind::Counter, "c", &["x"]);
     runtime.start().expect("a thread");
     add(&mut writer, "a", 1);
-    assert_eq!(runtime.flush(), Ok(()));
+    flush(&runtime);
     old.take_until(&mut Totals::new(), "c.a", 1.0);
     // The old server is still there, but not where it was.
     std::fs::remove_file(&path).expect("a file");
@@ -360,7 +371,7 @@ fn a_vanished_socket_file_is_a_server_away() {
 
 #[test]
 fn the_server_is_tried_again_long_before_the_next_push() {
-    let mut server = Server::udp("127.0.0.1:0");
+    let mut server = Server::udp(&free_port().to_string());
     let address = server.address();
     let mut slow = options(&address);
     slow.flush_interval = Duration::from_secs(3600);
@@ -376,7 +387,7 @@ fn the_server_is_tried_again_long_before_the_next_push() {
 
 #[test]
 fn tcp_server_away() {
-    survives(Server::tcp("127.0.0.1:0"), |address| {
+    survives(Server::tcp(&free_port().to_string()), |address| {
         Server::tcp(address.strip_prefix("tcp://").expect("tcp"))
     });
 }
@@ -389,7 +400,7 @@ fn a_server_on_one_of_several_addresses_is_found() {
     let (store, runtime) = provider(options(&format!("localhost:{port}")));
     add(&mut family(&store, Kind::Counter, "c", &["x"]), "a", 1);
     runtime.start().expect("a thread");
-    assert_eq!(runtime.flush(), Ok(()));
+    flush(&runtime);
     server.take_until(&mut Totals::new(), "c.a", 1.0);
     assert_eq!(troubles(&runtime), []);
 }
@@ -483,7 +494,7 @@ fn a_line_that_is_too_long_goes_alone() {
     for label in ["a", &"x".repeat(2000), "b"] {
         add(&mut writer, label, 1);
     }
-    assert_eq!(runtime.flush(), Ok(()));
+    flush(&runtime);
     let mut totals = Totals::new();
     server.take_until(&mut totals, "c.b", 1.0);
     assert_eq!(totals.len(), 2);
@@ -506,7 +517,7 @@ fn a_line_that_is_too_long_goes_alone() {
 
 #[test]
 fn gauges_are_told_to_a_server_that_was_away() {
-    let mut server = Server::udp("127.0.0.1:0");
+    let mut server = Server::udp(&free_port().to_string());
     let address = server.address();
     let (store, runtime) = provider(options(&address));
     let mut gauges = family(&store, Kind::Gauge, "g", &[]);
@@ -514,7 +525,7 @@ fn gauges_are_told_to_a_server_that_was_away() {
     let (at, _) = gauges.find_or_create(&[]).expect("a series");
     cell::gauge::set(gauges.record(at), Number::Int(-7), &gauges.family().cork);
     runtime.start().expect("a thread");
-    assert_eq!(runtime.flush(), Ok(()));
+    flush(&runtime);
     server.take_until(&mut Totals::new(), "g", -7.0);
     drop(server);
     add(&mut counters, "a", 1);
@@ -585,7 +596,7 @@ proptest! {
                     writers.push(family(&store, Kind::Counter, "c", &[key]));
                     values = [0; 2];
                 }
-                Operation::Flush => prop_assert_eq!(runtime.flush(), Ok(())),
+                Operation::Flush => flush(&runtime),
             }
         }
         runtime.stop();

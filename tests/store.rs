@@ -85,7 +85,7 @@ fn the_page_is_as_it_was() {
     let mut summary = register(&store, spec(Kind::Summary, "sizes", "", "Sizes", &["quantile"]));
     for (value, sample) in [(b"up", 5), (b"dn", -5)] {
         let location = create(&mut summary, &[value]);
-        cell::samples::summary(summary.record(location), Number::Int(sample)).expect("a sample");
+        cell::samples::summary(summary.record(location), Number::Int(sample), summary.family()).expect("a sample");
     }
     register(&store, spec(Kind::Gauge, "empty", "", "", &["x"]));
     assert_eq!(rendered(&store), include_str!("golden/page.txt"));

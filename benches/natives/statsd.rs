@@ -101,6 +101,11 @@ impl Metre {
         let mut encoder = Encoder::new(statsd::Options {
             prefix: "prosody.".to_owned(),
             tags,
+            // The same tags as cadence's.
+            renames: statsd::Renames {
+                keeps_reserved: true,
+                ..statsd::Renames::default()
+            },
             ..statsd::Options::default()
         });
         Metre {

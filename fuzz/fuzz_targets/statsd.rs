@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use metre::encode::exposition;
-use metre::encode::statsd::{Histograms, Options as Lines, Tags};
+use metre::encode::statsd::{Histograms, Options as Lines, Renames, Tags};
 use metre::runtime::{Options, PushOptions, Runtime};
 use metre::transport::Endpoint;
 use metre_fuzz::check_wire::check;
@@ -108,6 +108,9 @@ fn options(input: &mut Input<'_>, server: Endpoint) -> PushOptions {
     if tags != Tags::None && input.any() {
         lines.constant_tags = vec![("a_b".to_owned(), "c".to_owned()), ("env".to_owned(), "x/y".to_owned())];
     }
+    if tags != Tags::None {
+        lines.renames = renames(input);
+    }
     if tags == Tags::DogStatsd && input.any() {
         lines.container = Some("ci-1".to_owned());
     }
@@ -115,10 +118,22 @@ fn options(input: &mut Input<'_>, server: Endpoint) -> PushOptions {
         server,
         // Only when asked to.
         flush_interval: Duration::from_secs(3600),
+        collect_interval: Duration::from_secs(10),
         max_datagram: input.of(&[1432, 512, 200, 64]),
         resolve_interval: Duration::from_secs(3600),
         max_samples_per_second: 1000,
         self_metrics: false,
         lines,
+    }
+}
+
+/// Some that collide with labels, with each other's numbers and with tags of the pusher's.
+fn renames(input: &mut Input<'_>) -> Renames {
+    let all = [("host", "a_b"), ("a_b", "vhost"), ("le", "env"), ("x", "vhost_2")];
+    let given = all.iter().filter(|_| input.one_in(3));
+    let given = given.map(|(label, tag)| ((*label).to_owned(), (*tag).to_owned()));
+    Renames {
+        given: given.collect(),
+        keeps_reserved: input.one_in(4),
     }
 }

@@ -97,6 +97,8 @@ pub fn check(world: &World, text: &[u8], options: Options, format: Format) {
             "{}",
             fields.name
         );
+        let without_sum = family.series.values().filter(|series| series.has_negative()).count();
+        assert_eq!(fields.without_sum(), without_sum, "{}", fields.name);
         let has_gone = family.gone > 0 && family.series.is_empty();
         for (name, of_quantiles) in [(Some(&fields.name), false), (fields.quantiles_name.as_ref(), true)] {
             let Some(name) = name else { continue };
@@ -115,8 +117,8 @@ pub fn check(world: &World, text: &[u8], options: Options, format: Format) {
             assert_eq!(found.kind, kind.name());
             assert_eq!(found.help, String::from_utf8_lossy(&family.help));
             let visible = family.series.values().filter(|series| !series.hidden).count();
-            // Where a summary's sum mustn't be shown, nothing may be left of it.
-            let may_be_empty = kind == Kind::Summary && (of_quantiles || !options.created);
+            // Quantiles below zero mustn't be shown.
+            let may_be_empty = of_quantiles;
             if found.metrics.len() != visible && !(may_be_empty && found.metrics.len() < visible) {
                 told(format!("{visible} series in {found:?}"));
             }
@@ -173,8 +175,9 @@ fn check_metric(family: &Family, metric: &Metric, names: &Names, options: Option
         assert_eq!(metric.value("_sum").is_some(), shows_sum, "{metric:?}");
         if shows_sum {
             is("_sum", series.value);
-            assert_eq!(metric.value("_count"), Some(series.samples.len().to_string().as_str()));
         }
+        let count = (shows_sum || fields.kind == Kind::Summary).then(|| series.samples.len().to_string());
+        assert_eq!(metric.value("_count"), count.as_deref(), "{metric:?}");
     }
     let created = metric.value("_created").map(number);
     assert_eq!(created.is_some(), openmetrics && options.created);

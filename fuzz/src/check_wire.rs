@@ -235,8 +235,9 @@ impl Wire<'_> {
         if self.dialect == Dialect::Plain {
             all.for_each(|(_, value)| name += &format!(".{}", path(value.as_bytes())));
         } else {
-            let present = all.filter(|(_, value)| !value.is_empty());
-            tags.extend(present.map(|(name, value)| (name.clone(), tag(value))));
+            let called = called(fields, self.options);
+            let present = all.zip(called).filter(|((_, value), _)| !value.is_empty());
+            tags.extend(present.map(|((_, value), name)| (name, tag(value))));
             for (name, value) in &self.options.constant_tags {
                 if !tags.iter().any(|(other, _)| other == name) {
                     tags.push((name.clone(), value.clone()));
@@ -247,6 +248,48 @@ impl Wire<'_> {
         tags.sort();
         self.names.entry((name + suffix, tags)).or_default().push(expected);
     }
+}
+
+/// What a module's label is called as a tag, where receivers take its name for themselves.
+const RESERVED: &str = "host vhost device exported_device source exported_source service exported_service env exported_env \
+                        version exported_version team exported_team s exported_s metric_type exported_metric_type container \
+                        exported_container time exported_time _measurement exported_measurement _field exported_field \
+                        le exported_le quantile exported_quantile";
+
+/// What the tags of all labels are called: the module's, then those of all series.
+fn called(fields: &FamilyFields, options: &Options) -> Vec<String> {
+    let words: Vec<&str> = RESERVED.split_whitespace().collect();
+    let reserved: BTreeMap<&str, &str> = words.chunks(2).map(|pair| (pair[0], pair[1])).collect();
+    let renames = &options.renames;
+    let own = fields.label_names.iter().map(|name| (name, !renames.keeps_reserved));
+    let all: Vec<_> = own
+        .chain(fields.constant_labels.iter().map(|(name, _)| (name, false)))
+        .collect();
+    let target = |(name, by_itself): &(&String, bool)| {
+        let given = renames.given.get(*name).cloned();
+        let other = reserved.get(name.as_str()).filter(|_| *by_itself);
+        given
+            .or_else(|| other.map(|other| (*other).to_owned()))
+            .unwrap_or_else(|| (*name).clone())
+    };
+    let mut called: Vec<String> = all.iter().map(target).collect();
+    for place in 0..all.len() {
+        if called[place] == *all[place].0 {
+            continue;
+        }
+        let base = called[place].clone();
+        let mut number = 1;
+        // Those that keep their names come first, wherever they stand.
+        let is_taken = |name: &String, called: &[String]| {
+            let kept = |at: usize| called[at] == *all[at].0;
+            (0..all.len()).any(|at| at != place && called[at] == *name && (at < place || kept(at)))
+        };
+        while is_taken(&called[place], &called) {
+            number += 1;
+            called[place] = format!("{base}_{number}");
+        }
+    }
+    called
 }
 
 /// The name without all that looks as if it told one from others. Some of it may come from modules that try to have

@@ -28,6 +28,7 @@ const KEYS: &[&str] = &[
     "idle_ttl",
     "quantiles",
     "quantile_window",
+    "allow_negative",
     "exporter",
     "listen",
     "socket_mode",
@@ -40,6 +41,7 @@ const KEYS: &[&str] = &[
     "send_timeout",
     "collect_timeout",
     "collect_min_interval",
+    "collect_interval",
     "self_metrics",
     "process_metrics",
     "statsd",
@@ -49,6 +51,7 @@ const KEYS: &[&str] = &[
     "max_datagram",
     "resolve_interval",
     "tags",
+    "rename_tags",
     "constant_tags",
     "container",
     "histograms",
@@ -124,10 +127,10 @@ fn keys_of(table: &str) -> std::ops::Range<usize> {
     match table {
         "openmetrics" => 1..3,
         "limits" => 4..9,
-        "rule" => 11..19,
-        "exporter" => 20..31,
-        "statsd" => 34..44,
-        "labels" => 47..KEYS.len(),
+        "rule" => 11..20,
+        "exporter" => 21..32,
+        "statsd" => 36..47,
+        "labels" => 50..KEYS.len(),
         _ => 0..KEYS.len(),
     }
 }
@@ -177,7 +180,9 @@ fn for_key(key: &str, input: &mut Input<'_>) -> Value {
     let text = |text: &str| Value::String(text.to_owned());
     match key {
         "created" | "drop" | "self_metrics" if input.one_in(8) => text(input.of(&["true", "false", ""])),
-        "created" | "canonical_le" | "drop" | "self_metrics" | "process_metrics" => Value::Bool(input.any()),
+        "created" | "canonical_le" | "drop" | "allow_negative" | "self_metrics" | "process_metrics" => {
+            Value::Bool(input.any())
+        }
         "bearer_token_file" => text(input.of(&[SECRET, "/token"])),
         "match" | "host" => text(input.of(&["*", "a?", "x"])),
         "type" => text(input.of(&["counter", "histogram", "summary", "gauge"])),
@@ -193,6 +198,16 @@ fn for_key(key: &str, input: &mut Input<'_>) -> Value {
         "probes" => text(input.of(&["allow", "all", ""])),
         "socket_mode" => text(input.of(&["0660", "777", "9"])),
         "constant_tags" => Value::Table([("env".to_owned(), text("prod"))].into()),
+        "rename_tags" => match input.any() {
+            true => Value::Table(
+                [(
+                    input.of(&["host", "a", "a.b"]).to_owned(),
+                    text(input.of(&["x", "vhost", "le"])),
+                )]
+                .into(),
+            ),
+            false => Value::Bool(input.any()),
+        },
         "prefix" | "container" | "cluster" => text(input.of(&["a", "a.b", "", "x-1"])),
         _ => Value::Int(i64::from(input.any::<u16>())),
     }

@@ -21,6 +21,7 @@ const NAMES: &[&[u8]] = &[
     b"b",
     b"metre_own",
     b"a_2",
+    b"up",
     "\u{e9}".as_bytes(),
     b"\xff",
     b"a b",
@@ -40,7 +41,17 @@ const ENDINGS: &[&[u8]] = &[
     b"/sum",
     b"/count",
 ];
-const UNITS: &[&[u8]] = &[b"", b"seconds", b"total", b"b", b"1/s", b"_", b"\xff\xff", b"a.b"];
+const UNITS: &[&[u8]] = &[
+    b"",
+    b"seconds",
+    b"bytes",
+    b"total",
+    b"b",
+    b"1/s",
+    b"_",
+    b"\xff\xff",
+    b"a.b",
+];
 const KEYS: &[&[u8]] = &[
     b"host",
     b"a",
@@ -56,6 +67,7 @@ const KEYS: &[&[u8]] = &[
     b"\xff",
     b"metre_hash",
     b"env",
+    b"vhost",
 ];
 const VALUES: &[&[u8]] = &[
     b"",

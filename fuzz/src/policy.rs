@@ -43,9 +43,10 @@ fn rule(input: &mut Input<'_>, number: usize) -> Rule {
         idle_ttl: None,
         quantiles: None,
         quantile_window: None,
+        allow_negative: None,
         origin: Origin { number, line: None },
     };
-    match input.below(6) {
+    match input.below(7) {
         0 => rule.idle_ttl = Some(input.of(&[100, 1, 0])),
         1 => {
             rule.quantiles = Some(input.of(&[vec![0.0, 0.5, 0.99, 1.0], vec![0.1 + 0.2], vec![]]));
@@ -64,6 +65,7 @@ fn rule(input: &mut Input<'_>, number: usize) -> Rule {
             rule.max_series = Some(1);
             rule.idle_ttl = Some(50);
         }
+        5 => rule.allow_negative = Some(input.any()),
         _ => rule.max_series = Some(input.of(&[3, 0])),
     }
     rule
@@ -80,6 +82,8 @@ pub struct Decided {
     pub buckets: Option<Vec<Number>>,
     /// Which quantiles are shown.
     pub quantiles: Vec<f64>,
+    /// Whether samples below zero count as zero.
+    pub clamps: bool,
     /// Whether only the general limit on series holds.
     pub general_limit: bool,
 }
@@ -87,7 +91,9 @@ pub struct Decided {
 impl Decided {
     /// For a family of this name on the page.
     pub fn new(policy: &Policy, name: &str, kind: Kind, keys: &[Vec<u8>]) -> Decided {
+        let words: Vec<&str> = name.split('_').collect();
         let mut decided = Decided {
+            clamps: matches!(words[..], [.., "seconds" | "bytes"]),
             general_limit: true,
             ..Decided::default()
         };
@@ -105,6 +111,9 @@ impl Decided {
             if let Some(ttl) = rule.idle_ttl.filter(|ttl| *ttl > 0 && (kind != Kind::Counter || said)) {
                 let shortest = decided.shortest_ttl.unwrap_or(u64::MAX);
                 decided.shortest_ttl = Some(shortest.min(ttl.into()));
+            }
+            if let Some(allow) = rule.allow_negative {
+                decided.clamps = !allow;
             }
             if kind == Kind::Histogram {
                 decided.buckets = rule.buckets.clone().or(decided.buckets);
@@ -144,6 +153,10 @@ pub fn page_name(raw: &[u8]) -> String {
         .collect();
     if name.starts_with(|first: char| first.is_ascii_digit()) {
         name.insert(0, '_');
+    }
+    // What scrapers make themselves.
+    if matches!(name.as_str(), "up" | "ALERTS" | "ALERTS_FOR_STATE" | "target_info") || name.starts_with("scrape_") {
+        name.insert_str(0, "exported_");
     }
     match name.is_empty() {
         true => "unnamed".to_owned(),

@@ -1,138 +1,81 @@
 -- The `metre` command: looks at a configuration without running it.
 
+local configuration = require "metre.configuration";
+local look = require "metre.look";
 local native = require "metre.native";
-local with_absolute_file = require "metre.lifecycle".with_absolute_file;
+
+local files = [[
+FILE is Prosody's configuration if its name ends in .lua, else metre's own TOML file; /etc/prosody/prosody.cfg.lua unless given. With -
+it is read from standard input: either of them, or a table alone, as it stands behind 'statistics_config ='.
+]];
 
 local usage = [[
-metre check [FILE]             look for mistakes in a configuration; ends with status 1 if there are any
+metre check [FILE]             look for mistakes in a configuration
 metre explain [OPTIONS] NAME   show what a metric family of this name gets, and from which rule
+metre help [COMMAND]           show this, or more about a command
+metre --version                show the version
+
+Exit status: 0 if all is well, 1 if there are mistakes or nothing could be read, 2 if the command was not understood.
+]];
+
+local help = {
+	check = [[
+metre check [FILE]
+
+Looks for mistakes in a configuration before a restart of Prosody, and tells each with its remedy: metre's keys, and what goes wrong with
+those of Prosody that matter to it. Ends with status 1 if there are any; warnings alone leave it at 0.
+
+]] .. files .. [[
+Run it as Prosody's user to see whether that may read the files: sudo -u prosody metre check
+]];
+	explain = [[
+metre explain [OPTIONS] NAME
+
+Shows what the metric family of this name gets by limits and rules, and from which of them. NAME is what a module has called it, or what
+it is called on the page.
+
     --config FILE              the configuration
     --type TYPE                gauge, counter, histogram or summary; otherwise all of them
     --host HOST                with the rules for this host
 
-FILE is Prosody's configuration, /etc/prosody/prosody.cfg.lua unless given, if its name ends in .lua, else metre's own TOML file.
-Run it as Prosody's user to see whether that may read the files: sudo -u prosody metre check
+]] .. files;
+	help = [[
+metre help [COMMAND]
+
+Shows what there is, or more about a command: check, explain.
 ]];
+};
 
-local default_files = { "/etc/prosody/prosody.cfg.lua", "/usr/local/etc/prosody/prosody.cfg.lua" };
-local prosody_directories = { "/usr/lib/prosody", "/usr/local/lib/prosody" };
-
-local function readable(name)
-	local file = io.open(name);
-	if file then
-		file:close();
-	end
-	return file ~= nil;
+-- One that is unknown is told what there is.
+local function no_command(name)
+	return nil, "no command is called " .. tostring(name);
 end
 
--- A relative name from the root on, since Prosody looks for included files from there.
-local function absolute(name)
-	if name:match("^/") then
-		return name;
-	end
-	local found, lfs = pcall(require, "lfs");
-	local directory = found and lfs.currentdir() or os.getenv("PWD");
-	return directory and directory .. "/" .. name:gsub("^%./", "") or name;
-end
-
-local keys = { "statistics", "statistics_config", "statistics_interval" };
-
--- Keys that stand where Prosody doesn't look for them: after a VirtualHost or a Component.
-local function misplaced(configuration)
-	local problems = {};
-	for host, options in pairs(configuration.getconfig()) do
-		for _, key in ipairs(keys) do
-			if host ~= "*" and rawget(options, key) ~= nil then
-				table.insert(problems, ("'%s' stands after the VirtualHost or Component \"%s\", where it has no effect; "
-					.. "move it above the first one"):format(key, host));
-			end
-		end
-	end
-	table.sort(problems);
-	return problems;
-end
-
--- What Prosody itself makes of its configuration: `statistics`, `statistics_config` and what is wrong with where they stand;
--- or nil and why not.
-local function read_prosody(name)
-	for _, directory in ipairs(prosody_directories) do
-		package.path = directory .. "/?.lua;" .. package.path;
-		package.cpath = directory .. "/?.so;" .. package.cpath;
-	end
-	pcall(require, "loader"); -- Prosody 13 has one
-	local found, configuration = pcall(require, "core.configmanager");
-	if not found then
-		return nil, "Prosody's own files, which read it, could not be loaded into " .. _VERSION .. " from "
-			.. table.concat(prosody_directories, " or ") .. "; give metre's TOML file instead. " .. tostring(configuration);
-	end
-	local ran, ok, where, why = pcall(configuration.load, name);
-	if not ran or not ok then
-		return nil, ran and why and tostring(where) .. ": " .. tostring(why) or tostring(ran and where or ok);
-	end
-	return {
-		statistics = configuration.get("*", "statistics");
-		config = configuration.get("*", "statistics_config");
-		problems = misplaced(configuration);
-	};
-end
-
--- The configuration in a file, as metre gets it from Prosody; or nil and why not.
-local function read(name)
-	for _, default in ipairs(default_files) do
-		name = name or readable(default) and default;
-	end
-	if not name then
-		return nil, "no file given, and none is readable at " .. table.concat(default_files, " or ");
-	end
-	name = absolute(name);
-	if not name:match("%.lua$") then
-		return { config = { config_file = name }, name = name, problems = {} };
-	end
-	if not readable(name) then
-		return nil, name .. ": cannot be read; check the name, and that you may read it";
-	end
-	local read_in, err = read_prosody(name);
-	if not read_in then
-		return nil, name .. ": " .. err;
-	end
-	read_in.config = with_absolute_file(read_in.config, name:match("^(.*)/[^/]*$"));
-	read_in.from_prosody, read_in.name = true, name;
-	return read_in;
-end
-
--- Whether Prosody uses metre, for those who thought so.
-local function look_at_provider(given)
-	local statistics = given.statistics;
-	if not given.from_prosody or statistics == ":metre" or statistics == ":metre.statsd" then
-		return;
-	elseif statistics == "metre" or statistics == "metre.statsd" then
-		table.insert(given.problems, ('\'statistics\' is "%s"; did you mean ":%s"?'):format(statistics, statistics));
-	elseif #given.problems == 0 then
-		return given.name .. ": note: statistics is " .. (statistics and ("%q"):format(tostring(statistics)) or "not set")
-			.. ", so Prosody does not use metre\n";
-	end
-end
-
-local function check(out, arguments)
+local function check(out, arguments, input)
 	if #arguments > 1 then
 		return nil, "one file at a time";
-	elseif (arguments[1] or ""):match("^%-") then
+	elseif (arguments[1] or ""):match("^%-.") then
 		return nil, "no option is called " .. arguments[1];
 	end
-	local given, err = read(arguments[1]);
+	local given, err = configuration.read(arguments[1], input);
 	if not given then
 		out:write("metre: ", err, "\n");
 		return 1;
 	end
-	out:write(look_at_provider(given) or "");
+	look(given);
 	local problems = given.problems;
 	for _, problem in ipairs(native.check(given.config, given.statistics == ":metre.statsd")) do
 		table.insert(problems, problem);
 	end
+	configuration.forget(given);
+	for _, warning in ipairs(given.warnings) do
+		out:write(given.name, ": warning: ", warning, "\n");
+	end
 	for _, problem in ipairs(problems) do
 		-- What is wrong with a TOML file begins with its name.
 		local of_table = problem:match("^'") or problem:match("^statistics_config");
-		out:write(of_table and given.name .. ": " or "", problem, "\n");
+		local temporary = given.temporary and problem:sub(1, #given.temporary) == given.temporary;
+		out:write(of_table and given.name .. ": " or "", temporary and given.name .. problem:sub(#given.temporary + 1) or problem, "\n");
 	end
 	if #problems == 0 then
 		out:write(given.name, ": no mistakes found\n");
@@ -172,41 +115,57 @@ local function explain_arguments(arguments)
 	return options, name;
 end
 
-local function explain(out, arguments)
+local function explain(out, arguments, input)
 	local options, name = explain_arguments(arguments);
 	if not options then
 		return nil, name;
 	end
-	local given, err = read(options.config);
+	local given, err = configuration.read(options.config, input);
 	local told;
 	if given then
 		told, err = native.explain(given.config, name, options.type, options.host);
+		configuration.forget(given);
 	end
 	out:write(told or "metre: " .. tostring(err) .. "\n");
 	return told and 0 or 1;
 end
 
-local commands = { check = check, explain = explain };
+local function show_help(out, arguments)
+	local name = arguments[1];
+	if name and not help[name] then
+		return no_command(name);
+	end
+	out:write(name and help[name] or usage);
+	return 0;
+end
 
-local asks_for_help = { help = true, ["--help"] = true, ["-h"] = true };
+local function show_version(out)
+	out:write("metre ", native.version, " for ", _VERSION, "\n");
+	return 0;
+end
+
+local commands = {
+	check = check, explain = explain,
+	help = show_help, ["--help"] = show_help, ["-h"] = show_help,
+	version = show_version, ["--version"] = show_version, ["-V"] = show_version,
+};
+
+local asks_for_help = { ["--help"] = true, ["-h"] = true };
 
 -- Runs the command with these arguments, and returns its exit status.
-local function main(arguments, out)
-	out = out or io.stdout;
-	local rest = {};
+local function main(arguments, out, input)
+	out, input = out or io.stdout, input or io.stdin;
+	local name, rest = arguments[1], {};
 	for i = 2, #arguments do
 		rest[i - 1] = arguments[i];
 	end
-	if asks_for_help[arguments[1]] or asks_for_help[rest[1]] then
-		out:write(usage);
-		return 0;
-	end
-	local command = commands[arguments[1]];
-	local status, wrong;
-	if command then
-		status, wrong = command(out, rest);
-	elseif arguments[1] then
-		wrong = "no command is called " .. arguments[1];
+	local command, status, wrong = commands[name], nil, nil;
+	if command and asks_for_help[rest[1]] then
+		status, wrong = show_help(out, { help[name] and name });
+	elseif command then
+		status, wrong = command(out, rest, input);
+	elseif name then
+		status, wrong = no_command(name);
 	end
 	if not status then
 		out:write(wrong and "metre: " .. wrong .. "\n\n" or "", usage);

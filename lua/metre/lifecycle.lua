@@ -22,7 +22,7 @@ end
 
 -- What native functions say once their Lua state is closing, which stops everything by itself; and when they can't do anything.
 local closing = "the Lua state is closing";
-local busy = "Lua 5.1 runs a finalizer or a hook in the middle of another call";
+local busy = "Lua 5.1 runs a debug hook in the middle of another call";
 
 -- Native functions return nil and a message when they fail, which nobody expects of these, and whether that was logged before.
 local function report(_, err, logged)

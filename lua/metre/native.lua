@@ -38,7 +38,7 @@ if not found then
 end
 
 native.on_notice(function (family_name, what, value, why, outcome)
-	log("warn", "Metric %s: %s %s; %snot logged again for this metric",
+	log("warn", "Metric %s: %s %s; %s",
 		family_name, value ~= nil and what .. " " .. tostring(value) or what, why, outcome);
 end);
 

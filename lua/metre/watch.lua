@@ -17,14 +17,14 @@ local function answer(provider)
 	if not wants_collection then
 		return;
 	end
-	-- What a module raises in there must not end Prosody, and the scrape goes on without it. Whatever a module returns
+	-- What a module raises in there must not end Prosody, and who wanted it goes on without it. Whatever a module returns
 	-- keeps the event from getting to us.
 	local ok, why = pcall(collect_function());
 	if not ok then
 		-- What it has corked is half counted, and would keep gauges from the page from now on.
 		report(provider.discard());
 		if not provider.collections_fail then
-			log("error", "A module failed while statistics were collected for a scrape: %s; not logged again until it works",
+			log("error", "A module failed while statistics were collected: %s; not logged again until it works",
 				lifecycle.text(why));
 		end
 	end

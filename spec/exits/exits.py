@@ -12,6 +12,7 @@ import resource
 import selectors
 import signal
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -20,12 +21,15 @@ from servers import Servers
 from table import LUAS, Table, arguments, report, run_in_turn
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "spec/prosody"))
+from stopwatch import Stopwatch  # noqa: E402
+
 BUILD = ROOT / "target/exits"
 
-# From the moment the script goes for its end; metre takes two seconds at most.
+# From the moment the script goes for its end, in seconds in which it could run; metre takes two at most.
 LONGEST_END = 3
-# For a whole run, which does a lot of things on the way.
-LONGEST_RUN = 60
+# For a whole run, which does a lot of things on the way, and for what never ends.
+LONGEST_RUN = 120
 WORKERS = 5
 
 AWAY = re.compile(
@@ -35,17 +39,16 @@ AWAY = re.compile(
 
 
 class Output:
-    """What a process writes, and when it last said that it goes for its end."""
+    """What a process writes, and how often it has said that it goes for its end."""
 
     def __init__(self):
         self.text = b""
         self.ended = False
-        self.leaves = None
+        self.leaves = 0
 
     def read(self, pipe):
         more = os.read(pipe.fileno(), 1 << 16)
-        if b"leaves\n" in more:
-            self.leaves = time.monotonic()
+        self.leaves += b"leaves\n" in more
         self.text += more
         self.ended = not more
 
@@ -74,35 +77,36 @@ class Case:
             command(self.lua, self.name, number), env={**environment(self.lua), **servers.environment()},
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True,
         )
-        start = time.monotonic()
-        limit = start + LONGEST_RUN
+        stopwatch = Stopwatch(process.pid)
+        limit = time.monotonic() + LONGEST_RUN
         out, err = Output(), Output()
         outputs = {process.stdout: out, process.stderr: err}
         with process:
             for pipe, output in outputs.items():
                 servers.selector.register(pipe, selectors.EVENT_READ, output.read)
-            killed = False
+            killed, leaves = False, 0
             # Its children have its stdout, too.
             while not (out.ended and err.ended) and time.monotonic() < limit:
-                for key, _ in servers.selector.select(max(0, limit - time.monotonic())):
+                for key, _ in servers.selector.select(0.02):
                     key.data(key.fileobj)
                     if key.fileobj in outputs and outputs[key.fileobj].ended:
                         servers.selector.unregister(key.fileobj)
                 if self.killed_by and not killed and b"ready\n" in out.text:
-                    killed, out.leaves = True, time.monotonic()
+                    killed, out.leaves = True, 1
                     process.send_signal(self.killed_by)
-                if out.leaves:
-                    limit = out.leaves + LONGEST_END
+                if out.leaves > leaves:
+                    leaves, stopwatch = out.leaves, Stopwatch(process.pid)
+                stopwatch.look()
             for pipe, output in outputs.items():
                 if not output.ended:
                     servers.selector.unregister(pipe)
-            seconds = time.monotonic() - (out.leaves or start)
+            seconds = stopwatch.seconds()
             hung = not (out.ended and err.ended)
             if hung:
                 os.killpg(process.pid, signal.SIGKILL)
             code = process.wait()
         problems = self.problems(out.text.decode(), err.text.decode(errors="replace"), code, servers.drain())
-        if hung:
+        if hung or (leaves and seconds > LONGEST_END):
             problems.insert(0, f"has not ended after {seconds:.1f} s")
         return problems, seconds
 
@@ -151,7 +155,7 @@ def cases(lua):
         servers = Servers(directory)
         variables = {**environment(lua), **servers.environment()}
         servers.close()
-        done = subprocess.run(command(lua, "list"), env=variables, capture_output=True, text=True, timeout=20)
+        done = subprocess.run(command(lua, "list"), env=variables, capture_output=True, text=True, timeout=LONGEST_RUN)
     if done.returncode != 0:
         raise SystemExit(done.stderr)
     return [Case(lua, line) for line in done.stdout.splitlines()]

@@ -20,6 +20,7 @@ sys.path[:0] = [str(ROOT / "spec/prosody"), str(ROOT / "spec/exits")]
 from exits import LONGEST_END  # noqa: E402
 from harness import Exporting, is_alive, wait_for  # noqa: E402
 from servers import Servers  # noqa: E402
+from stopwatch import Stopwatch  # noqa: E402
 from table import Table, arguments, report, run_in_turn  # noqa: E402
 
 WORKERS = 2
@@ -113,11 +114,11 @@ class Run:
 
     def ends(self, codes=(0,), complete=True):
         """Waits for its end, which has to be one of these; returns how many seconds that took."""
-        start = time.monotonic()
         prosody = self.prosody
+        stopwatch = Stopwatch(prosody.pid)
         with contextlib.suppress(TimeoutError):
-            wait_for("Prosody to end", lambda: self.pump() or not is_alive(prosody.pid), 20)
-        seconds = time.monotonic() - start
+            wait_for("Prosody to end", lambda: self.pump() or stopwatch.look() or not is_alive(prosody.pid))
+        seconds = stopwatch.seconds()
         self.check(seconds <= LONGEST_END, f"has not ended after {seconds:.1f} s")
         if is_alive(prosody.pid):
             return seconds

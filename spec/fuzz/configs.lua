@@ -6,8 +6,8 @@ local keys = {
 };
 local inner = {
 	"created", "canonical_le", "max_families", "max_series", "max_series_per_family", "max_label_bytes", "max_quantile_series",
-	"cluster", "match", "host", "type", "drop", "idle_ttl", "buckets", "quantiles", "quantile_window", "listen", "allow", "server",
-	"flush_interval", "tags", "histograms", 1, 2, 3,
+	"cluster", "match", "host", "type", "drop", "idle_ttl", "buckets", "quantiles", "quantile_window", "allow_negative", "listen", "allow",
+	"server", "rename_tags", "flush_interval", "tags", "histograms", 1, 2, 3,
 };
 
 local configs = {};

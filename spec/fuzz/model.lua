@@ -5,7 +5,7 @@ local trace = require "fuzz.trace";
 local pages = require "support.pages";
 
 local kinds = { "gauge", "counter", "histogram", "summary" };
-local steps = { 0, 1, 2, 3, 7, 100, 0.5, 0.25, 1.75, 4096, "5", " 0x10 " };
+local steps = { 0, 1, 2, 3, 7, -1.5, 100, 0.5, 0.25, 1.75, 4096, "5", " 0x10 " };
 local thresholds = { 1, 2.5, 100 };
 local label_values = { "x", "y", "z", 1, 2.0, "2", true, false, "long" .. ("g"):rep(200) };
 
@@ -118,7 +118,9 @@ function methods:update(way, way_name)
 	local value = random:below(4) == 0 and world.values.pick() or random:pick(steps);
 	local number = number_of(value);
 	number = number and number + 0.0; -- as a float, since sums of Lua integers wrap
-	if number and (of.kind == "histogram" or of.kind == "summary") and number < 0 then
+	if number and of.clamps and number < 0 then
+		number = 0; -- and it is sampled as it is
+	elseif number and (of.kind == "histogram" or of.kind == "summary") and number < 0 then
 		value, number = 1, 1; -- the page has no sums any more after one below zero
 	elseif number and (number ~= number or math.abs(number) > 2^40 or number * 4 % 1 ~= 0) then
 		value, number = "nothing", nil; -- sums have to be exact
@@ -219,12 +221,15 @@ local function new(world, stats)
 	local self = setmetatable({ world = world, stats = stats, families = {} }, mt);
 	for _, kind in ipairs(kinds) do
 		for _, labels in ipairs { 0, 2 } do
+			local unit = labels == 0 and "bytes" or "";
 			local name = "model_" .. kind .. labels;
 			local keys = labels == 2 and { "a", "b" } or {};
-			local family = stats.metric_registry[kind](stats.metric_registry, name, "", "", keys, { buckets = thresholds });
+			local family = stats.metric_registry[kind](stats.metric_registry, name, unit, "", keys, { buckets = thresholds });
+			name = family.family_name;
 			local many = labels == 2 and world.random:below(12) == 0;
 			local of = {
-				name = name, kind = kind, labels = labels, family = family, handles = {}, states = {},
+				name = name, kind = kind, labels = labels,
+				clamps = labels == 0 and (kind == "histogram" or kind == "summary"), family = family, handles = {}, states = {},
 				methods = (kind == "gauge" or kind == "counter") and { "add", "add", "set", "add", "set", "reset" }
 					or { "sample", "sample", "sample", "sample", "reset" },
 			};

@@ -110,7 +110,7 @@ describe("what is repaired", function ()
 			"Metric family keys: its label key 2 is called a_2 on the page",
 			"Metric family help: its description is not valid UTF-8",
 			"Metric family equal: its buckets are put in order, without what can't be one",
-			"Metric below: sample -5 is negative, so the page no longer has its sum and count" .. end_of_line,
+			"Metric below: sample -5 is negative, so the page no longer has its sum; a reset brings it back",
 			"Metric field: value 5 can't be assigned to a field; use set() or sample()" .. end_of_line,
 			"Metric missing: set nil is not a number" .. end_of_line,
 			"Metric missing2: set nil is not a number" .. end_of_line,

@@ -279,6 +279,15 @@ describe("memory that is no longer there", function ()
 	end);
 end);
 
+describe("a finalizer that raises an error", function ()
+	it("harms nothing, and the collector does its work", function ()
+		local program = assert(io.open(os.getenv("METRE_ROOT") .. "/spec/support/finalizers.lua"));
+		local text = program:read("*a");
+		program:close();
+		run(text, 0, "fine\n", os.getenv("METRE_LUA"));
+	end);
+end);
+
 describe("a wrong self", function ()
 	it("is an error that is a string", function ()
 		local registry = require "metre".new().metric_registry;

@@ -41,7 +41,7 @@ end
 
 -- A thread that was joined is on the kernel's list for a moment more.
 local function threads_left(expected)
-	local limit = socket.gettime() + 5;
+	local limit = socket.gettime() + 60;
 	while threads() ~= expected and socket.gettime() < limit do
 		socket.sleep(0.001);
 	end
@@ -52,6 +52,14 @@ local function open_files()
 	collectgarbage();
 	collectgarbage();
 	return entries("/proc/self/fd");
+end
+
+-- A clock in seconds that stands while others run although this thread could.
+local function ran()
+	local file = assert(io.open("/proc/thread-self/schedstat"));
+	local waited = file:read("*l"):match("^%d+ (%d+)");
+	file:close();
+	return socket.gettime() - tonumber(waited) / 1e9;
 end
 
 describe("metre.statsd", function ()
@@ -231,12 +239,12 @@ describe("flush and close", function ()
 		for _, server in ipairs { "udp://127.0.0.1:1", "tcp://127.0.0.1:1", "unixgram:///nonexistent/x", "statsd.invalid" } do
 			local stats = assert(require "metre".new({ statsd = server }));
 			stats.metric_registry:counter("c"):with_labels():add(1);
-			local start = socket.gettime();
+			local start = ran();
 			assert.is_false(stats:flush());
-			assert.is_true(socket.gettime() - start < 1.5, "flush: " .. server);
-			start = socket.gettime();
+			assert.is_true(ran() - start < 1.5, "flush: " .. server);
+			start = ran();
 			stats:close();
-			assert.is_true(socket.gettime() - start < 2.5, "close: " .. server);
+			assert.is_true(ran() - start < 2.5, "close: " .. server);
 		end
 	end);
 end);
@@ -457,18 +465,18 @@ describe("dialects", function ()
 
 	it("put labels into tags", function ()
 		assert.same({
-			"prosody.g:1|g|#host:example.org,type:c2s,env:prod",
+			"prosody.g:1|g|#vhost:example.org,type:c2s,env:prod",
 			"prosody.h_seconds.bucket:1|c|#env:prod,le:1",
 			"prosody.h_seconds.bucket:1|c|#env:prod,le:+Inf",
 			"prosody.h_seconds.sum:0.0213|g|#env:prod",
 			"prosody.h_seconds.count:1|c|#env:prod",
 		}, lines_of({ tags = "dogstatsd", constant_tags = { env = "prod" } }, use));
 		assert.same({
-			"prosody.g,host=example.org,type=c2s:1|g",
+			"prosody.g,vhost=example.org,type=c2s:1|g",
 			"prosody.h_seconds:21.3|ms",
 		}, lines_of({ tags = "influx", histograms = "timing" }, use));
 		assert.same({
-			"prosody.g:1|g|#host:example.org,type:c2s|c:ci-0123",
+			"prosody.g:1|g|#vhost:example.org,type:c2s|c:ci-0123",
 			"prosody.h_seconds:0.0213|d|c:ci-0123",
 		}, lines_of({ tags = "dogstatsd", histograms = "distribution", container = "ci-0123" }, use));
 	end);

@@ -21,71 +21,90 @@ ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:
 
 
 def mirror():
-    """Where this machine has its Debian from, if it is of the same release."""
-    targets = subprocess.run(["apt-get", "indextargets", "--format", "$(CODENAME) $(REPO_URI)", "Created-By: Packages"],
+    """Where this machine has its Debian from, if it is one. Mirrors have all releases."""
+    targets = subprocess.run(["apt-get", "indextargets", "--format", "$(ORIGIN) $(LABEL) $(REPO_URI)", "Created-By: Packages"],
                              capture_output=True, text=True, check=True).stdout
-    return [line.split()[1] for line in targets.splitlines() if line.split()[0] == SUITE][:1]
+    return [line.split()[2] for line in targets.splitlines() if line.startswith("Debian Debian ")][:1]
 
 
-class CleanRoot:
-    """Debian as debootstrap makes it, and nothing else. It goes with the context."""
+def bootstrap(path, suite):
+    """Has debootstrap make a small Debian in a directory; packages that were fetched before are not fetched again."""
+    archives = CACHE / f"archives-{suite}"
+    archives.mkdir(parents=True, exist_ok=True)
+    made = subprocess.run(["debootstrap", "--variant=minbase", f"--cache-dir={archives}", suite, path, *mirror()],
+                          stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600)
+    if made.returncode:
+        raise RuntimeError(f"debootstrap: {made.stdout[-2000:]}{made.stderr[-2000:]}")
+    # The services of what is installed shall not start; the tests start their own.
+    policy = path / "usr/sbin/policy-rc.d"
+    policy.write_text("#!/bin/sh\nexit 101\n")
+    policy.chmod(0o755)
+    shutil.copytree(archives, path / "var/cache/apt/archives", dirs_exist_ok=True)
 
-    def __init__(self):
-        CACHE.mkdir(parents=True, exist_ok=True)
-        self.path = pathlib.Path(tempfile.mkdtemp(prefix="root-", dir=CACHE))
-        # In memory: what writes packages waits for the disk all the time. The mount is this process's alone (spec/packages/run).
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755,size=2g", "metre", self.path], check=True)
-        try:
-            made = subprocess.run(["debootstrap", "--variant=minbase", f"--cache-dir={self._archives()}", SUITE, self.path, *mirror()],
-                                  stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=300)
-            if made.returncode:
-                raise RuntimeError(f"debootstrap: {made.stdout[-2000:]}{made.stderr[-2000:]}")
-            # The services of what is installed shall not start; the tests start their own.
-            policy = self.path / "usr/sbin/policy-rc.d"
-            policy.write_text("#!/bin/sh\nexit 101\n")
-            policy.chmod(0o755)
-            shutil.copytree(self._archives(), self.path / "var/cache/apt/archives", dirs_exist_ok=True)
-        except BaseException:
-            self.close()
-            raise
 
-    @staticmethod
-    def _archives():
-        """Packages that were fetched before."""
-        (CACHE / "archives").mkdir(exist_ok=True)
-        return CACHE / "archives"
+def keep_archives(path, suite):
+    """Keeps the packages that were fetched in there for the next time."""
+    archives = CACHE / f"archives-{suite}"
+    for package in path.glob("var/cache/apt/archives/*.deb"):
+        if not (archives / package.name).exists():
+            shutil.copy(package, archives)
 
-    def close(self):
-        for package in self.path.glob("var/cache/apt/archives/*.deb"):
-            if not (self._archives() / package.name).exists():
-                shutil.copy(package, self._archives())
-        subprocess.run(["umount", "--lazy", self.path], check=True)
-        self.path.rmdir()
-        # What root made can be removed by whoever built the rest.
-        owner = (ROOT / "target").stat()
-        for place in [CACHE, *CACHE.rglob("*")]:
-            os.chown(place, owner.st_uid, owner.st_gid)
+
+def give_back(*places):
+    """What root made can be removed by whoever built the rest."""
+    owner = (ROOT / "target").stat()
+    for place in places:
+        for file in [place, *place.rglob("*")]:
+            os.chown(file, owner.st_uid, owner.st_gid, follow_symlinks=False)
+
+
+class Root:
+    """A Debian in a directory, in which commands are run. What is mounted there is this process's alone (spec/packages/run)."""
+
+    def __init__(self, path):
+        self.path = path
 
     def command(self, *command, user="root"):
         """How to run a command in there: with its own /proc, and with everything it starts ended with it."""
         return ["unshare", "--mount", "--pid", "--fork", "--kill-child", f"--mount-proc={self.path}/proc", "chroot",
                 f"--userspec={user}:{user}", str(self.path), *map(str, command)]
 
-    def run(self, *command, user="root", check=True):
+    def run(self, *command, user="root", check=True, timeout=120):
         """Runs a command to its end; what it wrote."""
         done = subprocess.run(self.command(*command, user=user), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                              text=True, timeout=120, env=ENVIRONMENT)
+                              text=True, timeout=timeout, env=ENVIRONMENT)
         if check and done.returncode:
             raise RuntimeError(f"{' '.join(map(str, command))} ended with {done.returncode}:\n{done.stdout[-4000:]}")
         return done.stdout
 
-    def install(self, *packages):
-        return self.run("apt-get", "install", "-y", "--no-install-recommends", *packages)
+    def install(self, *packages, timeout=120):
+        return self.run("apt-get", "install", "-y", "--no-install-recommends", *packages, timeout=timeout)
 
     def put(self, file, place="/root"):
         """A file from outside, in there; its path in there."""
         shutil.copy(file, self.path / place.lstrip("/"))
         return f"{place}/{pathlib.Path(file).name}"
+
+
+class CleanRoot(Root):
+    """Debian as debootstrap makes it, and nothing else. It goes with the context."""
+
+    def __init__(self):
+        CACHE.mkdir(parents=True, exist_ok=True)
+        super().__init__(pathlib.Path(tempfile.mkdtemp(prefix="root-", dir=CACHE)))
+        # In memory: what writes packages waits for the disk all the time.
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755,size=2g", "metre", self.path], check=True)
+        try:
+            bootstrap(self.path, SUITE)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self):
+        keep_archives(self.path, SUITE)
+        subprocess.run(["umount", "--lazy", self.path], check=True)
+        self.path.rmdir()
+        give_back(CACHE)
 
     def files(self):
         """All that lies there, but for what is written by the way."""

@@ -4,6 +4,7 @@ Debian's Prosody is for Lua 5.4, and so are its binary modules; the rocks for th
 """
 
 import contextlib
+import fcntl
 import functools
 import http.server
 import pathlib
@@ -14,7 +15,7 @@ import threading
 import time
 import unittest
 
-from clean_root import ROOT, CleanRoot, Prosody, parse
+from clean_root import ENVIRONMENT, ROOT, CleanRoot, Prosody, parse
 
 ROCKS = ROOT / "target/rocks"
 DEB = next((ROOT / "target/deb").glob("*.deb"))
@@ -76,6 +77,25 @@ class Installing(unittest.TestCase):
             control.write_text(control.read_text().replace("\nVersion: ", "\nVersion: 9", 1))
             subprocess.run(["dpkg-deb", "-b", f"{directory}/tree", f"{directory}/later.deb"], check=True, stdout=subprocess.DEVNULL)
             return root.put(f"{directory}/later.deb")
+
+    def test_0_setup_waits_for_another_package_run(self):
+        setup = root.put(ROOT / ".ci/setup")
+        root.run("apt-get", "update")
+        for lock in ("var/lib/dpkg/lock-frontend", "var/lib/apt/lists/lock", "var/cache/apt/archives/lock"):
+            with self.subTest(lock), open(root.path / lock, "w") as held:
+                fcntl.lockf(held, fcntl.LOCK_EX)
+                running = subprocess.Popen(root.command(setup, "soak"), env=ENVIRONMENT, text=True, stdin=subprocess.DEVNULL,
+                                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+                lines = []
+                for line in running.stdout:
+                    lines.append(line)
+                    if "Waiting for another package run" in line:
+                        held.close()
+                self.assertEqual(0, running.wait(), lines)
+                self.assertEqual(["Installing", "Waiting"], [line.split()[0] for line in lines], "said once")
+                self.assertIn(lock, lines[1])
+                root.run("faketime", "--version")
+                root.run("apt-get", "-y", "purge", "faketime", "libfaketime")
 
     def test_1_debian_package(self):
         began = time.monotonic()

@@ -51,7 +51,7 @@ class Listener:
                     self.gauges[match[1]] = float(match[2])
 
     def wait_for(self, name, value):
-        wait_for(f"{name} to be {value}", lambda: self.counters[name] == value or self.gauges.get(name) == value)
+        wait_for(f"{name} to be {value}", lambda: self.counters.get(name) == value or self.gauges.get(name) == value)
 
     def close(self):
         """Ends, once everything that has been sent is taken in."""

@@ -16,8 +16,11 @@ import time
 import unittest
 import urllib.request
 
-from harness import HOST, OPENMETRICS, Exporting, Prometheus, Prosody, chat, clients, is_alive, parse, wait_for
+from harness import (
+    HOST, OPENMETRICS, Exporting, Prometheus, Prosody, chat, clients, is_alive, parse, wait_for,
+)
 from prometheus_client.parser import text_string_to_metric_families
+from stopwatch import Stopwatch
 
 CONNECTIONS = ("prosody_mod_c2s__connections", (("host", HOST), ("ip_family", "ipv4"), ("type", "c2s")))
 
@@ -102,7 +105,7 @@ class Pages(unittest.TestCase):
             ours = {int(re.search(r":(\d+) ", line)[1]) for line in listening.splitlines() if f"pid={prosody.pid}," in line}
             self.assertEqual(ours, {prosody.c2s_port, prosody.http_port})
         with Exporting() as prosody:
-            prosody.ctl("adduser", f"somebody@{HOST}", typed="secret\nsecret\n")
+            prosody.ctl("register", "somebody", HOST, "secret")
             self.assertNotIn("Serving metrics", prosody.log())
 
 
@@ -117,6 +120,35 @@ class RealPrometheus(unittest.TestCase):
             kinds = prometheus.ask("metadata")
             self.assertEqual(kinds["metre_render_seconds"][0]["type"], "histogram")
             return kinds
+
+    def test_names_that_belong_to_it(self):
+        with Exporting(modules=["metre_reserved"]) as prosody, WithoutAccept(prosody.exporter) as proxy:
+            prosody.serves()
+            page = prosody.get(headers={"Accept": "text/plain; version=0.0.4"})[2].decode()
+            checked = subprocess.run(["promtool", "check", "metrics"], input=page, capture_output=True, text=True)
+            self.assertNotIn("error while linting", checked.stderr)
+            self.assertIn(checked.returncode, (0, 3))
+            for target in (f"http://{prosody.exporter}/metrics", f"http://127.0.0.1:{proxy.server_port}/metrics"):
+                with Prometheus(target) as prometheus:
+                    state = prometheus.target()
+                    self.assertEqual((state["health"], state["lastError"]), ("up", ""))
+                    for query, value in {
+                        "up": 1,
+                        "exported_up": 5,
+                        "exported_scrape_samples_scraped": 6,
+                        "exported_ALERTS_total": 7,
+                        'reserved_summary_sum{exported_quantile="x"}': 8,
+                        'reserved_histogram_sum{exported_quantile="x",exported_le="y",exported__name__="z"}': 9,
+                        "reserved_times_seconds_sum": 0,
+                        "reserved_times_seconds_count": 1,
+                        'metre_clamped_samples_total{family="reserved_times_seconds"}': 1,
+                        "reserved_steps_count": 1,
+                        "metre_series_without_sum": 1,
+                    }.items():
+                        self.assertEqual(prometheus.query(query), value, query)
+                    self.assertGreater(prometheus.query("scrape_samples_scraped"), 50)
+            self.assertIn("Metric reserved_times_seconds: sample -4e-07 is negative and counts as 0", prosody.log())
+            self.assertIn("Metric reserved_steps: sample -2 is negative, so the page no longer has its sum", prosody.log())
 
     def test_openmetrics(self):
         with Exporting(modules=["metre_probe"]) as prosody:
@@ -190,14 +222,12 @@ class StuckLoop(unittest.TestCase):
         with Exporting("collect_timeout = 0.2; collect_min_interval = 0;") as prosody:
             prosody.serves()
             prosody.scrape()
-            ctl = prosody.block(4)
             blocked = ("metre_event_loop_blocked_seconds", ())
-            start = time.monotonic()
-            first = prosody.samples()
-            self.assertLess(time.monotonic() - start, 3, "served while it stands still")
-            second = prosody.samples()
-            self.assertGreater(second[blocked], first[blocked])
-            ctl.join()
+            with prosody.blocked():
+                first = prosody.samples()
+                second = prosody.samples()
+                self.assertGreater(second[blocked], first[blocked])
+                wait_for("the log line's time", lambda: prosody.samples()[blocked] > 3.5)
             wait_for("the answer", lambda: prosody.samples()[blocked] < 0.5)
             samples = prosody.samples()
             lag = {labels[0][1]: value for (name, labels), value in samples.items() if name == "metre_event_loop_lag_seconds_bucket"}
@@ -206,15 +236,15 @@ class StuckLoop(unittest.TestCase):
             wait_for("the collection", lambda: prosody.samples()[("metre_collections_total", (("result", "run"),))] > 1)
             told = prosody.complaints()
             self.assertEqual(len(told), 1, told)
-            self.assertRegex(told[0], r"Prosody's event loop has not answered for [34]\.\d s")
+            self.assertRegex(told[0], r"Prosody's event loop has not answered for \d+\.\d s")
 
     def test_it_is_asked_each_second(self):
         with Exporting() as prosody:
             prosody.serves()
             beats = ("metre_event_loop_lag_seconds_count", ())
-            first, start = prosody.samples()[beats], time.monotonic()
+            first, start, stopwatch = prosody.samples()[beats], time.monotonic(), Stopwatch(prosody.pid)
             wait_for("ten beats", lambda: prosody.samples("/metrics?name[]=metre_event_loop_lag_seconds")[beats] >= first + 10)
-            self.assertLess(time.monotonic() - start, 16)
+            self.assertLess(stopwatch.seconds(), 16)
             self.assertGreater(time.monotonic() - start, 8)
 
     def test_a_module_that_fails_costs_only_its_own(self):
@@ -248,10 +278,11 @@ class StuckLoop(unittest.TestCase):
             prosody.shell("> prosody.events.add_handler('openmetrics-updated', function () return true end)")
             for _ in range(3):
                 prosody.scrape()
+            before = time.time()
             samples = prosody.samples()
             self.assertEqual(samples[("metre_collections_total", (("result", "late"),))], 0)
             self.assertGreaterEqual(samples[("metre_collections_total", (("result", "run"),))], 3)
-            self.assertLess(time.time() - samples[("metre_last_collection_timestamp_seconds", ())], 10)
+            self.assertGreaterEqual(samples[("metre_last_collection_timestamp_seconds", ())], before - 0.01)
 
 
 class OtherLoops(unittest.TestCase):
@@ -278,9 +309,8 @@ class Load(unittest.TestCase):
             series = re.findall(r'^prosody_mod_metre_many__many_total\{host="localhost",number="(\d+)",user="[^"]+"\} (\d+)$', page, re.M)
             self.assertEqual(len(series), count)
             self.assertTrue(all(number == value for number, value in series))
-            with Prometheus(f"http://{prosody.exporter}/metrics") as prometheus:
-                state = prometheus.target()
-                self.assertEqual((state["health"], state["lastError"]), ("up", ""))
+            with Prometheus(f"http://{prosody.exporter}/metrics", 5) as prometheus:
+                wait_for("a scrape", lambda: prometheus.target()["health"] == "up")
                 self.assertEqual(prometheus.query("count(prosody_mod_metre_many__many_total)"), count)
 
     def test_slow_clients_and_garbage(self):

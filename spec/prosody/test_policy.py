@@ -76,7 +76,7 @@ class Growth(unittest.TestCase):
 
     def test_idle_series_go_and_come_back(self):
         rules = """rule = {
-            { match = "*growth*", type = { "gauge", "counter", "histogram", "summary" }, idle_ttl = "2s" };
+            { match = "*growth*", type = { "gauge", "counter", "histogram", "summary" }, idle_ttl = "8s" };
             { match = "*growth__delay_seconds", quantiles = { 0.5, 0.99 } };
         };"""
         with growing(rules) as prosody:

@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-import subprocess
 import unittest
 
 from harness import HOST, ROOMS, Client, Prometheus, Prosody, chat, clients, parse, wait_for
@@ -46,7 +45,8 @@ class WithInternalAsOracle(unittest.TestCase):
         for command in shell:
             # Rates and times differ from run to run; what stands where doesn't.
             def shape(text):
-                return sorted(re.sub(r"[0-9.]+ ?[a-zµ%/]*|[▁▂▃▄▅▆▇█-]+", "#", line).strip() for line in text.splitlines())
+                # Whether a time is in seconds or in millionths of one differs, too; Prosody writes U+03BC there.
+                return sorted(re.sub(r"[0-9.]+ ?[a-z\u00b5\u03bc%/]*|[▁▂▃▄▅▆▇█-]+", "#", line).strip() for line in text.splitlines())
             self.assertEqual(shape(own_shell[command]), shape(shell[command]), command)
 
 
@@ -110,12 +110,8 @@ class Operation(unittest.TestCase):
 
     def test_prosodyctl(self):
         with Prosody() as prosody:
-            account = f"somebody@{HOST}"
-            command = ["/usr/bin/prosodyctl", "--config", str(prosody.config), "adduser", account]
-            done = subprocess.run(
-                command, env=prosody.environment, input="secret\nsecret\n", capture_output=True, text=True, timeout=30
-            )
-            self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
+            # `adduser` asks the running Prosody from 13 on; this does it by itself.
+            prosody.ctl("register", "somebody", HOST, "secret")
             self.assertTrue((prosody.directory / f"data/{HOST}/accounts/somebody.dat").exists())
 
     def test_prometheus_scrapes(self):

@@ -64,7 +64,7 @@ class Statsd:
         if self.tags == "none":
             parts = [value.replace(".", "_") for value in entry["labels"]]
             return ".".join([name, *parts]) + suffix, frozenset()
-        keys = ["host", "more"] if entry["name"].endswith("none") else ["host", "kind", "more"]
+        keys = ["vhost", "more"] if entry["name"].endswith("none") else ["vhost", "kind", "more"]
         tags = [f"{key}:{value}" for key, value in zip(keys, entry["labels"])]
         return name + suffix, frozenset([*tags, *extra])
 

@@ -8,9 +8,11 @@ mod error;
 mod exporter;
 mod file;
 mod limits;
+mod outline;
 mod policy;
 mod read;
 mod read_values;
+mod rename_tags;
 mod rule;
 mod statsd;
 mod value;
@@ -19,6 +21,7 @@ pub use check::{check, check_files, explain};
 pub use error::{ConfigError, Problem};
 pub use exporter::{Exporter, Listen, Range};
 pub use limits::{Labels, Limits};
+pub use outline::{keys, outline, Outline};
 pub use rule::Rule;
 pub use statsd::{Prefix, Server, Statsd};
 pub use value::Value;
@@ -30,6 +33,7 @@ use error::{Origin, TABLE};
 use file::Lines;
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// The whole configuration. Every key has a default.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -46,6 +50,9 @@ pub struct Config {
     pub rule: Vec<Rule>,
     /// The HTTP server for metrics; there is one only if this is given.
     pub exporter: Option<Exporter>,
+    /// How old the last collection may be before a pusher has Prosody collect, if that collects only when somebody asks.
+    #[serde(deserialize_with = "statsd::collect_interval")]
+    pub collect_interval: Duration,
     /// Whether metre's own metrics are there.
     pub self_metrics: bool,
     /// Whether those of the process are.
@@ -69,6 +76,7 @@ impl Default for Config {
             labels: Labels::default(),
             rule: Vec::new(),
             exporter: None,
+            collect_interval: Duration::from_secs(10),
             self_metrics: true,
             process_metrics: true,
             statsd: None,
@@ -107,12 +115,13 @@ impl From<OpenMetrics> for exposition::Options {
 
 impl Config {
     /// Its keys.
-    const KEYS: [&'static str; 11] = [
+    const KEYS: [&'static str; 12] = [
         "openmetrics",
         "limits",
         "labels",
         "rule",
         "exporter",
+        "collect_interval",
         "self_metrics",
         "process_metrics",
         "statsd",

@@ -36,6 +36,7 @@ struct Keys {
     quantiles: Option<Vec<f64>>,
     #[serde(deserialize_with = "quantile_window")]
     quantile_window: Option<Duration>,
+    allow_negative: Option<bool>,
 }
 
 impl TryFrom<Keys> for Rule {
@@ -50,16 +51,18 @@ impl TryFrom<Keys> for Rule {
         let of_buckets = keys.buckets.is_some();
         let of_quantiles = keys.quantiles.is_some() || keys.quantile_window.is_some();
         let of_series = keys.drop.is_some() || keys.max_series.is_some() || keys.idle_ttl.is_some();
-        if !of_buckets && !of_quantiles && !of_series {
+        let of_samples = keys.allow_negative.is_some();
+        if !of_buckets && !of_quantiles && !of_series && !of_samples {
             return Err(
-                "decides nothing; add 'drop', 'buckets', 'max_series', 'idle_ttl', 'quantiles' or 'quantile_window'"
+                "decides nothing; add 'drop', 'buckets', 'max_series', 'idle_ttl', 'quantiles', 'quantile_window' or \
+                 'allow_negative'"
                     .into(),
             );
         }
-        if keys.host.is_some() && (of_buckets || of_quantiles) {
+        if keys.host.is_some() && (of_buckets || of_quantiles || of_samples) {
             return Err(
-                "has 'host' with 'buckets', 'quantiles' or 'quantile_window', which all hosts of a family share; \
-                        put these into a rule without 'host'"
+                "has 'host' with 'buckets', 'quantiles', 'quantile_window' or 'allow_negative', which all hosts of a \
+                 family share; put these into a rule without 'host'"
                     .into(),
             );
         }
@@ -73,6 +76,11 @@ impl TryFrom<Keys> for Rule {
         if of_quantiles && lacks(&[Kind::Histogram, Kind::Summary]) {
             return Err("has quantiles for types that have none; they are for \"summary\" and \"histogram\"".into());
         }
+        if of_samples && lacks(&[Kind::Histogram, Kind::Summary]) {
+            return Err(
+                "has 'allow_negative' for types without samples; it is for \"summary\" and \"histogram\"".into(),
+            );
+        }
         Ok(Rule(policy::Rule {
             name: Pattern::new(name),
             host: keys.host.as_deref().map(Pattern::new),
@@ -83,6 +91,7 @@ impl TryFrom<Keys> for Rule {
             idle_ttl: keys.idle_ttl,
             quantiles: keys.quantiles,
             quantile_window: keys.quantile_window,
+            allow_negative: keys.allow_negative,
             origin: policy::Origin::default(),
         }))
     }

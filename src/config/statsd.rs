@@ -2,8 +2,9 @@
 
 use super::error::TABLE;
 use super::read_values::{one_of, seconds, whole};
+use super::rename_tags::rename_tags;
 use super::{Config, ConfigError, Problem, Value};
-use crate::encode::statsd::{Histograms, Options, Tags};
+use crate::encode::statsd::{Histograms, Options, Renames, Tags};
 use crate::runtime::PushOptions;
 use crate::transport::Endpoint;
 use serde::de::Error;
@@ -31,6 +32,9 @@ pub struct Statsd {
     /// Where labels go.
     #[serde(deserialize_with = "tags")]
     pub tags: Tags,
+    /// What labels are called as tags.
+    #[serde(deserialize_with = "rename_tags")]
+    pub rename_tags: Renames,
     /// Further tags on every line.
     #[serde(deserialize_with = "constant_tags")]
     pub constant_tags: BTreeMap<String, String>,
@@ -56,6 +60,7 @@ impl Default for Statsd {
             max_datagram: 1432,
             resolve_interval: Duration::from_secs(60),
             tags: Tags::None,
+            rename_tags: Renames::default(),
             constant_tags: BTreeMap::new(),
             container: None,
             histograms: Histograms::Buckets,
@@ -74,7 +79,7 @@ impl TryFrom<String> for Server {
     type Error = String;
 
     fn try_from(text: String) -> Result<Server, String> {
-        let allowed = "udp://host:port, tcp://host:port or unixgram:///path";
+        let allowed = "udp://host:port, tcp://host:port, unix:///path or unixstream:///path";
         let error = |why| format!("is {}: {why}; allowed: {allowed}", Value::String(text.clone()));
         Endpoint::parse(&text).map(Server).map_err(error)
     }
@@ -142,6 +147,10 @@ impl Config {
             let why = "needs 'tags' to be \"dogstatsd\" or \"influx\"";
             return Err(error(&["statsd", "constant_tags"], why));
         }
+        if statsd.tags == Tags::None && !statsd.rename_tags.given.is_empty() {
+            let why = "needs 'tags' to be \"dogstatsd\" or \"influx\"; without tags labels have no names";
+            return Err(error(&["statsd", "rename_tags"], why));
+        }
         if statsd.tags != Tags::DogStatsd && statsd.container.is_some() {
             return Err(error(&["statsd", "container"], "needs 'tags' to be \"dogstatsd\""));
         }
@@ -153,7 +162,7 @@ impl Config {
             None => Server(Endpoint::Udp("localhost".to_owned(), 8125)),
         };
         let server = match (self.statsd_port, server) {
-            (Some(_), Endpoint::Unixgram(_)) => {
+            (Some(_), server) if server.is_path() => {
                 return Err(error(&["statsd_port"], "goes with a host; a Unix socket has no port"));
             }
             (Some(port), server) => server.with_port(port),
@@ -164,6 +173,7 @@ impl Config {
         Ok(Some(PushOptions {
             server,
             flush_interval: statsd.flush_interval,
+            collect_interval: self.collect_interval,
             max_datagram: statsd.max_datagram,
             resolve_interval: statsd.resolve_interval,
             max_samples_per_second: statsd.max_samples_per_second,
@@ -171,6 +181,7 @@ impl Config {
             lines: Options {
                 prefix: if prefix.is_empty() { prefix } else { prefix + "." },
                 tags: statsd.tags,
+                renames: statsd.rename_tags,
                 constant_tags: statsd.constant_tags.into_iter().collect(),
                 container: statsd.container,
                 histograms: statsd.histograms,
@@ -180,6 +191,11 @@ impl Config {
 }
 
 fn flush_interval<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+    seconds(from, 0.1, 3600.0)
+}
+
+/// `collect_interval`.
+pub(super) fn collect_interval<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
     seconds(from, 0.1, 3600.0)
 }
 

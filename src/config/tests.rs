@@ -79,7 +79,7 @@ fn an_unknown_key_is_named_with_the_likely_one() {
     );
     assert_eq!(
         message(table([("zzz", Value::Int(3))])),
-        "statistics_config: unknown key 'zzz' (given: the number 3); allowed here: 'config_file', 'openmetrics', 'limits', 'labels', 'rule', 'exporter', 'self_metrics', 'process_metrics', 'statsd', \
+        "statistics_config: unknown key 'zzz' (given: the number 3); allowed here: 'config_file', 'openmetrics', 'limits', 'labels', 'rule', 'exporter', 'collect_interval', 'self_metrics', 'process_metrics', 'statsd', \
          'statsd_server', 'statsd_port', 'prefix'"
     );
     assert!(
@@ -103,7 +103,7 @@ fn a_wrong_type_is_named_with_what_is_allowed() {
     );
     assert_eq!(
         message(table([("a\nb", Value::Bool(true))])),
-        "statistics_config: unknown key 'a\u{fffd}b' (given: true); allowed here: 'config_file', 'openmetrics', 'limits', 'labels', 'rule', 'exporter', 'self_metrics', 'process_metrics', 'statsd', \
+        "statistics_config: unknown key 'a\u{fffd}b' (given: true); allowed here: 'config_file', 'openmetrics', 'limits', 'labels', 'rule', 'exporter', 'collect_interval', 'self_metrics', 'process_metrics', 'statsd', \
          'statsd_server', 'statsd_port', 'prefix'"
     );
     assert_eq!(
@@ -188,8 +188,13 @@ fn prosodys_own_statsd_keys_mean_the_same() {
     let own = push(table(keys));
     assert_eq!(own.server.to_string(), "udp://[::1]:9125");
     assert_eq!(own.lines.prefix, "xmpp.eu.");
+    assert_eq!(own.collect_interval.as_secs(), 10);
+    let seldom = table([("statsd", text("h")), ("collect_interval", text("1m 30s"))]);
+    assert_eq!(push(seldom).collect_interval.as_secs(), 90);
     let short = push(table([("statsd", text("unixgram:///run/statsd"))]));
     assert_eq!(short.server.to_string(), "unixgram:///run/statsd");
+    let stream = push(table([("statsd_server", text("unixstream:///run/statsd"))]));
+    assert_eq!(stream.server.to_string(), "unixstream:///run/statsd");
     assert_eq!(
         push(table([("statsd_server", text("h")), ("prefix", text(""))]))
             .lines
@@ -220,8 +225,20 @@ fn what_is_wrong_with_statsd_is_named() {
     for (given, expected) in [
         (
             statsd("server", text("http://x")),
-            "'statsd.server' is the string \"http://x\": there is no 'http://'; allowed: udp://host:port, tcp://host:port or \
-             unixgram:///path",
+            "'statsd.server' is the string \"http://x\": there is no 'http://'; allowed: udp://host:port, tcp://host:port, \
+             unix:///path or unixstream:///path",
+        ),
+        (
+            statsd("server", text("unix:run/statsd.sock")),
+            "'statsd.server' is the string \"unix:run/statsd.sock\": its path does not begin with '/'; allowed: udp://host:port, \
+             tcp://host:port, unix:///path or unixstream:///path",
+        ),
+        (
+            message(table([
+                ("statsd_server", text("unixstream:///run/s")),
+                ("statsd_port", Value::Int(1)),
+            ])),
+            "'statsd_port' goes with a host; a Unix socket has no port",
         ),
         (
             statsd("flush_interval", Value::Int(0)),
@@ -245,6 +262,10 @@ fn what_is_wrong_with_statsd_is_named() {
             "'statsd.container' needs 'tags' to be \"dogstatsd\"",
         ),
         (
+            statsd("rename_tags", table([("host", text("domain"))])),
+            "'statsd.rename_tags' needs 'tags' to be \"dogstatsd\" or \"influx\"; without tags labels have no names",
+        ),
+        (
             statsd("constant_tags", table([("env", text("prod"))])),
             "'statsd.constant_tags' needs 'tags' to be \"dogstatsd\" or \"influx\"",
         ),
@@ -255,6 +276,10 @@ fn what_is_wrong_with_statsd_is_named() {
         (
             message(table([("statsd_port", Value::Int(8125))])),
             "'statsd_port' is for statsd, and there is neither 'statsd' nor 'statsd_server'",
+        ),
+        (
+            message(table([("collect_interval", Value::Int(0))])),
+            "'collect_interval' is the number 0; allowed: a number from 0.1 to 3600 seconds, or a time such as \"90s\" or \"1h 30m\"",
         ),
         (
             message(table([("statsd", Value::Bool(true))])),
@@ -389,7 +414,9 @@ fn a_wrong_file_is_told_line_by_line() {
          [[rule]]\nmatch = '*'\nidle_ttl = '1 fortnight'\n\n\
          [[rule]]\nmatch = '*'\nquantiles = [0.5, 0.50000000000000011]\n\n\
          [[rule]]\nmatch = '*'\nbuckets = [1, 1]\n\n\
-         [[rule]]\nmatch = '*'\n",
+         [[rule]]\nmatch = '*'\n\
+         [[rule]]\nmatch = '*'\ntype = 'gauge'\nallow_negative = true\n\n\
+         [[rule]]\nmatch = '*'\nhost = 'a'\nallow_negative = true\n",
     );
     let table = table([("config_file", file.value()), ("self_metrics", Value::Int(1))]);
     let told: Vec<String> = check(table.clone(), false).iter().map(ToString::to_string).collect();
@@ -399,15 +426,19 @@ fn a_wrong_file_is_told_line_by_line() {
          'max_series', 'max_series_per_family', 'max_label_bytes', 'max_quantile_series'",
         "line 6: 'labels.le' is a label of histograms or summaries already; choose another name",
         "line 11: 'rule.1.type' is the string \"sumary\"; allowed: \"gauge\", \"counter\", \"histogram\", \"summary\"",
-        "line 14: 'rule.2' has 'host' with 'buckets', 'quantiles' or 'quantile_window', which all hosts of a family share; put \
-         these into a rule without 'host'",
+        "line 14: 'rule.2' has 'host' with 'buckets', 'quantiles', 'quantile_window' or 'allow_negative', which all hosts of a \
+         family share; put these into a rule without 'host'",
         "line 19: 'rule.3' has no 'match'; add the name of a family, or a pattern, as in match = \"prosody_mod_c2s_*\"",
         "line 24: 'rule.4.quantiles' has 1.5; allowed: numbers from 0 to 1, such as 0.99 for 99 %",
         "line 28: 'rule.5.idle_ttl' is the string \"1 fortnight\"; allowed: a number from 0 to 31536000 seconds, or a time such as \
          \"90s\" or \"1h 30m\"",
         "line 32: 'rule.6.quantiles' has 0.5 before 0.5000000000000001; put them in ascending order, each once",
         "line 36: 'rule.7.buckets' has 1 before 1; put them in ascending order, each once",
-        "line 38: 'rule.8' decides nothing; add 'drop', 'buckets', 'max_series', 'idle_ttl', 'quantiles' or 'quantile_window'",
+        "line 38: 'rule.8' decides nothing; add 'drop', 'buckets', 'max_series', 'idle_ttl', 'quantiles', 'quantile_window' or \
+         'allow_negative'",
+        "line 40: 'rule.9' has 'allow_negative' for types without samples; it is for \"summary\" and \"histogram\"",
+        "line 45: 'rule.10' has 'host' with 'buckets', 'quantiles', 'quantile_window' or 'allow_negative', which all hosts of a \
+         family share; put these into a rule without 'host'",
     ];
     assert_eq!(
         told[0],

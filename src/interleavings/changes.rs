@@ -3,7 +3,7 @@
 use super::{explore, family, idle_policy, series, sweep};
 use crate::model::{Kind, Number};
 use crate::snapshot::changes::{Changes, News};
-use crate::store::{cell, Family, Store};
+use crate::store::{cell, records, Family, FamilyWriter, Store};
 use loom::thread;
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
@@ -82,6 +82,65 @@ fn the_last_of_a_series_is_told() {
         let (mut told, mut changes) = reader.join().unwrap();
         told.pass(&store, &mut changes);
         assert_eq!((told.of("old"), told.of("new")), (5.0, 7.0));
+    });
+}
+
+/// A family with the series "leaves" and "kept", and before them the free record of one whose end has been told.
+fn with_a_free_record(store: &Store) -> FamilyWriter {
+    let mut writer = family(store, Kind::Counter, "c", &["l"]);
+    let places = ["free", "leaves", "kept"].map(|label| series(&mut writer, label));
+    for _ in 0..2 {
+        places[1..].iter().for_each(|at| writer.touch(*at));
+        sweep(store, &mut writer);
+    }
+    let mut told = Told::default();
+    for _ in 0..2 {
+        told.pass(store, &mut Changes::new(Arc::clone(writer.family())));
+    }
+    writer.expire(0);
+    writer
+}
+
+#[test]
+fn a_number_is_given_out_after_its_record() {
+    explore("a number is given out after its record", 1, || {
+        let store = Arc::new(Store::with(idle_policy(Kind::Counter), Some(false)));
+        let mut writer = with_a_free_record(&store);
+        let of_reader = Arc::clone(writer.family());
+        let before = of_reader.next_serial();
+        let reader = thread::spawn(move || {
+            let end = of_reader.next_serial();
+            let chunks = of_reader.chunks();
+            let new = records(&chunks).filter(|record| (before..end).contains(&cell::serial(record, &of_reader)));
+            assert_eq!(new.count() as u64, end - before);
+        });
+        // The first one is in the free record, the second one is behind all others.
+        series(&mut writer, "new");
+        series(&mut writer, "last");
+        reader.join().unwrap();
+    });
+}
+
+#[test]
+fn a_record_that_leaves_is_not_another_ones_yet() {
+    explore("a record that leaves is not another one's yet", 1, || {
+        let store = Arc::new(Store::with(idle_policy(Kind::Counter), Some(false)));
+        let mut writer = with_a_free_record(&store);
+        let (of_reader, changes) = (Arc::clone(&store), Changes::new(Arc::clone(writer.family())));
+        let reader = thread::spawn(move || {
+            let journal = of_reader.journal().unwrap();
+            let pass = journal.begin_pass();
+            let chunks = changes.family().chunks();
+            let leaving = changes.leaving(&chunks);
+            let serials = || leaving.iter().map(|record| cell::serial(record, changes.family()));
+            let before: Vec<u64> = serials().collect();
+            thread::yield_now();
+            assert!(serials().eq(before), "another one's");
+            journal.end_pass(pass);
+        });
+        sweep(&store, &mut writer);
+        series(&mut writer, "new");
+        reader.join().unwrap();
     });
 }
 

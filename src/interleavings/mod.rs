@@ -66,6 +66,7 @@ fn policy(kind: Kind) -> Policy {
             idle_ttl: None,
             quantiles: None,
             quantile_window: None,
+            allow_negative: None,
             origin: Origin::default(),
         }],
         ..Policy::default()

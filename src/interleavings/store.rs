@@ -36,8 +36,8 @@ fn a_record_is_never_torn() {
         let of_reader = Arc::clone(writer.family());
         let reader = thread::spawn(move || values(&of_reader)[0].1);
         // The type of the sum changes, too.
-        cell::samples::summary(writer.record(at), Number::Int(3)).unwrap();
-        cell::samples::summary(writer.record(at), Number::Float(3.0)).unwrap();
+        cell::samples::summary(writer.record(at), Number::Int(3), writer.family()).unwrap();
+        cell::samples::summary(writer.record(at), Number::Float(3.0), writer.family()).unwrap();
         assert!(reader.join().unwrap() <= 2.0);
     });
 }
@@ -52,7 +52,7 @@ fn series_appear_whole() {
         // The second one is in the first's chunk, the third one has to have one of its own.
         for label in ["first", "second", "a third that does not fit"] {
             let at = series(&mut writer, label);
-            cell::samples::summary(writer.record(at), Number::Int(3)).unwrap();
+            cell::samples::summary(writer.record(at), Number::Int(3), writer.family()).unwrap();
         }
         let seen = reader.join().unwrap();
         let labels: Vec<&[u8]> = seen.iter().map(|(label, _)| label.as_slice()).collect();

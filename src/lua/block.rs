@@ -9,11 +9,11 @@
 
 use super::call::{pure, Stop};
 use crate::model::Kind;
-use crate::store::{Family, FamilyWriter};
+use crate::store::{read_shape, Family, FamilyWriter};
 use mlua::ffi::{self, lua_State};
 use std::cell::{Cell, RefCell};
 use std::ffi::{c_int, c_void};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::Arc;
 
 /// Marks our blocks: the address of a byte in this module (one a kind, and one for families), which nobody else
@@ -35,6 +35,8 @@ pub(super) struct FamilyState {
     pub(super) writer: RefCell<FamilyWriter>,
     /// Which kinds of bad input have been logged, as bits.
     pub(super) noticed: Cell<u32>,
+    /// Of how many series it has been logged that they have no sum any more.
+    pub(super) without_sum: Cell<u32>,
 }
 
 impl FamilyState {
@@ -43,6 +45,7 @@ impl FamilyState {
             family: Arc::clone(writer.family()),
             writer: RefCell::new(writer),
             noticed: Cell::new(0),
+            without_sum: Cell::new(0),
         }
     }
 }
@@ -246,6 +249,26 @@ impl Handle {
             // SAFETY: as many as its family's records have; records neither move nor go while their family is there.
             let record = unsafe { std::slice::from_raw_parts(self.record, words) };
             use_it(family, record)
+        })
+    }
+}
+
+impl Handle {
+    /// [`FamilyBlock::with`], with the encoded label set too.
+    pub(super) fn with_labels<T: 'static>(
+        &self,
+        use_it: impl FnOnce(&FamilyState, &[u8]) -> T,
+    ) -> Result<Option<T>, Stop> {
+        self.family().with(|family| {
+            // SAFETY: a record begins with its own length, which never changes; records neither move nor go while their family is
+            // there.
+            let (record, label_bytes) = unsafe {
+                let (words, label_bytes) = read_shape((*self.record).load(Relaxed));
+                (std::slice::from_raw_parts(self.record, words), label_bytes)
+            };
+            let labels = record.iter().skip(record.len() - label_bytes.div_ceil(8));
+            let labels = labels.flat_map(|word| word.load(Relaxed).to_le_bytes());
+            use_it(family, &labels.take(label_bytes).collect::<Vec<u8>>())
         })
     }
 }

@@ -4,12 +4,12 @@
 //! functions keep what they need in a userdata of their own and crash once that is finalized. A sentinel that is created
 //! after the function is finalized before it, and from then on the function isn't called any more.
 //!
-//! On Lua 5.1 a finalizer (or a debug hook) can also run in the middle of mlua's own calls, which keep the function that they are about to
-//! call in a place that all of them share (mlua 0.12.2, `push_protected_cfunctions`): one that began meanwhile would leave its own there,
-//! and the first would run that with arguments of its own. So there none begins in the middle of another.
+//! On Lua 5.1 and LuaJIT the collector stands still while one of them runs (`collector`). A debug hook still runs in the middle of them, and may
+//! call one. On Lua 5.1 nothing would tell that one that the collector is to stay where it is, so there none begins in the middle of another.
 
 use super::block::key;
 use super::call::{push_bytes, run, set_function, Outcome};
+use super::collector;
 use mlua::ffi::{self, lua_State};
 use mlua::prelude::*;
 use std::cell::Cell;
@@ -20,7 +20,7 @@ static SENTINELS: u8 = 0;
 
 /// What is said by a function that can't be called.
 const CLOSING: &[u8] = b"the Lua state is closing";
-const IN_THE_MIDDLE: &[u8] = b"Lua 5.1 runs a finalizer or a hook in the middle of another call";
+const IN_THE_MIDDLE: &[u8] = b"Lua 5.1 runs a debug hook in the middle of another call";
 const CUT_SHORT: &[u8] = b"the call was cut short";
 
 thread_local! {
@@ -46,7 +46,8 @@ pub(super) fn guarded(lua: &Lua, function: LuaFunction) -> LuaResult<LuaFunction
                 ffi::lua_rawsetp(state, ffi::LUA_REGISTRYINDEX, key(&SENTINELS));
             }
             ffi::lua_setmetatable(state, -2);
-            ffi::lua_pushcclosure(state, call, 2);
+            collector::push_step(state);
+            ffi::lua_pushcclosure(state, call, 3);
         })
     }
 }
@@ -66,7 +67,7 @@ unsafe extern "C-unwind" fn close(state: *mut lua_State) -> c_int {
 }
 
 unsafe extern "C-unwind" fn call(state: *mut lua_State) -> c_int {
-    // SAFETY: the upvalues are the function and its sentinel.
+    // SAFETY: the upvalues are the function, its sentinel, and the collector's step.
     unsafe {
         run(state, "call", || {
             let open = ffi::lua_touserdata(state, ffi::lua_upvalueindex(2)).cast::<bool>();
@@ -80,8 +81,10 @@ unsafe extern "C-unwind" fn call(state: *mut lua_State) -> c_int {
             ffi::lua_pushvalue(state, ffi::lua_upvalueindex(1));
             ffi::lua_insert(state, 1);
             BUSY.set(cfg!(feature = "lua51"));
+            let stopped = collector::stop(state);
             let status = ffi::lua_pcall(state, arguments, ffi::LUA_MULTRET, 0);
             BUSY.set(false);
+            collector::resume(state, stopped, status, ffi::lua_upvalueindex(3));
             if status == ffi::LUA_OK {
                 return Ok(ffi::lua_gettop(state));
             }

@@ -205,6 +205,17 @@ impl<'a> Metric<'a> {
         }
     }
 
+    /// Runs `use_it` on the encoded label set.
+    pub(super) fn with_labels<T: 'static>(
+        &self,
+        use_it: impl FnOnce(&FamilyState, &[u8]) -> T,
+    ) -> Result<Option<T>, Stop> {
+        match self {
+            Metric::Handle(handle) => handle.with_labels(use_it),
+            Metric::Lease(lease) => lease.family().with(|family| use_it(family, lease.labels())),
+        }
+    }
+
     /// The same, to change it.
     pub(super) fn update<T: 'static>(
         &self,

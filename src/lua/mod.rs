@@ -14,6 +14,7 @@
 mod block;
 mod bucket;
 mod call;
+mod collector;
 mod config;
 mod guard;
 mod iterate;
@@ -42,7 +43,10 @@ use mlua::prelude::*;
 #[cfg_attr(feature = "lua54", mlua::lua_module(name = "metre_lua54"))]
 #[cfg_attr(feature = "lua53", mlua::lua_module(name = "metre_lua53"))]
 #[cfg_attr(feature = "lua52", mlua::lua_module(name = "metre_lua52"))]
-#[cfg_attr(any(feature = "lua51", feature = "luajit"), mlua::lua_module(name = "metre_lua51"))]
+#[cfg_attr(
+    any(feature = "lua51", feature = "luajit"),
+    mlua::lua_module(name = "metre_lua51_inner")
+)]
 fn open(lua: &Lua) -> LuaResult<LuaTable> {
     anchor_thread(lua)?;
     panics::keep_messages();
@@ -58,6 +62,14 @@ fn open(lua: &Lua) -> LuaResult<LuaTable> {
     provider::export(lua, &functions)?;
     provider::export_checks(lua, &functions)?;
     Ok(functions)
+}
+
+/// Opens the module, with the collector standing still.
+#[cfg(any(feature = "lua51", feature = "luajit"))]
+#[no_mangle]
+unsafe extern "C-unwind" fn luaopen_metre_lua51(state: *mut mlua::lua_State) -> std::ffi::c_int {
+    // SAFETY: Lua calls it.
+    unsafe { collector::opening(state, luaopen_metre_lua51_inner) }
 }
 
 /// Keeps the coroutine that opens the module alive as long as its Lua state: mlua goes on using it (seen with 0.12.2),

@@ -2,9 +2,11 @@
 
 use super::block::{key, FamilyBlock};
 use super::call::{self, Short};
+use super::lease::Metric;
+use crate::model::{labels, Kind};
 use crate::policy::Limit;
 use crate::runtime::panics;
-use crate::store::Refused;
+use crate::store::{FamilyFields, Refused};
 use mlua::ffi::{self, lua_State};
 use std::ffi::c_int;
 
@@ -17,24 +19,26 @@ pub(super) enum About {
     Value,
     /// A label value that is not a string, or not UTF-8.
     Label,
-    /// The first sample below zero.
-    Negative,
+    /// A sample below zero that counts as zero.
+    Clamped,
     /// A value that was assigned to a field.
     Field,
     /// Label sets that ran into a limit.
     Limit(Limit),
 }
 
+const ONCE: &str = "not logged again for this metric";
+
 impl About {
-    /// The bit that stands for it, and what becomes of what it is about, if that isn't said.
+    /// The bit that stands for it, and what becomes of what it is about and of others like it.
     fn bit(self) -> (u32, &'static str) {
-        let repaired = "ignored or repaired, and ";
+        let repaired = "ignored or repaired, and not logged again for this metric";
         match self {
             About::Value => (1, repaired),
             About::Label => (2, repaired),
-            About::Negative => (4, repaired),
+            About::Clamped => (4, ONCE),
             About::Field => (8, repaired),
-            About::Limit(limit) => (16 << limit as u32, ""),
+            About::Limit(limit) => (16 << limit as u32, ONCE),
         }
     }
 }
@@ -112,12 +116,81 @@ pub(super) unsafe fn send(
         let known = family.noticed.replace(family.noticed.get() | bit) & bit != 0;
         (!known).then(|| Short::of(&family.family.raw_name))
     });
-    let name = match name {
-        Ok(Some(Some(name))) => name,
-        Ok(_) => return,
-        // SAFETY: a raw function's state.
-        Err(_) => return unsafe { give_up(state) },
-    };
+    // SAFETY: by the contract above.
+    unsafe {
+        match name {
+            Ok(Some(Some(name))) => call_back(state, name, what, index, why, outcome),
+            Ok(_) => {}
+            Err(_) => give_up(state),
+        }
+    }
+}
+
+/// Of how many series of a family it is logged that they lose their sum.
+const MOST_SERIES: u32 = 10;
+
+/// Logs that a series has no sum on the page any more, since the value at `index` is below zero: of some series of each family
+/// one by one, and then that there are more.
+///
+/// # Safety
+/// `index` is an absolute index of a value, and a raw function's state. The metric isn't used once Lua has been called.
+#[cold]
+pub(super) unsafe fn without_sum(state: *mut lua_State, metric: Metric<'_>, what: &'static str, index: c_int) {
+    let told = metric.with_labels(|family, labels| {
+        let told = family.without_sum.get();
+        family.without_sum.set(told.saturating_add(1).min(MOST_SERIES + 1));
+        let fields = &family.family;
+        match told {
+            0..MOST_SERIES => Some((Some(fields.kind), Short::of(series_name(fields, labels).as_bytes()))),
+            MOST_SERIES => Some((None, Short::of(&fields.raw_name))),
+            _ => None,
+        }
+    });
+    // SAFETY: by the contract above.
+    unsafe {
+        let (kind, name) = match told {
+            Ok(Some(Some(told))) => told,
+            Ok(_) => return,
+            Err(_) => return give_up(state),
+        };
+        let of_histograms = "is negative, so the page no longer has its sum and count";
+        let of_summaries = "is negative, so the page no longer has its sum";
+        let back = "a reset brings them back";
+        match kind {
+            Some(Kind::Histogram) => call_back(state, name, what, Some(index), of_histograms, back),
+            Some(_) => call_back(state, name, what, Some(index), of_summaries, "a reset brings it back"),
+            None => call_back(
+                state,
+                name,
+                "further series",
+                None,
+                "lose their sums to negative samples, too",
+                ONCE,
+            ),
+        }
+    }
+}
+
+/// A series as it stands on a page, more or less: what strangers may have sent is cut and escaped.
+fn series_name(family: &FamilyFields, labels: &[u8]) -> String {
+    const LONGEST: usize = 40;
+    let cut = |text: &[u8]| -> String { String::from_utf8_lossy(text).chars().take(LONGEST).collect() };
+    let pairs = family.label_names.iter().zip(labels::values(labels));
+    let pairs: Vec<String> = pairs
+        .map(|(name, value)| format!("{}={:?}", cut(name.as_bytes()), cut(value)))
+        .collect();
+    let name = String::from_utf8_lossy(&family.raw_name);
+    match pairs.is_empty() {
+        true => name.into_owned(),
+        false => format!("{name}{{{}}}", pairs.join(",")),
+    }
+}
+
+/// Calls the callback. Errors in it go nowhere.
+///
+/// # Safety
+/// `index` is an absolute index, of a value or none.
+unsafe fn call_back(state: *mut lua_State, name: Short, what: &str, index: Option<c_int>, why: &str, outcome: &str) {
     // SAFETY: what is pushed is popped.
     unsafe {
         if ffi::lua_checkstack(state, 8) == 0 {

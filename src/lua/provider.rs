@@ -86,7 +86,8 @@ fn explained((name, kind, host): &Explained) -> Result<(String, Option<Kind>, Op
 }
 
 /// Sets `check(statistics_config, statsd)`: a list of all that is wrong with it; and `explain(statistics_config, name, type or
-/// nil, host or nil)`: what it decides for families of that name, or `nil` and what is wrong.
+/// nil, host or nil)`: what it decides for families of that name, or `nil` and what is wrong. Also `outline(statistics_config,
+/// statsd)`: what of it others have to do with, or `nil` if it is wrong; `keys`, which may stand in it; and `version`.
 pub(super) fn export_checks(lua: &Lua, functions: &LuaTable) -> LuaResult<()> {
     functions.set(
         "check",
@@ -98,6 +99,18 @@ pub(super) fn export_checks(lua: &Lua, functions: &LuaTable) -> LuaResult<()> {
             }
             let texts = errors.iter().map(ToString::to_string);
             answer(lua, lua.create_sequence_from(texts).map_err(text)?)
+        })?,
+    )?;
+    functions.set("version", env!("CARGO_PKG_VERSION"))?;
+    functions.set("keys", lua.create_sequence_from(configuration::keys())?)?;
+    functions.set(
+        "outline",
+        answering(lua, "outline", |lua, (given, statsd): (LuaValue, bool)| {
+            let Some(outline) = configuration::outline(config::value(&given), statsd) else {
+                return answer(lua, ());
+            };
+            let table = outline_table(lua, outline).map_err(text)?;
+            answer(lua, table)
         })?,
     )?;
     functions.set(
@@ -112,6 +125,18 @@ pub(super) fn export_checks(lua: &Lua, functions: &LuaTable) -> LuaResult<()> {
             },
         )?,
     )
+}
+
+fn outline_table(lua: &Lua, outline: configuration::Outline) -> LuaResult<LuaTable> {
+    let table = lua.create_table()?;
+    table.set("listen", outline.listen)?;
+    table.set(
+        "collect_timeout",
+        outline.collect_timeout.map(|time| time.as_secs_f64()),
+    )?;
+    let path = outline.token_file.map(|path| path.to_string_lossy().into_owned());
+    table.set("token_file", path)?;
+    Ok(table)
 }
 
 fn functions_of(lua: &Lua, provider: &Rc<Provider>) -> LuaResult<LuaTable> {

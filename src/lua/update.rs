@@ -93,8 +93,8 @@ impl Update for SummarySample {
     const WORDS: usize = cell::SUMMARY_WORDS;
 
     #[inline(always)]
-    fn run(record: &[AtomicU64], sample: Number, _: &FamilyState) -> Result<Taken, Refused> {
-        cell::samples::summary(record, sample)
+    fn run(record: &[AtomicU64], sample: Number, family: &FamilyState) -> Result<Taken, Refused> {
+        cell::samples::summary(record, sample, &family.family)
     }
 }
 
@@ -208,8 +208,8 @@ unsafe fn update_any(
         let taken = match number_at(state, 2) {
             Some(number) => metric.update(|family, record| {
                 let taken = update(record, number, family);
-                if method == "sample" && taken.is_ok() {
-                    cell::samples::into_window(record, number, &family.family);
+                if let ("sample", Ok(taken)) = (method, taken) {
+                    cell::samples::into_window(record, number, taken, &family.family);
                 }
                 taken
             })?,
@@ -234,10 +234,12 @@ unsafe fn tell(state: *mut lua_State, metric: Metric<'_>, method: &'static str, 
         ffi::lua_settop(state, 2);
         match taken {
             Some(Err(why)) => notice::refused(state, metric.family(), method, 2, why),
-            Some(Ok(Taken::FirstNegative)) => {
-                let why = "is negative, so the page no longer has its sum and count";
-                notice::send(state, metric.family(), About::Negative, method, Some(2), why);
+            Some(Ok(Taken::Clamped)) => {
+                let why =
+                    "is negative and counts as 0, since neither times nor sizes are; allow_negative in a rule keeps it";
+                notice::send(state, metric.family(), About::Clamped, method, Some(2), why);
             }
+            Some(Ok(Taken::FirstNegative)) => notice::without_sum(state, metric, method, 2),
             Some(Ok(Taken::Plainly)) | None => {}
         }
     }

@@ -32,6 +32,11 @@ impl Kind {
         }
     }
 
+    /// Whether it has samples, which are counted and summed.
+    pub fn is_of_samples(self) -> bool {
+        matches!(self, Kind::Histogram | Kind::Summary)
+    }
+
     /// The suffixes of every name that a family of this type takes up, its own bare name first: no other
     /// family may use one of them (OpenMetrics 1.0, "MetricFamily", "Suffixes").
     pub fn suffixes(self) -> &'static [&'static str] {

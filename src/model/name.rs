@@ -11,7 +11,17 @@ pub fn family(raw: &[u8]) -> String {
     if raw.is_empty() {
         return "unnamed".to_owned();
     }
-    escape(raw)
+    let name = escape(raw);
+    match is_scrapers(&name) {
+        true => format!("exported_{name}"),
+        false => name,
+    }
+}
+
+/// Whether a scraper makes a family of this name itself, for each target (`up`, `scrape_*`), its rules do, or OpenMetrics
+/// says what it is. A module's would take the place of that: with a gauge `up` of 0 the whole target would seem to be down.
+pub fn is_scrapers(name: &str) -> bool {
+    name.starts_with("scrape_") || ["up", "ALERTS", "ALERTS_FOR_STATE", "target_info"].contains(&name)
 }
 
 /// The unit as it stands at the end of [`family`] names and in `# UNIT` lines.
@@ -90,6 +100,15 @@ mod tests {
         assert_eq!(family("é".as_bytes()), "__");
         assert_eq!(family(b""), "unnamed");
         assert_eq!(unit(b"1/s"), "1__s");
+    }
+
+    #[test]
+    fn what_scrapers_make_is_theirs() {
+        assert_eq!(family(b"up"), "exported_up");
+        assert_eq!(family(b"scrape.duration/seconds"), "exported_scrape_duration__seconds");
+        assert_eq!(family(b"target_info"), "exported_target_info");
+        assert_eq!(family(b"uptime"), "uptime");
+        assert_eq!(family(b"scraped"), "scraped");
     }
 
     #[test]

@@ -87,6 +87,15 @@ impl Number {
         }
     }
 
+    /// Whether this is zero or more (so is `-0.0`, but not NaN).
+    #[inline]
+    pub fn is_at_least_zero(self) -> bool {
+        match self {
+            Number::Int(n) => n >= 0,
+            Number::Float(x) => x >= 0.0,
+        }
+    }
+
     /// Exact comparison, as Lua's `<`: an integer is not rounded to be compared. `None` with NaN.
     pub fn compare(self, other: Number) -> Option<Ordering> {
         match (self, other) {

@@ -1,6 +1,6 @@
 //! What a family gets, and from where, for operators.
 
-use super::{Policy, Rule, DEFAULT_WINDOW};
+use super::{is_never_negative, Policy, Rule, DEFAULT_WINDOW};
 use crate::model::{Kind, Number};
 use std::fmt::Write;
 use std::time::Duration;
@@ -24,6 +24,7 @@ pub fn explain(policy: &Policy, name: &str, kind: Option<Kind>, host: Option<&st
 
 /// The rules for one name, type and host.
 struct Explained<'a> {
+    name: &'a str,
     kind: Kind,
     /// Those that hold, in order, each with what it says of this type and with what it says at all.
     rules: Vec<(Rule, &'a Rule)>,
@@ -32,13 +33,14 @@ struct Explained<'a> {
 }
 
 impl<'a> Explained<'a> {
-    fn new(policy: &'a Policy, name: &str, kind: Kind, host: Option<&str>) -> Explained<'a> {
+    fn new(policy: &'a Policy, name: &'a str, kind: Kind, host: Option<&str>) -> Explained<'a> {
         let applying = policy.rules.iter().filter(|rule| rule.applies(name, kind));
         let (rules, for_hosts): (Vec<&Rule>, Vec<&Rule>) = applying.partition(|rule| {
             let pattern = rule.host.as_ref();
             pattern.is_none_or(|pattern| host.is_some_and(|host| pattern.matches(host)))
         });
         Explained {
+            name,
             kind,
             rules: rules.into_iter().map(|rule| (rule.for_kind(kind), rule)).collect(),
             for_hosts: match host {
@@ -80,7 +82,7 @@ impl<'a> Explained<'a> {
                 "those of the module",
             );
         }
-        if matches!(self.kind, Kind::Histogram | Kind::Summary) {
+        if self.kind.is_of_samples() {
             self.line(
                 &mut out,
                 "quantiles",
@@ -99,6 +101,18 @@ impl<'a> Explained<'a> {
                 "quantile_window",
                 |rule| rule.quantile_window.map(time),
                 &default,
+            );
+        }
+        if self.kind.is_of_samples() {
+            let default = match is_never_negative(self.name) {
+                true => "false    (default for seconds and bytes: such samples count as 0)",
+                false => "true    (default)",
+            };
+            self.line(
+                &mut out,
+                "allow_negative",
+                |rule| rule.allow_negative.map(|allow| allow.to_string()),
+                default,
             );
         }
         for rule in &self.for_hosts {

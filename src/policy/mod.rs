@@ -166,6 +166,8 @@ pub struct FamilyPolicy {
     pub quantiles: Vec<f64>,
     /// How far back quantiles look.
     pub quantile_window: Duration,
+    /// Whether samples below zero are kept, if that is decided.
+    pub allow_negative: Option<bool>,
     /// The longest label value, in bytes.
     pub max_label_bytes: usize,
     /// Whether nothing is kept of any series.
@@ -218,6 +220,15 @@ pub struct SeriesPolicy {
     pub idle_ttl: u32,
 }
 
+/// Whether what a family of this name on the page measures is never below zero: times and sizes, which are told by the unit at
+/// the end of the name. A sample that is comes from a clock that was set, or the like.
+pub fn is_never_negative(name: &str) -> bool {
+    ["seconds", "bytes"].iter().any(|unit| {
+        name.strip_suffix(unit)
+            .is_some_and(|rest| rest.is_empty() || rest.ends_with('_'))
+    })
+}
+
 /// The quantiles' window unless a rule says something else.
 pub const DEFAULT_WINDOW: Duration = Duration::from_secs(120);
 
@@ -228,6 +239,7 @@ impl FamilyPolicy {
             buckets: None,
             quantiles: Vec::new(),
             quantile_window: DEFAULT_WINDOW,
+            allow_negative: None,
             max_label_bytes: usize::MAX,
             drops_all: false,
             series: SeriesPolicy {
@@ -317,6 +329,7 @@ impl Policy {
             policy.buckets = rule.buckets.clone().or(policy.buckets);
             policy.quantiles = rule.quantiles.clone().unwrap_or(policy.quantiles);
             policy.quantile_window = rule.quantile_window.unwrap_or(policy.quantile_window);
+            policy.allow_negative = rule.allow_negative.or(policy.allow_negative);
         }
         let rules: Vec<SeriesRule> = rules.iter().filter_map(SeriesRule::new).collect();
         for rule in &rules {

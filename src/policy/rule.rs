@@ -67,6 +67,8 @@ pub struct Rule {
     pub quantiles: Option<Vec<f64>>,
     /// How far back they look.
     pub quantile_window: Option<Duration>,
+    /// Whether samples below zero are kept, instead of counting as zero.
+    pub allow_negative: Option<bool>,
     /// Where it stands.
     pub origin: Origin,
 }
@@ -88,6 +90,7 @@ impl Rule {
         rule.buckets = rule.buckets.filter(|_| kind == Kind::Histogram);
         rule.quantiles = rule.quantiles.filter(|_| quantiles);
         rule.quantile_window = rule.quantile_window.filter(|_| quantiles);
+        rule.allow_negative = rule.allow_negative.filter(|_| kind.is_of_samples());
         rule
     }
 }

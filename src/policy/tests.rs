@@ -11,6 +11,7 @@ fn rule(name: &str) -> Rule {
         idle_ttl: None,
         quantiles: None,
         quantile_window: None,
+        allow_negative: None,
         origin: Origin::default(),
     }
 }
@@ -203,6 +204,7 @@ fn explain_says_what_and_from_where() {
            idle_ttl = 1h    (rule 1, /etc/metre.toml, line 10)\n  \
            buckets = those of the module\n  \
            quantiles = []    (default; what rule 3, /etc/metre.toml, line 30 says is not for histograms, unless it has type = \"histogram\")\n  \
+           allow_negative = true    (default)\n  \
            where host is a: drop = true    (rule 2, /etc/metre.toml, line 20)\n\
          x as a summary:\n  \
            drop = false    (default)\n  \
@@ -210,6 +212,7 @@ fn explain_says_what_and_from_where() {
            idle_ttl = 1h    (rule 1, /etc/metre.toml, line 10)\n  \
            quantiles = [0.5, 0.99]    (rule 3, /etc/metre.toml, line 30)\n  \
            quantile_window = 2m    (default)\n  \
+           allow_negative = true    (default)\n  \
            where host is a: drop = true    (rule 2, /etc/metre.toml, line 20)\n"
     );
     let text = explain(&policy, "x", Some(Kind::Gauge), Some("a"));
@@ -217,6 +220,29 @@ fn explain_says_what_and_from_where() {
         text.contains("  drop = true    (rule 2, /etc/metre.toml, line 20)\n") && !text.contains("where host"),
         "{text}"
     );
+}
+
+#[test]
+fn times_and_sizes_are_never_negative() {
+    for name in ["seconds", "x_seconds", "x__bytes"] {
+        assert!(is_never_negative(name), "{name}");
+    }
+    for name in ["milliseconds", "x_seconds_2", "bytes_x", "x", ""] {
+        assert!(!is_never_negative(name), "{name}");
+    }
+    let policy = policy(vec![Rule {
+        allow_negative: Some(true),
+        ..rule("x_*")
+    }]);
+    let told = |name| explain(&policy, name, Some(Kind::Summary), None);
+    assert!(told("x_seconds").contains("allow_negative = true    (rule 1, "));
+    assert!(told("y_seconds").contains("allow_negative = false    (default for seconds and bytes: "));
+    assert_eq!(
+        policy.family("x_seconds", Kind::Summary, &[]).allow_negative,
+        Some(true)
+    );
+    assert_eq!(policy.family("x_seconds", Kind::Gauge, &[]).allow_negative, None);
+    assert!(!explain(&policy, "x_seconds", Some(Kind::Gauge), None).contains("allow_negative"));
 }
 
 #[test]

@@ -93,9 +93,9 @@ struct Collections {
     last: Option<(Instant, bool)>,
     /// When the last one that succeeded ended, in seconds since the epoch.
     succeeded: Option<f64>,
-    /// A scrape wants one that has not begun.
+    /// A scrape or a pusher wants one that has not begun.
     wanted: bool,
-    /// One that a scrape wanted has begun.
+    /// One that they wanted has begun.
     running: bool,
 }
 
@@ -238,6 +238,27 @@ impl EventLoop {
         self.ended.send_replace(succeeded);
     }
 
+    /// Has the values collected, if somebody has to ask for that and the last collection, whoever wanted it, is older than
+    /// that. Waits for nothing, and asks once, however long it takes. Returns after which time to call again. Any thread may call this
+    /// at any time.
+    pub(super) fn collect_each(&self, interval: Duration) -> Duration {
+        if !self.manual.load(Relaxed) || !self.watched.load(Relaxed) {
+            return BEAT;
+        }
+        let mut collections = self.collections.lock();
+        let age = collections.last.map(|(last, _)| last.elapsed());
+        let left = age.map_or(Duration::ZERO, |age| interval.saturating_sub(age));
+        if !left.is_zero() {
+            return left;
+        }
+        if !collections.wanted && !collections.running {
+            collections.wanted = true;
+            drop(collections);
+            self.bell.ring();
+        }
+        BEAT
+    }
+
     /// Has the values collected, if somebody has to ask for that, and waits for it.
     pub(super) async fn refresh(&self, collecting: Collecting) -> Collected {
         let (mut ended, first) = {
@@ -321,6 +342,43 @@ mod tests {
             })
         });
         assert_eq!((first, second), (Collected::Run, Collected::Shared));
+        assert!(!event_loop.answer());
+    }
+
+    #[test]
+    fn a_pusher_shares_collections_and_asks_once() {
+        let bell = Arc::new(Bell::default());
+        let event_loop = new(&bell, &Store::new());
+        let _descriptor = bell.open().unwrap();
+        let hour = Duration::from_secs(3600);
+        // Nobody is there yet, or Prosody collects by itself.
+        assert_eq!(event_loop.collect_each(hour), BEAT);
+        event_loop.is_watched(false);
+        assert_eq!(event_loop.collect_each(hour), BEAT);
+        assert!(!event_loop.answer());
+        event_loop.is_watched(true);
+        // However often it asks while nobody answers.
+        for _ in 0..1000 {
+            assert_eq!(event_loop.collect_each(Duration::ZERO), BEAT);
+        }
+        assert!(event_loop.answer());
+        // One that has begun will do, also for a scrape that comes meanwhile.
+        assert_eq!(event_loop.collect_each(hour), BEAT);
+        let (outcome, ()) =
+            run(async { tokio::join!(event_loop.refresh(COLLECTING), async { event_loop.collected(true) }) });
+        assert_eq!(outcome, Collected::Shared);
+        assert!(!event_loop.answer());
+        let left = event_loop.collect_each(hour);
+        assert!(left > hour / 2 && left <= hour, "{left:?}");
+        assert_eq!(run(event_loop.refresh(COLLECTING)), Collected::Shared);
+        assert!(!event_loop.answer());
+        // A module that fails does so once an interval.
+        event_loop.collected(false);
+        assert!(event_loop.collect_each(hour) > hour / 2);
+        assert!(!event_loop.answer());
+        event_loop.collect_each(Duration::ZERO);
+        event_loop.is_unwatched();
+        assert_eq!(event_loop.collect_each(Duration::ZERO), BEAT);
         assert!(!event_loop.answer());
     }
 

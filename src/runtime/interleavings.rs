@@ -28,6 +28,10 @@ impl Push for Pusher {
         Duration::from_secs(3600)
     }
 
+    fn collect_interval(&self) -> Duration {
+        Duration::from_secs(3600)
+    }
+
     fn retry_at(&self) -> Option<Instant> {
         None
     }

@@ -1,7 +1,7 @@
 //! What threads have to tell the operator: only Prosody's own thread may log.
 
 use super::bell::Bell;
-use crate::sync::Mutex;
+use crate::sync::{Mutex, ThreadsMutex};
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 
@@ -33,8 +33,8 @@ impl Level {
 /// Messages on their way to Prosody's thread.
 pub(super) struct Notices {
     queue: Mutex<VecDeque<(Level, String)>>,
-    /// What there was a message about that is told once.
-    told: Mutex<HashSet<&'static str>>,
+    /// What there was a message about that is told once. Panics of threads are.
+    told: ThreadsMutex<HashSet<&'static str>>,
     bell: Arc<Bell>,
 }
 
@@ -43,7 +43,7 @@ impl Notices {
     pub(super) fn new(bell: &Arc<Bell>) -> Notices {
         Notices {
             queue: Mutex::default(),
-            told: Mutex::default(),
+            told: ThreadsMutex::default(),
             bell: Arc::clone(bell),
         }
     }
@@ -59,7 +59,7 @@ impl Notices {
         self.bell.ring();
     }
 
-    /// Adds a message, unless there was one about the same before.
+    /// Adds a message, unless there was one about the same before. For metre's own threads.
     pub(super) fn add_once(&self, about: &'static str, level: Level, message: String) {
         if self.told.lock().insert(about) {
             self.add(level, message);

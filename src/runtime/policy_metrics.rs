@@ -1,4 +1,4 @@
-//! What metre tells of limits and rules: how often they took effect, and where.
+//! What metre tells of limits and rules: how often they took effect, and where. And of samples below zero, which rules are for.
 
 use super::own_metrics::{OwnFamily, Spec};
 use crate::model::Kind;
@@ -10,10 +10,21 @@ use std::collections::HashMap;
 pub(super) struct PolicyMetrics {
     limited: OwnFamily,
     expired: OwnFamily,
+    clamped: OwnFamily,
+    without_sum: OwnFamily,
     ignored: OwnFamily,
-    /// What families said last, by name and limit; none for those that have gone. A family that replaces another one begins
-    /// again.
-    seen: HashMap<(String, Option<Limit>), u64>,
+    /// What families said last. A family that replaces another one begins again.
+    seen: HashMap<(String, Count), u64>,
+    /// How many series were without a sum in the families looked at so far.
+    without_sum_so_far: usize,
+}
+
+/// What a family counts.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Count {
+    Limited(Limit),
+    Expired,
+    Clamped,
 }
 
 impl PolicyMetrics {
@@ -51,6 +62,18 @@ impl PolicyMetrics {
                 "Series that have gone since nobody updated them",
                 &["family"],
             ),
+            clamped: family(
+                Kind::Counter,
+                "metre_clamped_samples",
+                "Samples of times and sizes that were below zero and have counted as zero",
+                &["family"],
+            ),
+            without_sum: family(
+                Kind::Gauge,
+                "metre_series_without_sum",
+                "Histograms and summaries that have no sum on the page, for they have seen samples below zero",
+                &[],
+            ),
             ignored: family(
                 Kind::Counter,
                 "metre_ignored_families",
@@ -58,6 +81,7 @@ impl PolicyMetrics {
                 &["reason"],
             ),
             seen: HashMap::new(),
+            without_sum_so_far: 0,
         };
         Ignored::ALL
             .iter()
@@ -68,19 +92,24 @@ impl PolicyMetrics {
     /// Brings those about one family up to date.
     pub(super) fn update_family(&mut self, family: &Family) {
         for limit in Limit::ALL {
-            let step = self.step(family, Some(limit), family.limited(limit));
+            let step = self.step(family, Count::Limited(limit), family.limited(limit));
             if step > 0 {
                 self.limited.add(&[&family.name, limit.name()], step);
             }
         }
-        let step = self.step(family, None, family.expired());
+        let step = self.step(family, Count::Expired, family.expired());
         if step > 0 {
             self.expired.add(&[&family.name], step);
         }
+        let step = self.step(family, Count::Clamped, family.clamped());
+        if step > 0 {
+            self.clamped.add(&[&family.name], step);
+        }
+        self.without_sum_so_far += family.without_sum();
     }
 
     /// By how much a count has grown since the last time.
-    fn step(&mut self, family: &Family, what: Option<Limit>, count: u64) -> u64 {
+    fn step(&mut self, family: &Family, what: Count, count: u64) -> u64 {
         if count == 0 {
             return 0;
         }
@@ -89,8 +118,9 @@ impl PolicyMetrics {
         count.checked_sub(before).unwrap_or(count)
     }
 
-    /// Brings the others up to date.
+    /// Brings the others up to date, once all families have been looked at.
     pub(super) fn update(&mut self, store: &Store) {
+        self.without_sum.set(&[], std::mem::take(&mut self.without_sum_so_far));
         for why in Ignored::ALL {
             self.ignored.raise(&[why.name()], store.ignored(why));
         }

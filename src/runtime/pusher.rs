@@ -10,7 +10,7 @@ use crate::snapshot::changes::{Changes, News};
 use crate::snapshot::reservoir::Reservoirs;
 use crate::snapshot::{FamilySnapshot, Series};
 use crate::store::{Families, Family, Journal, Store};
-use crate::transport::{Added, Endpoint, Event, Framing, Link, Packer, Progress};
+use crate::transport::{Added, Endpoint, Event, Link, Packer, Progress};
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -23,6 +23,8 @@ pub struct PushOptions {
     pub server: Endpoint,
     /// The time between two pushes.
     pub flush_interval: Duration,
+    /// How old the last collection may be before Prosody is asked for one, should it collect only when somebody asks.
+    pub collect_interval: Duration,
     /// How long a datagram may be, in bytes.
     pub max_datagram: usize,
     /// How often the server's name is looked up.
@@ -145,15 +147,11 @@ impl Pusher {
         notices: &Arc<Notices>,
         self_metrics: &Arc<SelfMetrics>,
     ) -> Pusher {
-        let framing = match options.server {
-            Endpoint::Tcp(..) => Framing::Stream,
-            Endpoint::Udp(..) | Endpoint::Unixgram(_) => Framing::Datagrams,
-        };
         let per_push = f64::from(options.max_samples_per_second) * options.flush_interval.as_secs_f64();
         Pusher {
             store: Arc::clone(store),
             out: Out {
-                packer: Packer::new(framing),
+                packer: Packer::new(options.server.framing()),
                 link: Link::new(&options.server, options.max_datagram, options.resolve_interval),
                 metrics: PushMetrics::register(own),
                 dropped: Default::default(),
@@ -317,6 +315,10 @@ impl Pusher {
 impl Push for Pusher {
     fn interval(&self) -> Duration {
         self.options.flush_interval
+    }
+
+    fn collect_interval(&self) -> Duration {
+        self.options.collect_interval
     }
 
     fn has_samples(&self) -> bool {

@@ -30,6 +30,8 @@ const fn in_time(milliseconds: u64) -> Duration {
 pub(super) trait Push: Send + 'static {
     /// The time between two pushes.
     fn interval(&self) -> Duration;
+    /// How old the last collection may be before Prosody is asked for one, should it wait for that.
+    fn collect_interval(&self) -> Duration;
     /// When the next try is due, while the server can't be reached.
     fn retry_at(&self) -> Option<Instant>;
     /// Why the server can't be reached, if that is so.
@@ -200,11 +202,13 @@ impl<P: Push> Shared<P> {
     /// that it answers.
     fn sleep(&self, pusher: &mut P, due: Instant) -> (bool, Option<u64>) {
         loop {
-            let _ = self.contain("the statsd pusher's samples", || {
+            let next = self.contain("the statsd pusher's samples", || {
                 self.event_loop.tick();
+                let next = self.event_loop.collect_each(pusher.collect_interval());
                 if pusher.has_samples() {
                     pusher.take_samples();
                 }
+                next.min(self.event_loop.next_tick())
             });
             let control = self.control.lock();
             let asked = (control.asked > control.answered).then_some(control.asked);
@@ -213,7 +217,7 @@ impl<P: Push> Shared<P> {
             }
             let pause = match pusher.has_samples() {
                 true => TICK,
-                false => self.event_loop.next_tick(),
+                false => next.unwrap_or(TICK),
             };
             let until = due.min(Instant::now() + pause);
             drop(self.changed.wait_until(control, until));

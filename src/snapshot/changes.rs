@@ -125,7 +125,7 @@ impl Changes {
         // Series made from now on wait for the next call: they may have the labels of one that goes meanwhile.
         let end = family.next_serial();
         let chunks = family.chunks();
-        for (place, record) in self.gone(&chunks).into_iter().chain(records(&chunks)).enumerate() {
+        for (place, record) in self.leaving(&chunks).into_iter().chain(records(&chunks)).enumerate() {
             let address = cell::address(record);
             copy.take_record(record);
             let copy = copy.records().next();
@@ -140,15 +140,16 @@ impl Changes {
         ControlFlow::Continue(())
     }
 
-    /// The records of series that have gone, in the order of their creation. They come first, and in this order, since each
-    /// may have the labels of one that came later.
-    fn gone<'a>(&self, chunks: &'a Chunks) -> Vec<&'a [AtomicU64]> {
+    /// The records of series that have gone and whose end is still to be told, in the order of their creation. They come first,
+    /// and in this order, since each may have the labels of one that came later. Free ones are none of them: they may be
+    /// another series' at any time, whose place in this order is another one.
+    pub(crate) fn leaving<'a>(&self, chunks: &'a Chunks) -> Vec<&'a [AtomicU64]> {
         if !self.family.expires() {
             return Vec::new();
         }
-        let mut gone: Vec<_> = records(chunks).filter(|record| cell::is_gone(record)).collect();
-        gone.sort_by_cached_key(|record| cell::serial(record, &self.family));
-        gone
+        let mut leaving: Vec<_> = records(chunks).filter(|record| cell::is_leaving(record)).collect();
+        leaving.sort_by_cached_key(|record| cell::serial(record, &self.family));
+        leaving
     }
 
     /// What is new of one series, whose record is at `address`.

@@ -63,7 +63,9 @@ pub const SUMMARY_WORDS: usize = BODY + 3;
 pub enum Taken {
     /// Like any other.
     Plainly,
-    /// As the first sample below zero, after which the page shows neither sum nor count.
+    /// As zero, since it was below that and what is measured can't be.
+    Clamped,
+    /// As the series' first sample below zero, after which the page shows no sum.
     FirstNegative,
 }
 
@@ -128,9 +130,12 @@ pub(crate) fn init(kind: Kind, record: &[AtomicU64], cork: &Cork) -> u32 {
     0
 }
 
-/// The series goes from the page.
-pub(crate) fn retire(record: &[AtomicU64]) {
+/// The series of `family` goes from the page.
+pub(crate) fn retire(record: &[AtomicU64], family: &Family) {
     let flags = record::flags(&record[HEAD]);
+    if flags & NEGATIVE != 0 {
+        samples::note_sum_back(record, family);
+    }
     record::step(&record[HEAD], flags | GONE, || {});
 }
 
@@ -142,6 +147,11 @@ pub(crate) fn release(record: &[AtomicU64]) {
 /// Whether the series has gone.
 pub(crate) fn is_gone(record: &[AtomicU64]) -> bool {
     record::flags(&record[HEAD]) & GONE != 0
+}
+
+/// Whether the series has gone, and somebody may still tell the last of it. Until that is done, the record stays what it is.
+pub(crate) fn is_leaving(record: &[AtomicU64]) -> bool {
+    record::flags(&record[HEAD]) & LOST == GONE
 }
 
 /// The serial number of a series, if it has one.
@@ -346,20 +356,63 @@ pub mod counter {
 pub mod samples {
     use super::*;
 
-    /// Counts `sample` in the word at `slot` and adds it to the sum.
+    /// Counts `sample` in the word at `slot` and adds it to the sum; sets the flags `also`.
     #[inline(always)]
-    fn take(record: &[AtomicU64], sample: Number, slot: usize) -> Taken {
+    fn take(record: &[AtomicU64], sample: Number, slot: usize, also: u32) {
         let (bits, float) = value(record).plus(sample).to_bits();
         let before = record::flags(&record[HEAD]) & NEGATIVE;
-        let flags = before | flag(float, FLOAT) | flag(sample.is_negative(), NEGATIVE);
-        record::step(&record[HEAD], flags, || {
+        record::step(&record[HEAD], before | flag(float, FLOAT) | also, || {
             record[SUM].store(bits, Relaxed);
             let count = record[slot].load(Relaxed).wrapping_add(1);
             record[slot].store(count, Relaxed);
         });
-        match flags & NEGATIVE != before {
-            true => Taken::FirstNegative,
-            false => Taken::Plainly,
+    }
+
+    /// The same in a histogram's bucket.
+    #[inline(always)]
+    fn take_into_bucket(record: &[AtomicU64], sample: Number, also: u32, family: &Family) {
+        // First, so that a reader who finds it counted finds it in the ring.
+        if let Some(ring) = family.ring() {
+            ring.push(address(record), sample);
+        }
+        take(record, sample, COUNTS + family.buckets.position(sample), also);
+    }
+
+    /// What becomes of a sample that is not zero or more.
+    #[cold]
+    #[inline(never)]
+    fn below_zero(record: &[AtomicU64], sample: Number, family: &Family) -> Result<Taken, Refused> {
+        if sample.is_nan() {
+            return Err(Refused::Nan);
+        }
+        let take = |sample, also| match family.kind {
+            Kind::Histogram => take_into_bucket(record, sample, also, family),
+            _ => take(record, sample, COUNTS, also),
+        };
+        if family.clamps {
+            take(Number::ZERO, 0);
+            family.note_clamped();
+            return Ok(Taken::Clamped);
+        }
+        let is_first = record::flags(&record[HEAD]) & NEGATIVE == 0;
+        take(sample, NEGATIVE);
+        if !is_first || is_unseen(record, family) {
+            return Ok(Taken::Plainly);
+        }
+        family.note_without_sum();
+        Ok(Taken::FirstNegative)
+    }
+
+    /// Whether this is the record for what nobody is to see, which has no labels in families that have some.
+    fn is_unseen(record: &[AtomicU64], family: &Family) -> bool {
+        let (_, label_bytes) = record::read_shape(record[record::SHAPE].load(Relaxed));
+        label_bytes == 0 && !family.label_names.is_empty()
+    }
+
+    /// A series that had no sum on the page starts again, or goes.
+    pub(super) fn note_sum_back(record: &[AtomicU64], family: &Family) {
+        if !is_unseen(record, family) {
+            family.note_sum_back();
         }
     }
 
@@ -368,11 +421,12 @@ pub mod samples {
     /// # Errors
     /// NaN is refused.
     #[inline(always)]
-    pub fn summary(record: &[AtomicU64], sample: Number) -> Result<Taken, Refused> {
-        if sample.is_nan() {
-            return Err(Refused::Nan);
+    pub fn summary(record: &[AtomicU64], sample: Number, family: &Family) -> Result<Taken, Refused> {
+        if !sample.is_at_least_zero() {
+            return below_zero(record, sample, family);
         }
-        Ok(take(record, sample, COUNTS))
+        take(record, sample, COUNTS, 0);
+        Ok(Taken::Plainly)
     }
 
     /// Takes a sample into a histogram.
@@ -381,18 +435,19 @@ pub mod samples {
     /// NaN is refused.
     #[inline(always)]
     pub fn histogram(record: &[AtomicU64], sample: Number, family: &Family) -> Result<Taken, Refused> {
-        if sample.is_nan() {
-            return Err(Refused::Nan);
+        if !sample.is_at_least_zero() {
+            return below_zero(record, sample, family);
         }
-        // First, so that a reader who finds it counted finds it in the ring.
-        if let Some(ring) = family.ring() {
-            ring.push(address(record), sample);
-        }
-        Ok(take(record, sample, COUNTS + family.buckets.position(sample)))
+        take_into_bucket(record, sample, 0, family);
+        Ok(Taken::Plainly)
     }
 
-    /// Takes a sample that a histogram or summary has taken into the window of its quantiles, if it has any.
-    pub fn into_window(record: &[AtomicU64], sample: Number, family: &Family) {
+    /// Takes a sample that a histogram or summary has taken, in this way, into the window of its quantiles, if it has any.
+    pub fn into_window(record: &[AtomicU64], sample: Number, taken: Taken, family: &Family) {
+        let sample = match taken {
+            Taken::Clamped => Number::ZERO,
+            Taken::Plainly | Taken::FirstNegative => sample,
+        };
         let life = life(record, family).filter(|life| life.has_quantiles());
         if let Some((quantiles, life)) = family.quantiles().zip(life) {
             quantiles.sample(life.id(), sample.as_f64());
@@ -402,6 +457,9 @@ pub mod samples {
     /// Starts a histogram or summary again from nothing.
     pub fn reset(record: &[AtomicU64], family: &Family) {
         let created = note_restart(record, family);
+        if record::flags(&record[HEAD]) & NEGATIVE != 0 {
+            note_sum_back(record, family);
+        }
         record::step(&record[HEAD], 0, || {
             record[SUM].store(0, Relaxed);
             for count in &record[COUNTS..COUNTS + family.count_words()] {

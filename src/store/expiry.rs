@@ -71,7 +71,7 @@ impl FamilyWriter {
         self.copy_labels(location, &mut labels);
         self.index.remove(&labels, location);
         let record = self.memory.record(location);
-        cell::retire(record);
+        cell::retire(record, &self.family);
         if let Some(life) = cell::life(record, &self.family) {
             self.counts[life.scope()] -= 1;
         }

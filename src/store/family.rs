@@ -37,6 +37,10 @@ pub struct Family {
     series: AtomicUsize,
     /// How many have gone.
     expired: AtomicU64,
+    /// How many samples below zero have counted as zero.
+    clamped: AtomicU64,
+    /// How many series have no sum on the page, for they have seen samples below zero.
+    without_sum: AtomicUsize,
     /// How many times a label set ran into each limit.
     limited: [AtomicU64; Limit::ALL.len()],
     /// The serial number of the next series.
@@ -74,6 +78,8 @@ pub struct FamilyFields {
     pub buckets: Buckets,
     /// The labels that all series of the store have.
     pub constant_labels: Arc<[(String, String)]>,
+    /// Whether a sample below zero counts as zero, since it can only be a fault of a clock or the like.
+    pub clamps: bool,
     /// The name that a histogram's quantiles have, which no other type has; if it has any.
     pub quantiles_name: Option<String>,
     /// Whether it is one of metre's own, which no module registered.
@@ -91,8 +97,7 @@ impl Deref for Family {
 impl Family {
     /// A family without series, for [`FamilyWriter::new`](super::FamilyWriter).
     pub(super) fn new(fields: FamilyFields, policy: FamilyPolicy, cork: Cork, shared: Shared) -> Family {
-        let of_samples = matches!(fields.kind, Kind::Summary | Kind::Histogram);
-        let quantiles = (of_samples && !policy.quantiles.is_empty()).then(|| {
+        let quantiles = (fields.kind.is_of_samples() && !policy.quantiles.is_empty()).then(|| {
             Quantiles::new(
                 policy.quantiles.clone(),
                 policy.quantile_window,
@@ -114,6 +119,8 @@ impl Family {
             words: values + if has_life { life::WORDS } else { 0 },
             series: AtomicUsize::new(0),
             expired: AtomicU64::new(0),
+            clamped: AtomicU64::new(0),
+            without_sum: AtomicUsize::new(0),
             limited: Default::default(),
             serial: AtomicU64::new(1),
             replaced: AtomicBool::new(false),
@@ -171,6 +178,28 @@ impl Family {
         self.expired.load(Relaxed)
     }
 
+    /// How many samples below zero have counted as zero.
+    pub fn clamped(&self) -> u64 {
+        self.clamped.load(Relaxed)
+    }
+
+    pub(super) fn note_clamped(&self) {
+        self.clamped.fetch_add(1, Relaxed);
+    }
+
+    /// How many series have no sum on the page, for they have seen samples below zero.
+    pub fn without_sum(&self) -> usize {
+        self.without_sum.load(Relaxed)
+    }
+
+    pub(super) fn note_without_sum(&self) {
+        self.without_sum.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn note_sum_back(&self) {
+        self.without_sum.fetch_sub(1, Relaxed);
+    }
+
     /// How many times a label set ran into this limit.
     pub fn limited(&self, by: Limit) -> u64 {
         self.limited[by as usize].load(Relaxed)
@@ -189,7 +218,8 @@ impl Family {
         self.expired.fetch_add(1, Relaxed);
     }
 
-    /// The serial number for the next series, if series here have one. All below it are there already.
+    /// The serial number for the next series, if series here have one. The records of all below it are there already, for
+    /// whoever looks after having asked, and none that is made from then on has a lower one.
     pub(crate) fn next_serial(&self) -> u64 {
         self.serial.load(Acquire)
     }

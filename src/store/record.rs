@@ -108,7 +108,7 @@ pub(crate) fn copy(record: &[AtomicU64], out: &mut Vec<u64>, lost: u32) {
             }
             out.truncate(start);
         }
-        if !attempt.is_multiple_of(SPINS) {
+        if attempt % SPINS != 0 {
             std::hint::spin_loop();
         } else if !patience.pause(Duration::ZERO, PATIENCE) {
             out.extend(record.iter().map(|word| word.load(Relaxed).to_le()));

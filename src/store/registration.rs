@@ -3,7 +3,7 @@
 use super::family::FamilyFields;
 use super::names::Names;
 use crate::model::{name, Buckets, Kind, Number};
-use crate::policy::FamilyPolicy;
+use crate::policy::{is_never_negative, FamilyPolicy};
 use std::fmt;
 use std::sync::Arc;
 
@@ -29,6 +29,8 @@ pub struct FamilySpec {
 pub enum Repair {
     /// Its name, or one of its samples', is another family's.
     Name(String),
+    /// Scrapers make a family of its name themselves.
+    Scrapers(String),
     /// A label key (of this number, from 1) has another name than its characters make.
     LabelKey(usize, String),
     /// The help text was not UTF-8.
@@ -41,6 +43,10 @@ impl fmt::Display for Repair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Repair::Name(name) => write!(f, "another metric uses its name on the page, where it is called {name}"),
+            Repair::Scrapers(name) => write!(
+                f,
+                "scrapers make a metric of its name themselves, so it is called {name} on the page"
+            ),
             Repair::LabelKey(number, name) => write!(f, "its label key {number} is called {name} on the page"),
             Repair::Help => f.write_str("its description is not valid UTF-8"),
             Repair::Thresholds => f.write_str("its buckets are put in order, without what can't be one"),
@@ -61,6 +67,8 @@ pub(super) fn fields(
     let name = names.take(&wanted, spec.kind);
     if name != wanted {
         repairs.push(Repair::Name(name.clone()));
+    } else if name::is_scrapers(&name::escape(&spec.name)) {
+        repairs.push(Repair::Scrapers(name.clone()));
     }
     let unit = Some(name::unit(&spec.unit)).filter(|unit| !unit.is_empty() && name.ends_with(&format!("_{unit}")));
 
@@ -68,7 +76,8 @@ pub(super) fn fields(
     if spec.kind == Kind::Histogram {
         reserved.push("le");
     }
-    if !policy.quantiles.is_empty() {
+    // Even where none are shown: a summary can't have it in any format, and a rule that shows some renames no series.
+    if spec.kind.is_of_samples() {
         reserved.push("quantile");
     }
     let label_names = name::label_keys(spec.label_keys.iter().map(Vec::as_slice), &reserved);
@@ -101,6 +110,7 @@ pub(super) fn fields(
         raw_name: spec.name,
         constant_labels: Arc::clone(constant),
         quantiles_name,
+        clamps: spec.kind.is_of_samples() && !policy.allow_negative.unwrap_or(!is_never_negative(&wanted)),
         own: false,
     };
     (fields, repairs)

@@ -17,7 +17,7 @@ pub(super) fn read<T>(step: &AtomicU64, mut read: impl FnMut() -> T) -> T {
     let (mut patience, mut has_time) = (Patience::new(), true);
     loop {
         let before = step.load(Acquire);
-        if before.is_multiple_of(2) || !has_time {
+        if before % 2 == 0 || !has_time {
             let result = read();
             fence(Acquire);
             if step.load(Relaxed) == before || !has_time {

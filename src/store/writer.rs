@@ -174,6 +174,7 @@ impl FamilyWriter {
             self.unseen = self
                 .memory
                 .place_unseen(family.record_words() - record::BODY, id.serial, init);
+            self.placed(id, self.unseen.is_some());
         }
         self.unseen
     }
@@ -200,7 +201,9 @@ impl FamilyWriter {
             labels,
             life.id.serial,
             init,
-        )?;
+        );
+        self.placed(life.id, location.is_some());
+        let location = location?;
         self.index.insert(labels, location);
         self.counts[policy.limited_by] += 1;
         if let Some(budget) = &self.budget {
@@ -215,7 +218,7 @@ impl FamilyWriter {
         Some((location, Placed::Plainly))
     }
 
-    /// What the next series is known by.
+    /// What the next series is known by, once it is [`placed`](FamilyWriter::placed).
     fn next_id(&mut self) -> SeriesId {
         let (free, next) = &mut self.numbers;
         let number = free.pop().unwrap_or_else(|| {
@@ -223,8 +226,16 @@ impl FamilyWriter {
             *next - 1
         });
         let serial = self.family.next_serial();
-        self.family.set_next_serial(serial + 1);
         SeriesId { number, serial }
+    }
+
+    /// The record of the series that is known by this has its place now, or found none. Only now may readers learn of the serial
+    /// number, since they look for all below the next one.
+    fn placed(&mut self, id: SeriesId, there: bool) {
+        match there {
+            true => self.family.set_next_serial(id.serial + 1),
+            false => self.numbers.0.push(id.number),
+        }
     }
 
     #[inline]

@@ -1,5 +1,6 @@
 //! Addresses as operators write them.
 
+use super::Framing;
 use std::fmt;
 use std::net::Ipv6Addr;
 use std::path::PathBuf;
@@ -20,13 +21,16 @@ pub enum Endpoint {
     Udp(String, u16),
     /// `tcp://host:port`
     Tcp(String, u16),
-    /// `unixgram:///path`
+    /// `unix:///path` or `unixgram:///path`
     Unixgram(PathBuf),
+    /// `unixstream:///path`
+    Unixstream(PathBuf),
 }
 
 impl Endpoint {
-    /// Reads `udp://host:port`, `tcp://host:port` or `unixgram:///path`. Without a scheme it is UDP, without a port 8125. An
-    /// IPv6 address stands in brackets if a port follows.
+    /// Reads `udp://host:port`, `tcp://host:port`, `unix:///path` (or `unixgram:///path`, or with one slash) or
+    /// `unixstream:///path`. Without a scheme it is UDP, without a port 8125. An IPv6 address stands in brackets if a port
+    /// follows.
     ///
     /// # Errors
     /// A text that is none of these; the message says why.
@@ -34,12 +38,14 @@ impl Endpoint {
         if text.len() > LONGEST {
             return Err(format!("it has more than {LONGEST} bytes"));
         }
-        let (scheme, rest) = text.split_once("://").unwrap_or(("udp", text));
+        let with_scheme = text.split_once("://").or_else(|| path_after_colon(text));
+        let (scheme, rest) = with_scheme.unwrap_or(("udp", text));
         let host_and_port = |rest: &str| host_and_port(rest.strip_suffix('/').unwrap_or(rest));
         match scheme.to_ascii_lowercase().as_str() {
             "udp" => host_and_port(rest).map(|(host, port)| Endpoint::Udp(host, port)),
             "tcp" => host_and_port(rest).map(|(host, port)| Endpoint::Tcp(host, port)),
-            "unixgram" => socket_path(rest).map(Endpoint::Unixgram),
+            "unix" | "unixgram" => socket_path(rest).map(Endpoint::Unixgram),
+            "unixstream" => socket_path(rest).map(Endpoint::Unixstream),
             _ => Err(format!("there is no '{scheme}://'")),
         }
     }
@@ -50,9 +56,31 @@ impl Endpoint {
         match self {
             Endpoint::Udp(host, _) => Endpoint::Udp(host, port),
             Endpoint::Tcp(host, _) => Endpoint::Tcp(host, port),
-            Endpoint::Unixgram(path) => Endpoint::Unixgram(path),
+            on_a_path => on_a_path,
         }
     }
+
+    /// Whether it is a socket in the file system.
+    pub fn is_path(&self) -> bool {
+        matches!(self, Endpoint::Unixgram(_) | Endpoint::Unixstream(_))
+    }
+
+    /// How what is sent there is told apart.
+    pub fn framing(&self) -> Framing {
+        match self {
+            Endpoint::Udp(..) | Endpoint::Unixgram(_) => Framing::Datagrams,
+            Endpoint::Tcp(..) => Framing::Stream,
+            Endpoint::Unixstream(_) => Framing::Packets,
+        }
+    }
+}
+
+/// Scheme and rest of `unix:/path`. A host may be called `unix`, too: then a port follows.
+fn path_after_colon(text: &str) -> Option<(&str, &str)> {
+    let (scheme, rest) = text.split_once(':')?;
+    let is_scheme = ["unix", "unixgram", "unixstream"].contains(&scheme.to_ascii_lowercase().as_str());
+    let is_port = rest.bytes().all(|digit| digit.is_ascii_digit());
+    (is_scheme && !is_port).then_some((scheme, rest))
 }
 
 /// The path of a Unix socket.
@@ -122,6 +150,7 @@ impl fmt::Display for Endpoint {
             Endpoint::Udp(host, port) => ("udp", host, port),
             Endpoint::Tcp(host, port) => ("tcp", host, port),
             Endpoint::Unixgram(path) => return write!(f, "unixgram://{}", path.display()),
+            Endpoint::Unixstream(path) => return write!(f, "unixstream://{}", path.display()),
         };
         match host.contains(':') {
             true => write!(f, "{scheme}://[{host}]:{port}"),
@@ -148,6 +177,14 @@ mod tests {
             ("tcp://[fe80::1]:8126", "tcp://[fe80::1]:8126"),
             ("UDP://[fe80::1%eth0]:1/", "udp://[fe80::1%eth0]:1"),
             ("unixgram:///run/statsd.sock", "unixgram:///run/statsd.sock"),
+            ("unix:///run/statsd.sock", "unixgram:///run/statsd.sock"),
+            ("unix:/run/statsd.sock", "unixgram:///run/statsd.sock"),
+            ("Unixgram:/run/statsd.sock", "unixgram:///run/statsd.sock"),
+            ("unixstream:///run/statsd.sock", "unixstream:///run/statsd.sock"),
+            ("unixstream:/run/statsd.sock", "unixstream:///run/statsd.sock"),
+            // Hosts all the same.
+            ("unix", "udp://unix:8125"),
+            ("unix:9125", "udp://unix:9125"),
         ] {
             assert_eq!(Endpoint::parse(text).unwrap().to_string(), full);
         }
@@ -170,8 +207,17 @@ mod tests {
             ("[::1", "an IPv6 address stands in brackets, as in '[::1]:8125'"),
             ("a:b:1", "an IPv6 address stands in brackets, as in '[::1]:8125'"),
             ("unixgram://relative", "its path does not begin with '/'"),
+            ("unix://run/statsd.sock", "its path does not begin with '/'"),
+            ("unix:statsd.sock", "its path does not begin with '/'"),
+            ("unixstream:./statsd.sock", "its path does not begin with '/'"),
+            ("unixstream://", "its path does not begin with '/'"),
+            ("unixstream:///run/", "its path is that of a directory"),
             (
                 &format!("unixgram:///{}", "x".repeat(107)),
+                "its path has more than 107 bytes",
+            ),
+            (
+                &format!("unixstream:///{}", "x".repeat(107)),
                 "its path has more than 107 bytes",
             ),
             ("http://host", "there is no 'http://'"),

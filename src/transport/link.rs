@@ -98,7 +98,7 @@ impl Link {
         Link {
             target: Target::new(endpoint, resolve_interval, now),
             socket: None,
-            outbox: Outbox::new(limit),
+            outbox: Outbox::new(limit, endpoint.framing()),
             retry_at: None,
             backoff: SHORTEST_BACKOFF,
             probing: None,
@@ -180,7 +180,7 @@ impl Link {
                     let unacknowledged = if first { socket.unacknowledged() } else { 0 };
                     is_old.is_some_and(|then| outbox.confirm_but(unacknowledged, then))
                 } else {
-                    outbox.confirm_but(0, now)
+                    outbox.confirm_but(socket.unacknowledged(), now)
                 };
                 if confirmed {
                     self.works(now);
@@ -270,17 +270,28 @@ impl Link {
 
     /// What became of the first datagram after a failure, once that is known.
     fn probe(&mut self, until: Instant, now: Instant) -> Option<Progress> {
-        match self.socket.as_mut().map(|socket| socket.check()) {
+        let checked = self.socket.as_mut().map(|socket| socket.check());
+        // What has been read needs no more time.
+        let unread = self.unread();
+        match checked {
             Some(Err(why)) if why.kind() == ErrorKind::UnexpectedEof => self.end(),
             Some(Err(why)) => self.fail(&why, now),
-            Some(Ok(())) if until > now => return Some(Progress::Busy(SHORT.max((until - now) / 10))),
+            Some(Ok(())) if until > now && unread != Some(0) => {
+                return Some(Progress::Busy(SHORT.max((until - now) / 10)));
+            }
             _ => {
                 self.probing = None;
-                self.outbox.confirm();
+                self.outbox.confirm_but(unread.unwrap_or(0), now);
                 self.works(now);
             }
         }
         None
+    }
+
+    /// How many bytes the server itself hasn't read yet, where that is known.
+    fn unread(&self) -> Option<usize> {
+        let socket = self.socket.as_ref().filter(|_| self.target.tells_what_is_read());
+        socket.map(|socket| socket.unacknowledged())
     }
 
     /// Sends the first datagram. `None` if the next one can follow.
@@ -298,11 +309,13 @@ impl Link {
                 }
             }
             Err(why) if why.kind() == ErrorKind::Interrupted => {}
+            Err(why) if why.kind() == ErrorKind::UnexpectedEof => self.end(),
             Err(why) if why.kind() == ErrorKind::WouldBlock || is(&why, Errno::ENOBUFS) => {
                 // The connection stays: a new one would only fill another buffer of the same server.
                 let since = *self.full_since.get_or_insert(now);
                 if now - since >= LONGEST_FULL {
-                    self.breaks("it has taken nothing for 10 s", now);
+                    let pause = self.back_off("it has taken nothing for 10 s", now);
+                    return Some(Progress::Down(pause));
                 }
                 return Some(Progress::Busy(SHORT));
             }
@@ -326,8 +339,8 @@ impl Link {
             return;
         };
         self.burst.1 += 1;
-        // Over TCP a machine takes what its server may never read. So after the end of a connection the next one has to last.
-        let lasts = !self.unproven || !self.target.is_tcp();
+        // A machine takes what its server may never read. So after the end of a connection the next one has to last.
+        let lasts = !self.unproven || !self.target.is_stream();
         if socket.tells_at_once() && lasts {
             match socket.check() {
                 // It stays unconfirmed until the next look: a busy machine may be late with an error.
@@ -378,10 +391,13 @@ impl Link {
         }
     }
 
-    fn back_off(&mut self, why: &str, now: Instant) {
+    /// Waits for the next try, and says how long.
+    fn back_off(&mut self, why: &str, now: Instant) -> Duration {
         self.breaks(why, now);
-        self.retry_at = Some(now + self.backoff);
-        self.backoff = (2 * self.backoff).min(LONGEST_BACKOFF);
+        let pause = self.backoff;
+        self.retry_at = Some(now + pause);
+        self.backoff = (2 * pause).min(LONGEST_BACKOFF);
+        pause
     }
 
     /// Looks the host name up when that is due.

@@ -12,6 +12,7 @@ mod target;
 mod tcp;
 mod udp;
 mod unixgram;
+mod unixstream;
 
 pub use endpoint::Endpoint;
 pub use link::{Event, Link, Progress, Traffic};
@@ -32,7 +33,8 @@ trait Socket: Send {
         true
     }
 
-    /// How many bytes of a stream the other side's machine hasn't got yet, as far as can be known.
+    /// How many bytes of a stream the other side's machine hasn't got yet, or the other side itself where that is known: as far
+    /// as can be known, and as it was before the last [`Socket::check`].
     fn unacknowledged(&self) -> usize {
         0
     }

@@ -1,5 +1,6 @@
 //! Datagrams that are still to be sent, and those that may have to be sent again.
 
+use super::Framing;
 use std::collections::VecDeque;
 use std::time::Instant;
 
@@ -18,17 +19,19 @@ pub(super) struct Outbox {
     unconfirmed: VecDeque<(Instant, Vec<u8>)>,
     unconfirmed_bytes: usize,
     limit: usize,
+    framing: Framing,
 }
 
 impl Outbox {
-    /// An empty one, for datagrams of at most `limit` bytes.
-    pub(super) fn new(limit: usize) -> Outbox {
+    /// An empty one, for datagrams of at most `limit` bytes, which are told apart like this.
+    pub(super) fn new(limit: usize, framing: Framing) -> Outbox {
         Outbox {
             waiting: VecDeque::new(),
             taken: 0,
             unconfirmed: VecDeque::new(),
             unconfirmed_bytes: 0,
             limit,
+            framing,
         }
     }
 
@@ -139,9 +142,10 @@ impl Outbox {
         }
     }
 
-    /// The stream is gone. What it has taken of the first datagram, in whole lines, is sent; the rest is for the next one.
+    /// The stream is gone. What it has taken of the first datagram, in whole lines, is sent; the rest is for the next one. A
+    /// packet of which a part is missing is nothing to its reader, so the next one gets all of it.
     pub(super) fn cut(&mut self) {
-        if let Some(first) = self.waiting.front_mut() {
+        if let Some(first) = self.waiting.front_mut().filter(|_| self.framing == Framing::Stream) {
             let whole = (0..self.taken).rfind(|at| may_part(first, *at));
             first.drain(..whole.map_or(0, |at| at + 1));
         }
@@ -176,6 +180,10 @@ fn may_part(datagram: &[u8], at: usize) -> bool {
 mod tests {
     use super::*;
 
+    fn outbox(limit: usize) -> Outbox {
+        Outbox::new(limit, Framing::Stream)
+    }
+
     fn rest(outbox: &Outbox) -> Vec<&str> {
         let text = |datagram| std::str::from_utf8(datagram).unwrap();
         outbox.waiting.iter().map(Vec::as_slice).map(text).collect()
@@ -183,7 +191,7 @@ mod tests {
 
     #[test]
     fn what_may_not_have_arrived_is_sent_again_in_its_order() {
-        let mut outbox = Outbox::new(100);
+        let mut outbox = outbox(100);
         for datagram in ["a", "b", "c"] {
             outbox.push(datagram.into());
         }
@@ -196,7 +204,7 @@ mod tests {
 
     #[test]
     fn what_may_not_have_arrived_is_bounded() {
-        let mut outbox = Outbox::new(65_507);
+        let mut outbox = outbox(65_507);
         for _ in 0..100 {
             outbox.push(vec![b'x'; 65_507]);
             assert_eq!(outbox.taken(65_507, Instant::now()), Some(65_507));
@@ -208,7 +216,7 @@ mod tests {
 
     #[test]
     fn what_was_sent_long_ago_is_not_sent_again() {
-        let mut outbox = Outbox::new(100);
+        let mut outbox = outbox(100);
         let start = Instant::now();
         let after = |milliseconds| start + std::time::Duration::from_millis(milliseconds);
         for (datagram, at) in [("a", 0), ("b", 100), ("c", 200)] {
@@ -234,7 +242,7 @@ mod tests {
             (6, "aabbccdd"),
             (99, "aabbccdd"),
         ] {
-            let mut outbox = Outbox::new(100);
+            let mut outbox = outbox(100);
             let before = Instant::now() - std::time::Duration::from_millis(1);
             for datagram in ["aa", "bb", "cc", "dd"] {
                 outbox.push(datagram.into());
@@ -253,7 +261,7 @@ mod tests {
 
     #[test]
     fn what_was_too_long_for_the_path_is_sent_again() {
-        let mut outbox = Outbox::new(1432);
+        let mut outbox = outbox(1432);
         for length in [1432, 300, 1200, 100] {
             outbox.push(vec![b'x'; length]);
         }
@@ -271,7 +279,7 @@ mod tests {
 
     #[test]
     fn a_gauge_below_zero_is_not_parted_by_a_new_connection() {
-        let mut outbox = Outbox::new(100);
+        let mut outbox = outbox(100);
         outbox.push(b"a:1|c\ng:0|g\ng:-5|g\n".to_vec());
         assert_eq!(outbox.taken(13, Instant::now()), None);
         outbox.cut();
@@ -286,7 +294,7 @@ mod tests {
             (6, "b:2|c\n"),
             (11, "b:2|c\n"),
         ] {
-            let mut outbox = Outbox::new(100);
+            let mut outbox = outbox(100);
             outbox.push(b"a:1|c\nb:2|c\n".to_vec());
             assert_eq!(outbox.taken(taken, Instant::now()), None);
             outbox.cut();
@@ -295,8 +303,27 @@ mod tests {
     }
 
     #[test]
+    fn a_new_connection_begins_with_the_packet_that_was_cut() {
+        for taken in [0, 3, 10, 15] {
+            let mut outbox = Outbox::new(100, Framing::Packets);
+            let packet = b"\x0b\0\0\0a:1|c\nb:2|c";
+            outbox.push(packet.to_vec());
+            outbox.push(b"\x05\0\0\0c:3|c".to_vec());
+            let whole = outbox.taken(taken, Instant::now());
+            assert_eq!(whole, (taken == packet.len()).then_some(taken));
+            outbox.cut();
+            let expected = if whole.is_some() {
+                &b"\x05\0\0\0c:3|c"[..]
+            } else {
+                packet
+            };
+            assert_eq!(outbox.next(), Some(expected), "{taken}");
+        }
+    }
+
+    #[test]
     fn what_a_socket_finds_too_long_is_sent_in_parts() {
-        let mut outbox = Outbox::new(100);
+        let mut outbox = outbox(100);
         outbox.push(b"a:1|c\nb:0|g\nb:-2|g\nc:3|c".to_vec());
         assert_eq!(outbox.split(), None);
         assert_eq!(rest(&outbox), ["a:1|c\nb:0|g\nb:-2|g", "c:3|c"]);

@@ -7,6 +7,19 @@ pub enum Framing {
     Datagrams,
     /// A line feed after each line of a stream.
     Stream,
+    /// In a stream, the length of each packet before it, as four bytes, the lowest first; in a packet as in a datagram. So
+    /// Datadog's agent has it.
+    Packets,
+}
+
+impl Framing {
+    /// What stands before a packet's lines, in bytes.
+    fn header(self) -> usize {
+        match self {
+            Framing::Packets => size_of::<u32>(),
+            Framing::Datagrams | Framing::Stream => 0,
+        }
+    }
 }
 
 /// In a stream only lines that nobody would read are too long, in bytes. A longer line than a datagram may have goes alone.
@@ -42,18 +55,21 @@ impl Packer {
     #[inline]
     pub fn add(&mut self, lines: &[u8], limit: usize) -> Added {
         let end = usize::from(self.framing == Framing::Stream);
-        let between = usize::from(self.framing == Framing::Datagrams && !self.filling.is_empty());
+        let between = usize::from(self.framing != Framing::Stream && !self.filling.is_empty());
         let longest = match self.framing {
-            Framing::Datagrams => limit,
+            // Who reads packets has a buffer for them, and ends the connection if one is longer.
+            Framing::Datagrams | Framing::Packets => limit,
             Framing::Stream => limit.max(LONGEST_LINE),
         };
+        let header = self.framing.header();
         if lines.len() + end > longest {
             return Added::TooLong;
         }
-        let full = (self.filling.len() + between + lines.len() + end > limit).then(|| self.take());
+        let full = (self.filling.len() + between + lines.len() + end > limit + header).then(|| self.take());
         if self.filling.is_empty() {
-            self.filling.reserve(limit);
-        } else if self.framing == Framing::Datagrams {
+            self.filling.reserve(limit + header);
+            self.filling.resize(header, 0);
+        } else if self.framing != Framing::Stream {
             self.filling.push(b'\n');
         }
         self.filling.extend_from_slice(lines);
@@ -65,8 +81,13 @@ impl Packer {
 
     /// The datagram as far as it is filled, unless it is empty.
     pub fn take(&mut self) -> Option<Vec<u8>> {
-        let datagram = std::mem::take(&mut self.filling);
-        (!datagram.is_empty()).then_some(datagram)
+        let mut datagram = std::mem::take(&mut self.filling);
+        let length = datagram.len().checked_sub(self.framing.header())?;
+        if let Some(header) = datagram.first_chunk_mut().filter(|_| self.framing == Framing::Packets) {
+            // Far below 4 GiB: a limit is 65,507 at most.
+            *header = u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes();
+        }
+        (length > 0).then_some(datagram)
     }
 }
 
@@ -80,9 +101,9 @@ mod tests {
         fn nothing_is_lost_or_split_and_datagrams_are_filled(
             lines in prop::collection::vec("[a-z]{1,30}", 0..60),
             limit in 10_usize..80,
-            stream in any::<bool>(),
+            framing in prop::sample::select(&[Framing::Datagrams, Framing::Stream, Framing::Packets][..]),
         ) {
-            let framing = if stream { Framing::Stream } else { Framing::Datagrams };
+            let stream = framing == Framing::Stream;
             let mut packer = Packer::new(framing);
             let mut datagrams = Vec::new();
             let mut expected = Vec::new();
@@ -96,6 +117,13 @@ mod tests {
             }
             datagrams.extend(packer.take());
             prop_assert!(packer.take().is_none());
+            if framing == Framing::Packets {
+                for packet in &mut datagrams {
+                    let length = u32::from_le_bytes(packet[..4].try_into().unwrap());
+                    packet.drain(..4);
+                    prop_assert_eq!(packet.len(), length as usize);
+                }
+            }
             let texts: Vec<String> = datagrams.into_iter().map(|d| String::from_utf8(d).unwrap()).collect();
             for text in &texts {
                 prop_assert_eq!(text.ends_with('\n'), stream);

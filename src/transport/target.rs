@@ -4,6 +4,7 @@ use super::resolve::Resolver;
 use super::tcp::Tcp;
 use super::udp::Udp;
 use super::unixgram::Unixgram;
+use super::unixstream::Unixstream;
 use super::{Endpoint, Socket};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -14,6 +15,8 @@ use std::time::{Duration, Instant};
 pub(super) enum Target {
     /// A Unix datagram socket.
     Path(PathBuf),
+    /// A Unix stream socket.
+    StreamPath(PathBuf),
     /// A host.
     Host(Host),
 }
@@ -46,6 +49,7 @@ impl Target {
     pub(super) fn new(endpoint: &Endpoint, resolve_interval: Duration, now: Instant) -> Target {
         let (name, port, tcp) = match endpoint {
             Endpoint::Unixgram(path) => return Target::Path(path.clone()),
+            Endpoint::Unixstream(path) => return Target::StreamPath(path.clone()),
             Endpoint::Udp(name, port) => (name, *port, false),
             Endpoint::Tcp(name, port) => (name, *port, true),
         };
@@ -70,10 +74,20 @@ impl Target {
         matches!(self, Target::Host(Host { tcp: true, .. }))
     }
 
+    /// Whether it is a connection, which a machine may take for a server that never sees it.
+    pub(super) fn is_stream(&self) -> bool {
+        self.is_tcp() || self.tells_what_is_read()
+    }
+
+    /// Whether it is known what the server has read, and not only what its machine has taken.
+    pub(super) fn tells_what_is_read(&self) -> bool {
+        matches!(self, Target::StreamPath(_))
+    }
+
     /// Whether there is an address to connect to.
     pub(super) fn is_resolved(&self) -> bool {
         match self {
-            Target::Path(_) => true,
+            Target::Path(_) | Target::StreamPath(_) => true,
             Target::Host(host) => !host.addresses.is_empty(),
         }
     }
@@ -82,6 +96,7 @@ impl Target {
     pub(super) fn connect(&self) -> io::Result<Box<dyn Socket>> {
         match self {
             Target::Path(path) => Ok(Box::new(Unixgram::connect(path)?)),
+            Target::StreamPath(path) => Ok(Box::new(Unixstream::connect(path)?)),
             Target::Host(host) => {
                 let address = host.current().ok_or(io::ErrorKind::AddrNotAvailable)?;
                 Ok(match host.tcp {
@@ -118,7 +133,7 @@ impl Target {
     pub(super) fn look_up(&mut self, now: Instant) -> Found {
         match self {
             Target::Host(host) => host.look_up(now),
-            Target::Path(_) => Found::Nothing,
+            Target::Path(_) | Target::StreamPath(_) => Found::Nothing,
         }
     }
 }

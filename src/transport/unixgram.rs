@@ -1,6 +1,7 @@
 //! Datagrams over a Unix socket.
 
 use super::Socket;
+use nix::errno::Errno;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixDatagram;
@@ -22,7 +23,13 @@ impl Unixgram {
     pub(super) fn connect(path: &Path) -> io::Result<Unixgram> {
         let socket = UnixDatagram::unbound()?;
         socket.set_nonblocking(true)?;
-        socket.connect(path)?;
+        socket.connect(path).map_err(|why| match why.raw_os_error() {
+            Some(code) if code == Errno::EPROTOTYPE as i32 => io::Error::other(format!(
+                "it is a stream socket, for which write unixstream://{}",
+                path.display()
+            )),
+            _ => why,
+        })?;
         Ok(Unixgram {
             socket,
             path: path.to_owned(),

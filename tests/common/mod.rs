@@ -6,17 +6,75 @@ pub mod http;
 use metre::model::{Kind, LabelSet, Number};
 use metre::policy::{Limits, Origin, Pattern, Policy, Rule};
 use metre::store::{cell, FamilySpec, FamilyWriter, Placed, Store};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::sync::Arc;
-use std::time::Duration;
+use std::collections::HashMap;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{self, UnixListener};
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
 
-/// Longer than anything here takes, also where many other things run.
-pub const SOON: Duration = Duration::from_secs(30);
+/// How long something that has to come may take. It says nothing of metre, and is only for what never comes.
+pub const SOON: Duration = Duration::from_secs(120);
 
-/// A port that nothing listens on.
+/// A port of the loopback that nobody has and that no other test gets before this process ends. Not one of those that the kernel gives
+/// out by itself, so that a server that is away for a while finds it free again.
 pub fn free_port() -> SocketAddr {
-    let probe = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-    probe.local_addr().expect("an address")
+    static TAKEN: Mutex<Vec<UnixListener>> = Mutex::new(Vec::new());
+    loop {
+        let port = fastrand::u16(10_000..32_000);
+        // spec/prosody/harness.py takes the same locks.
+        let name = net::SocketAddr::from_abstract_name(format!("metre-test-port-{port}")).expect("a name");
+        let at = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        if let (Ok(lock), Ok(_), Ok(_)) = (
+            UnixListener::bind_addr(&name),
+            TcpListener::bind(at),
+            UdpSocket::bind(at),
+        ) {
+            TAKEN.lock().expect("no panic").push(lock);
+            return at;
+        }
+    }
+}
+
+/// How long `run` takes, without the time for which threads of this process were kept from running by others.
+pub fn unhindered<T>(run: impl FnOnce() -> T) -> (T, Duration) {
+    let done = AtomicBool::new(false);
+    let (start, before) = (Instant::now(), waited());
+    thread::scope(|scope| {
+        let watch = scope.spawn(|| {
+            // Of threads that end meanwhile, what was seen last counts.
+            let mut all = waited();
+            while !done.load(Relaxed) {
+                thread::sleep(Duration::from_millis(2));
+                all.extend(waited());
+            }
+            all
+        });
+        let result = run();
+        let took = start.elapsed();
+        done.store(true, Relaxed);
+        let all = watch.join().expect("no panic");
+        let waited = all
+            .iter()
+            .map(|(thread, waited)| *waited - before.get(thread).copied().unwrap_or_default());
+        (result, took.saturating_sub(waited.sum()))
+    })
+}
+
+/// For how long each thread of this process was ready to run and not running so far (the second field of `schedstat`).
+fn waited() -> HashMap<String, Duration> {
+    let threads = std::fs::read_dir("/proc/self/task").expect("threads").flatten();
+    let waited = threads.filter_map(|thread| {
+        let text = std::fs::read_to_string(thread.path().join("schedstat")).ok()?;
+        let nanoseconds = text.split(' ').nth(1)?.parse().ok()?;
+        Some((
+            thread.file_name().into_string().ok()?,
+            Duration::from_nanos(nanoseconds),
+        ))
+    });
+    waited.collect()
 }
 
 /// A family without unit and help; a histogram has buckets for 1 and 10.
@@ -47,6 +105,7 @@ pub fn idle_policy(limits: Limits) -> Policy {
         idle_ttl: Some(TTL),
         quantiles: None,
         quantile_window: None,
+        allow_negative: None,
         origin: Origin::default(),
     };
     Policy {
@@ -72,7 +131,7 @@ pub fn add(writer: &mut FamilyWriter, value: &str, step: i64) -> Placed {
         Kind::Counter => drop(cell::counter::add(record, Number::Int(step)).expect("a step")),
         Kind::Gauge => cell::gauge::set(record, Number::Int(step), &family.cork),
         Kind::Histogram => drop(cell::samples::histogram(record, Number::Int(step), &family).expect("a sample")),
-        Kind::Summary => drop(cell::samples::summary(record, Number::Int(step)).expect("a sample")),
+        Kind::Summary => drop(cell::samples::summary(record, Number::Int(step), &family).expect("a sample")),
     }
     placed
 }

@@ -49,7 +49,9 @@ fn check_metric(family: &Family, metric: &Metric, order: &[&str], dialect: Diale
             buckets(metric, openmetrics)?
         }
         // The quantiles of a histogram are a summary without anything else.
-        "summary" if sum_and_count || after.is_empty() => quantiles(metric, openmetrics)?,
+        "summary" if sum_and_count || after.is_empty() || (openmetrics && after == ["_count"]) => {
+            quantiles(metric, openmetrics)?
+        }
         _ => return Err(format!("samples {order:?}")),
     }
     let sum = metric.value("_sum").map_or(0.0, number);

@@ -3,7 +3,7 @@
 use super::World;
 use crate::input::Input;
 use crate::model::{Family, Labels, Series};
-use crate::number::{compare, fnv, sum};
+use crate::number::{compare, float, fnv, sum};
 use metre::model::{Kind, LabelSet, Number};
 use metre::policy::Limit;
 use metre::store::{cell, Location, Placed, OVERFLOW};
@@ -51,7 +51,12 @@ impl World {
             return;
         }
         let (location, labels) = self.place(at, &values);
-        let Family { writer, series, .. } = &mut self.families[at];
+        let Family {
+            writer,
+            series,
+            decided,
+            ..
+        } = &mut self.families[at];
         writer.touch(location);
         let (record, family) = (writer.record(location), writer.family());
         let series = labels.and_then(|labels| series.get_mut(&labels));
@@ -79,15 +84,19 @@ impl World {
                     (expected, taken)
                 })
             }
-            (Kind::Summary, _) => {
-                let taken = cell::samples::summary(record, number).is_ok();
-                cell::samples::into_window(record, number, family);
-                series.map(|series| (series.sample(number), taken))
-            }
-            (Kind::Histogram, _) => {
-                let taken = cell::samples::histogram(record, number, family).is_ok();
-                cell::samples::into_window(record, number, family);
-                series.map(|series| (series.sample(number), taken))
+            (kind, _) => {
+                let taken = match kind {
+                    Kind::Summary => cell::samples::summary(record, number, family),
+                    _ => cell::samples::histogram(record, number, family),
+                };
+                if let Ok(taken) = taken {
+                    cell::samples::into_window(record, number, taken, family);
+                }
+                let counts_as = match decided.clamps && float(number) < 0.0 {
+                    true => Number::Int(0),
+                    false => number,
+                };
+                series.map(|series| (series.sample(counts_as), taken.is_ok()))
             }
         };
         if let Some((expected, taken)) = taken {

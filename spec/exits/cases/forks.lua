@@ -1,7 +1,7 @@
 -- Forks while metre's threads run: the child may use the provider and ends, the parent goes on.
 
--- A child has so long, in milliseconds.
-local limit = 3000;
+-- A child has so long, in milliseconds: one that waits for what a thread had locked waits for ever.
+local limit = 60000;
 
 -- All that can be done with a provider, in a process where its threads don't exist.
 local function use(t, stats, number)

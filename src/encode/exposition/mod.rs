@@ -169,7 +169,11 @@ impl<'a, 'b, W: Write> SeriesWriter<'a, 'b, W> {
                 }
                 Point::Summary(samples, count) => {
                     self.quantiles.write(self.lines, series.quantiles(self.family))?;
-                    self.count_and_sum(count, summary_sum(samples, self.format))?;
+                    // Without a sum, too: nothing in "Summary" keeps it from being there alone.
+                    self.lines.count(count)?;
+                    if let Some(sum) = sum(samples, self.format) {
+                        self.lines.sample(Sample::Sum, sum)?;
+                    }
                     self.end(samples.created)?;
                 }
                 Point::Histogram(samples, counts) => {
@@ -178,21 +182,15 @@ impl<'a, 'b, W: Write> SeriesWriter<'a, 'b, W> {
                         self.lines.own_count(own, cumulative)?;
                         count = cumulative;
                     }
-                    self.count_and_sum(count, histogram_sum(self.family, samples, self.format))?;
+                    if let Some(sum) = histogram_sum(self.family, samples, self.format) {
+                        self.lines.count(count)?;
+                        self.lines.sample(Sample::Sum, sum)?;
+                    }
                     self.end(samples.created)?;
                 }
             }
         }
         Ok(())
-    }
-
-    /// Both or none.
-    fn count_and_sum(&mut self, count: u64, sum: Option<Number>) -> io::Result<()> {
-        let Some(sum) = sum else {
-            return Ok(());
-        };
-        self.lines.count(count)?;
-        self.lines.sample(Sample::Sum, sum)
     }
 
     fn end(&mut self, since: f64) -> io::Result<()> {
@@ -265,17 +263,18 @@ impl Quantiles {
     }
 }
 
-/// A summary's sum, if it may stand on a page of this format: the text formats take any.
-fn summary_sum(samples: Samples, format: Format) -> Option<Number> {
+/// A sum, if it may stand on a page of this format: the text formats take any.
+fn sum(samples: Samples, format: Format) -> Option<Number> {
     match format.is_openmetrics() {
         true => samples.exposable_sum(),
         false => Some(samples.sum),
     }
 }
 
-/// "A Histogram MetricPoint … with negative thresholds … MUST NOT have a Sum" (OpenMetrics 1.0, "Histogram").
+/// "A Histogram MetricPoint … with negative thresholds … MUST NOT have a Sum", and without a sum there is no count (OpenMetrics
+/// 1.0, "Histogram").
 fn histogram_sum(family: &Family, samples: Samples, format: Format) -> Option<Number> {
-    summary_sum(samples, format).filter(|_| !format.is_openmetrics() || !family.buckets.has_negative())
+    sum(samples, format).filter(|_| !format.is_openmetrics() || !family.buckets.has_negative())
 }
 
 /// TYPE, UNIT and HELP, in this order; empty ones not at all (OpenMetrics 1.0, "MetricFamily metadata").

@@ -3,8 +3,10 @@
 mod escape;
 mod line;
 mod names;
+mod renames;
 
 pub use line::{Encoder, FamilyState, Sink};
+pub use renames::Renames;
 
 /// How metrics are named, and what is sent of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -13,6 +15,8 @@ pub struct Options {
     pub prefix: String,
     /// Where labels go.
     pub tags: Tags,
+    /// What labels are called as tags, if not by their names.
+    pub renames: Renames,
     /// Further tags for every line, as names and values that can stand there.
     pub constant_tags: Vec<(String, String)>,
     /// DogStatsD's container field, if it is to be sent.
@@ -27,9 +31,9 @@ pub enum Tags {
     /// Their values are parts of the name, as with Prosody's own pusher.
     #[default]
     None,
-    /// `name:1|c|#host:example.org`, DogStatsD 1.0.
+    /// `name:1|c|#vhost:example.org`, DogStatsD 1.0.
     DogStatsd,
-    /// `name,host=example.org:1|c`, as telegraf reads it.
+    /// `name,vhost=example.org:1|c`, as telegraf reads it.
     Influx,
 }
 

@@ -1,6 +1,7 @@
 //! Who uses which name on the wire.
 
 use super::escape;
+use super::renames::TagNames;
 use super::{Histograms, Options, Tags};
 use crate::model::Kind;
 use crate::snapshot::Series;
@@ -64,6 +65,8 @@ pub(super) struct FamilyNames {
     pub(super) suffixes: Vec<String>,
     /// Whether the base itself couldn't be had in any form.
     nameless: bool,
+    /// What its labels are called, where they are tags.
+    tags: TagNames,
     series: Vec<Naming>,
 }
 
@@ -108,6 +111,10 @@ impl FamilyNames {
             base,
             suffixes: suffixes(family, options),
             nameless: false,
+            tags: match options.tags {
+                Tags::None => TagNames::default(),
+                Tags::DogStatsd | Tags::Influx => TagNames::of(family, options),
+            },
             series: Vec::new(),
         };
         // With tags the names of series are the names of families. Without, only the whole paths matter.
@@ -197,8 +204,8 @@ impl FamilyNames {
         }
         match options.tags {
             Tags::None => self.write_path(family, series, out),
-            Tags::DogStatsd => write_tags(out, b':', family, series, options),
-            Tags::Influx => write_tags(out, b'=', family, series, options),
+            Tags::DogStatsd => self.write_tags(out, b':', family, series, options),
+            Tags::Influx => self.write_tags(out, b'=', family, series, options),
         }
         let hash = match naming {
             Naming::Hashed => Some(escape::hash(&[&family.raw_name, series.labels()].concat())),
@@ -209,8 +216,8 @@ impl FamilyNames {
             match options.tags {
                 Tags::None => add_hash(&mut out.path, hash),
                 // A tag of its own, since values of the others mean something to somebody.
-                Tags::DogStatsd => add_tag(&mut out.tags, ':', &hash_tag(family, options), hash),
-                Tags::Influx => add_tag(&mut out.tags, '=', &hash_tag(family, options), hash),
+                Tags::DogStatsd => add_tag(&mut out.tags, ':', &self.tags.of_hash(options), hash),
+                Tags::Influx => add_tag(&mut out.tags, '=', &self.tags.of_hash(options), hash),
             }
         }
     }
@@ -232,6 +239,49 @@ impl FamilyNames {
         for (_, value) in family.constant_labels.iter() {
             out.path.push(b'.');
             escape::path(&mut out.path, value.as_bytes());
+        }
+    }
+
+    /// `vhost:example.org,type:c2s`, then the constant tags. A label without a value is as good as none, and dialects don't
+    /// know empty tags.
+    fn write_tags(&self, out: &mut SeriesName, separator: u8, family: &Family, series: &Series<'_>, options: &Options) {
+        let (kept, end) = out.keep(series.labels());
+        let SeriesName { tags, ends, .. } = out;
+        tags.truncate(end.unwrap_or(0));
+        let begin = |out: &mut Vec<u8>, name: &str| {
+            if !out.is_empty() {
+                out.push(b',');
+            }
+            out.extend_from_slice(name.as_bytes());
+            out.push(separator);
+        };
+        let mut values = series.label_values();
+        for (number, name) in self.tags.labels.iter().enumerate() {
+            let Some(value) = values.next() else { break };
+            if number < kept {
+                continue;
+            }
+            if !value.is_empty() {
+                begin(tags, name);
+                escape::tag(tags, value);
+            }
+            ends.push((series.labels().len() - values.rest().len(), tags.len()));
+        }
+        let constant = family.constant_labels.iter().map(|(_, value)| value.as_bytes());
+        let constant = self.tags.constant.iter().zip(constant);
+        for (name, value) in constant.clone().filter(|(_, value)| !value.is_empty()) {
+            begin(tags, name);
+            escape::tag(tags, value);
+        }
+        if options.constant_tags.is_empty() {
+            return;
+        }
+        let labels = self.tags.labels.iter().zip(series.label_values()).chain(constant);
+        for (name, value) in &options.constant_tags {
+            if !labels.clone().any(|(label, value)| label == name && !value.is_empty()) {
+                begin(tags, name);
+                tags.extend_from_slice(value.as_bytes());
+            }
         }
     }
 
@@ -274,18 +324,6 @@ fn add_tag(tags: &mut Vec<u8>, separator: char, name: &str, hash: u64) {
     tags.extend_from_slice(format!("{comma}{name}{separator}{hash:016x}").as_bytes());
 }
 
-/// What the tag with a hash is called, as no other tag may be.
-fn hash_tag(family: &Family, options: &Options) -> String {
-    let mut name = "metre_hash".to_owned();
-    let constant = family.constant_labels.iter().chain(&options.constant_tags);
-    let others = constant.map(|(other, _)| other).chain(&family.label_names);
-    let others: Vec<&String> = others.collect();
-    while others.contains(&&name) {
-        name.push('_');
-    }
-    name
-}
-
 fn suffixes(family: &Family, options: &Options) -> Vec<String> {
     let sum_and_count = || [".sum", ".count"].map(str::to_owned).into_iter();
     let bucket = |le: &String| match options.tags {
@@ -304,48 +342,5 @@ fn suffixes(family: &Family, options: &Options) -> Vec<String> {
             buckets.chain(sum_and_count()).collect()
         }
         _ => vec![String::new()],
-    }
-}
-
-/// `host:example.org,type:c2s`, then the constant tags. A label without a value is as good as none, and dialects don't
-/// know empty tags.
-fn write_tags(name: &mut SeriesName, separator: u8, family: &Family, series: &Series<'_>, options: &Options) {
-    let (kept, end) = name.keep(series.labels());
-    let SeriesName { tags, ends, .. } = name;
-    tags.truncate(end.unwrap_or(0));
-    let begin = |out: &mut Vec<u8>, name: &str| {
-        if !out.is_empty() {
-            out.push(b',');
-        }
-        out.extend_from_slice(name.as_bytes());
-        out.push(separator);
-    };
-    let mut values = series.label_values();
-    for (number, name) in family.label_names.iter().enumerate() {
-        let Some(value) = values.next() else { break };
-        if number < kept {
-            continue;
-        }
-        if !value.is_empty() {
-            begin(tags, name);
-            escape::tag(tags, value);
-        }
-        ends.push((series.labels().len() - values.rest().len(), tags.len()));
-    }
-    for (name, value) in family.constant_labels.iter().filter(|(_, value)| !value.is_empty()) {
-        begin(tags, name);
-        escape::tag(tags, value.as_bytes());
-    }
-    if options.constant_tags.is_empty() {
-        return;
-    }
-    let constant = family.constant_labels.iter();
-    let constant = constant.map(|(name, value)| (name, value.as_bytes()));
-    let labels = family.label_names.iter().zip(series.label_values()).chain(constant);
-    for (name, value) in &options.constant_tags {
-        if !labels.clone().any(|(label, value)| label == name && !value.is_empty()) {
-            begin(tags, name);
-            tags.extend_from_slice(value.as_bytes());
-        }
     }
 }

@@ -7,6 +7,8 @@ use crate::snapshot::{FamilySnapshot, Series};
 use crate::store::{cell, FamilySpec, FamilyWriter, Store};
 use std::ops::ControlFlow;
 
+mod tags;
+
 /// A store, and what would go to a server.
 struct Wire {
     store: Store,
@@ -115,7 +117,7 @@ fn sample(writer: &mut FamilyWriter, labels: &[&str], sample: f64) {
     let sample = Number::Float(sample);
     with(writer, labels, |record| match family.kind {
         Kind::Histogram => cell::samples::histogram(record, sample, &family),
-        _ => cell::samples::summary(record, sample),
+        _ => cell::samples::summary(record, sample, &family),
     })
     .unwrap();
 }
@@ -324,143 +326,6 @@ fn names_go_with_their_family() {
     let mut next = wire.family(Kind::Counter, "c/x", &[]);
     add(&mut next, &[], Number::Int(1));
     assert_eq!(wire.push().lines, ["c.x:1|c"]);
-}
-
-#[test]
-fn tags() {
-    let constant_tags = vec![
-        ("env".to_owned(), "prod".to_owned()),
-        ("host".to_owned(), "node1".to_owned()),
-    ];
-    for (tags, gauge_line, bucket_line) in [
-        (
-            Tags::DogStatsd,
-            "g:1|g|#host:example.org,jid:a_b-e6ac9919,env:prod|c:ci-1",
-            "h.bucket:1|c|#env:prod,host:node1,le:0.1|c:ci-1",
-        ),
-        (
-            Tags::Influx,
-            "g,host=example.org,jid=a_b-e6ac9919,env=prod:1|g",
-            "h.bucket,env=prod,host=node1,le=0.1:1|c",
-        ),
-    ] {
-        let mut wire = Wire::new(Options {
-            constant_tags: constant_tags.clone(),
-            container: Some("ci-1".to_owned()).filter(|_| tags == Tags::DogStatsd),
-            ..tagged(tags)
-        });
-        let mut gauge = wire.family(Kind::Gauge, "g", &["host", "empty", "jid"]);
-        set(&mut gauge, &["example.org", "", "a@b"], Number::Int(1));
-        let mut unnamed = wire.family(Kind::Gauge, "unnamed", &["host"]);
-        set(&mut unnamed, &[""], Number::Int(1));
-        let mut histogram = wire.family(Kind::Histogram, "h", &[]);
-        sample(&mut histogram, &[], 0.05);
-        let lines = wire.push().lines;
-        assert_eq!([&lines[0], &lines[2]], [gauge_line, bucket_line]);
-        assert!(
-            lines[1].contains("node1"),
-            "a label without a value is none: {}",
-            lines[1]
-        );
-    }
-}
-
-#[test]
-fn labels_of_all_series_come_after_their_own() {
-    let labels = [("cluster", "eu 1"), ("zone", "a")];
-    for (tags, expected) in [
-        (Tags::None, ["c.x.eu_1-cdba2160.a:1|c", "g.eu_1-cdba2160.a:2|g"]),
-        (
-            Tags::DogStatsd,
-            [
-                "c:1|c|#host:x,cluster:eu_1-cdba2160,zone:a",
-                "g:2|g|#cluster:eu_1-cdba2160,zone:a",
-            ],
-        ),
-        (
-            Tags::Influx,
-            [
-                "c,host=x,cluster=eu_1-cdba2160,zone=a:1|c",
-                "g,cluster=eu_1-cdba2160,zone=a:2|g",
-            ],
-        ),
-    ] {
-        // A tag of the pusher's gives way to a label.
-        let constant_tags = match tags {
-            Tags::None => Vec::new(),
-            _ => vec![("zone".to_owned(), "b".to_owned())],
-        };
-        let options = Options {
-            constant_tags,
-            ..tagged(tags)
-        };
-        let mut wire = Wire::with_labels(options, &labels);
-        let mut counter = wire.family(Kind::Counter, "c", &["host"]);
-        let mut gauge = wire.family(Kind::Gauge, "g", &[]);
-        add(&mut counter, &["x"], Number::Int(1));
-        set(&mut gauge, &[], Number::Int(2));
-        assert_eq!(wire.push().lines, expected);
-    }
-}
-
-#[test]
-fn tagged_families_and_series_stay_apart() {
-    for tags in [Tags::DogStatsd, Tags::Influx] {
-        let mut wire = Wire::new(tagged(tags));
-        for name in ["a.b", "a_b", "a b"] {
-            let mut family = wire.family(Kind::Counter, name, &["x"]);
-            for value in ["1", "", ":", "|", ",", "="] {
-                add(&mut family, &[value], Number::Int(1));
-            }
-        }
-        let mut lines = wire.push().lines;
-        assert_eq!(lines.len(), 18);
-        lines.sort();
-        lines.dedup();
-        assert_eq!(lines.len(), 18);
-    }
-}
-
-#[test]
-fn families_that_differ_in_what_follows_their_name() {
-    for tags in [Tags::None, Tags::DogStatsd, Tags::Influx] {
-        let mut wire = Wire::new(tagged(tags));
-        let mut counter = wire.family(Kind::Counter, "a.b", &[]);
-        add(&mut counter, &[], Number::Int(1));
-        let mut summary = wire.family(Kind::Summary, "a_b", &[]);
-        sample(&mut summary, &[], 5.0);
-        assert_eq!(wire.push().lines, ["a_b:1|c", "a_b.sum:5|c", "a_b.count:1|c"]);
-    }
-}
-
-#[test]
-fn the_order_of_tags_makes_no_difference() {
-    for tags in [Tags::DogStatsd, Tags::Influx] {
-        let mut wire = Wire::new(Options {
-            constant_tags: vec![("env".to_owned(), "prod".to_owned())],
-            ..tagged(tags)
-        });
-        let mut counter = wire.family(Kind::Counter, "c", &["env", "x"]);
-        add(&mut counter, &["", "y"], Number::Int(1));
-        add(&mut counter, &["prod", "y"], Number::Int(1));
-        let lines = wire.push().lines;
-        let told_apart: Vec<bool> = lines.iter().map(|line| line.contains("metre_hash")).collect();
-        assert_eq!(told_apart, [false, true], "{lines:?}");
-    }
-}
-
-#[test]
-fn a_label_may_be_called_what_the_hash_is_called() {
-    for (tags, label) in [(Tags::DogStatsd, "metre_hash:1,"), (Tags::Influx, "metre_hash=1,")] {
-        let mut wire = Wire::new(tagged(tags));
-        let mut counter = wire.family(Kind::Counter, "c", &["metre_hash", "x"]);
-        // The second one becomes what the first one is.
-        add(&mut counter, &["1", "a b"], Number::Int(1));
-        add(&mut counter, &["1", "a_b-e63f9919"], Number::Int(1));
-        let lines = wire.push().lines;
-        assert!(lines.iter().all(|line| line.contains(label)), "{lines:?}");
-        assert!(lines[1].contains(",metre_hash_"), "{lines:?}");
-    }
 }
 
 #[test]

@@ -5,12 +5,12 @@ use crate::model::Kind;
 use crate::runtime::event_loop::Collected;
 use crate::runtime::own_metrics::{OwnFamily, Spec};
 use crate::store::Store;
-use crate::sync::Mutex;
+use crate::sync::ThreadsMutex;
 use crate::transport::http::{Cut, StatusCode};
 use std::time::Duration;
 
-/// The exporter's metrics, for its two threads.
-pub(super) struct ExportMetrics(Mutex<Families>);
+/// The exporter's metrics, for its two threads and nobody else.
+pub(super) struct ExportMetrics(ThreadsMutex<Families>);
 
 struct Families {
     scrapes: OwnFamily,
@@ -87,7 +87,7 @@ impl ExportMetrics {
         }
         Cut::ALL.iter().for_each(|why| families.cut.add(&[why.name()], 0));
         families.connections.set(&[], 0_u64);
-        ExportMetrics(Mutex::new(families))
+        ExportMetrics(ThreadsMutex::new(families))
     }
 
     /// A request was answered, with a page of this format or without one.

@@ -1,0 +1,131 @@
+//! Lua's collector stands still while mlua is at work, on Lua 5.1 and LuaJIT.
+//!
+//! There a finalizer raises its error out of whatever allocates, and mlua allocates where nothing catches one (seen with 0.11.6: it makes the
+//! very function that it is going to call protected, `protect_lua_closure`). On Lua 5.1 that jumps over its destructors, and LuaJIT unwinds,
+//! which Rust ends the process for. Later Luas need no memory for that. What wasn't collected meanwhile is collected afterwards, where errors
+//! are caught.
+//!
+//! Lua 5.1 doesn't say whether somebody has stopped its collector. So if a program has, it runs again after a call of mlua's functions. But not
+//! if Lua itself has, for a finalizer, which would have them begin in the middle of each other, one for each that waits.
+
+use super::call::run;
+use mlua::ffi::{self, lua_State};
+use std::cell::Cell;
+use std::ffi::c_int;
+
+const IS_5_1: bool = cfg!(feature = "lua51");
+const IS_JIT: bool = cfg!(feature = "luajit");
+
+/// LuaJIT's `LUA_GCISRUNNING`.
+const IS_RUNNING: c_int = 9;
+
+thread_local! {
+    /// Whether a hook waits for the call that comes next. Lua 5.1 calls none in finalizers.
+    static HOOKED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether the collector was stopped, and what Lua's memory was then, in kilobytes.
+#[derive(Clone, Copy)]
+pub(super) struct Stopped(Option<c_int>);
+
+/// Stops the collector if that is needed and it runs.
+///
+/// # Safety
+/// A protected call of a C function follows, and [`resume`].
+pub(super) unsafe fn stop(state: *mut lua_State) -> Stopped {
+    // SAFETY: none of these can raise.
+    unsafe {
+        if !(IS_5_1 || IS_JIT && ffi::lua_gc(state, IS_RUNNING, 0) != 0) {
+            return Stopped(None);
+        }
+        ffi::lua_gc(state, ffi::LUA_GCSTOP, 0);
+        // A hook of somebody else's stays.
+        if IS_5_1 && ffi::lua_gethook(state).is_none() {
+            HOOKED.set(true);
+            ffi::lua_sethook(state, Some(called), ffi::LUA_MASKCALL, 0);
+        }
+        Stopped(Some(ffi::lua_gc(state, ffi::LUA_GCCOUNT, 0)))
+    }
+}
+
+/// The hook.
+unsafe extern "C-unwind" fn called(state: *mut lua_State, _: *mut ffi::lua_Debug) {
+    HOOKED.set(false);
+    // SAFETY: it takes itself off.
+    unsafe {
+        ffi::lua_sethook(state, None, 0, 0);
+    }
+}
+
+/// Has the collector run again, and work off what has been allocated meanwhile. What finalizers raise goes no further. `status` is what the
+/// call has come to.
+///
+/// # Safety
+/// There is room on the stack for two values, and at `step` what [`push_step`] has pushed. Nothing with a destructor is alive.
+pub(super) unsafe fn resume(state: *mut lua_State, stopped: Stopped, status: c_int, step: c_int) {
+    let Stopped(Some(before)) = stopped else {
+        return;
+    };
+    // SAFETY: by the contract above; what is pushed is taken off again.
+    unsafe {
+        if HOOKED.replace(false) {
+            ffi::lua_sethook(state, None, 0, 0);
+            // If there was a call at all, this is a finalizer, after which Lua sets the collector going.
+            if status == ffi::LUA_OK {
+                return;
+            }
+        }
+        let grown = ffi::lua_gc(state, ffi::LUA_GCCOUNT, 0).saturating_sub(before);
+        ffi::lua_gc(state, ffi::LUA_GCRESTART, 0);
+        ffi::lua_pushvalue(state, step);
+        ffi::lua_pushinteger(state, grown.max(0) as ffi::lua_Integer);
+        if ffi::lua_pcall(state, 1, 0, 0) != ffi::LUA_OK {
+            ffi::lua_pop(state, 1);
+        }
+    }
+}
+
+/// Pushes what [`resume`] needs.
+///
+/// # Safety
+/// There is room on the stack, and nothing with a destructor is alive.
+pub(super) unsafe fn push_step(state: *mut lua_State) {
+    // SAFETY: by the contract above.
+    unsafe { ffi::lua_pushcclosure(state, step, 0) }
+}
+
+/// `step(kilobytes)`: what the collector does when so much has been allocated.
+unsafe extern "C-unwind" fn step(state: *mut lua_State) -> c_int {
+    // SAFETY: only `resume` has it, and calls it with a number.
+    unsafe {
+        run(state, "step", || {
+            ffi::lua_gc(state, ffi::LUA_GCSTEP, ffi::lua_tointeger(state, 1) as c_int);
+            Ok(0)
+        })
+    }
+}
+
+/// Opens the module by mlua's function `open`.
+///
+/// # Safety
+/// Lua calls it as it would call `open`.
+#[cfg(any(feature = "lua51", feature = "luajit"))]
+pub(super) unsafe fn opening(state: *mut lua_State, open: ffi::lua_CFunction) -> c_int {
+    // SAFETY: what is pushed has room beside the arguments of a function, and nothing here has a destructor.
+    unsafe {
+        run(state, "open", || {
+            let arguments = ffi::lua_gettop(state);
+            push_step(state);
+            ffi::lua_insert(state, 1);
+            ffi::lua_pushcclosure(state, open, 0);
+            ffi::lua_insert(state, 2);
+            let stopped = stop(state);
+            let status = ffi::lua_pcall(state, arguments, 1, 0);
+            resume(state, stopped, status, 1);
+            if status != ffi::LUA_OK {
+                ffi::lua_error(state)
+            }
+            Ok(1)
+        })
+    }
+}
