@@ -301,7 +301,7 @@ fn what_is_wrong_with_a_file_of_tokens_is_told() {
     let off = table([("config_file", text(&file.path())), ("exporter", Value::Bool(false))]);
     assert_eq!(told(off), [""; 0]);
     std::fs::remove_file(&path).unwrap();
-    assert!(told(in_file())[0].contains("which cannot be read: No such file"));
+    assert_eq!(told(in_file()), [""; 0], "whether it can be read is another question");
     assert_eq!(told(table([])), [""; 0]);
     assert_eq!(told(table([("exporter", Value::Int(5))])), [""; 0]);
 }

@@ -35,12 +35,12 @@ pub fn check(table: Value, statsd: bool) -> Vec<ConfigError> {
     errors
 }
 
-/// What is wrong with the files that a configuration names, as far as whoever asks may read them; nothing if [`check`] finds mistakes.
+/// What is wrong with what the files have in them that a configuration names, as far as they can be read; nothing if [`check`] finds mistakes.
 pub fn check_files(table: Value) -> Vec<ConfigError> {
     token_file(table).ok().flatten().into_iter().collect()
 }
 
-/// What is wrong with the file of tokens.
+/// What is wrong in the file of tokens.
 fn token_file(table: Value) -> Result<Option<ConfigError>, ConfigError> {
     let given = Given::new(table)?;
     let path_in = |config: Config| config.exporter?.bearer_token_file;
@@ -55,9 +55,7 @@ fn token_file(table: Value) -> Result<Option<ConfigError>, ConfigError> {
         Err(why) if why.kind() == ErrorKind::InvalidData => {
             Some(format!("names {shown}, which has no token that can be used: {why}"))
         }
-        Err(why) => Some(format!(
-            "names {shown}, which cannot be read: {why}; check the path, and that Prosody's user may read it"
-        )),
+        Err(_) => None,
     };
     let Some(problem) = problem else {
         return Ok(None);

@@ -12,8 +12,8 @@ pub(super) fn config(value: &Value, origin: &Origin<'_>) -> Result<Config, Confi
     Config::deserialize(Reader(value)).map_err(|error| error.in_origin(origin))
 }
 
-/// Keys that may open something or take something away: there `""` is no key that isn't there, but a mistake, since a variable that
-/// is not set must do neither. Every `…_file` is one of them. And `prefix`, where it is a value like others.
+/// Keys for which `""` stands there all the same. A variable that is empty must neither open anything nor have anything go, so for keys
+/// that limit who gets in, or what a rule is for, it is a mistake; likewise for every `…_file`. For `prefix` it is a value like others.
 const TAKE_EMPTY: [&str; 7] = ["allow", "probes", "socket_mode", "match", "host", "type", "prefix"];
 
 /// Whether a key that is set to this is as if it weren't there.
