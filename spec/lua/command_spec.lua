@@ -114,7 +114,7 @@ describe("the command", function ()
 		has(text, "cannot be read, so nobody would get metrics: " .. directory .. ": Is a directory");
 		status, text = check(file("token", "abc\n"));
 		assert.equal(0, status);
-		has(text, "warning: files were looked at as the user ");
+		has(text, "note: files were looked at as the user ");
 		has_not(text, "abc");
 	end);
 end);
