@@ -72,7 +72,7 @@ unsafe extern "C-unwind" fn luaopen_metre_lua51(state: *mut mlua::lua_State) -> 
     unsafe { collector::opening(state, luaopen_metre_lua51_inner) }
 }
 
-/// Keeps the coroutine that opens the module alive as long as its Lua state: mlua goes on using it (seen with 0.12.2),
+/// Keeps the coroutine that opens the module alive as long as its Lua state: mlua goes on using it (seen with 0.11.6),
 /// and once it is collected any error is a crash.
 fn anchor_thread(lua: &Lua) -> LuaResult<()> {
     static KEY: u8 = 0;
