@@ -102,8 +102,8 @@ check: ## the short loop: formatting, clippy, unit tests and the specs on Lua 5.
 	$(CARGO) clippy --locked --features lua54 -- -D warnings
 	$(CARGO) test --locked --lib
 	$(CARGO) build --locked --features lua54
-	install -D -m 644 target/debug/libmetre.so $(BUILD)/check/metre_lua54.so
-	METRE_MODULES=$(CURDIR)/$(BUILD)/check spec/run 5.4
+	install -D -m 644 target/debug/libmetre.so target/check/metre_lua54.so
+	METRE_MODULES=$(CURDIR)/target/check spec/run 5.4
 
 test: ## the first tier: everything on Lua 5.4 and this machine's Prosody, units and specs on all Luas; about ten minutes
 	@MAKE="$(MAKE)" .ci/suites $(SUITES)
@@ -169,7 +169,7 @@ $(STATSD):
 	@touch $@
 
 # The module that can be made to panic.
-PANICS = $(BUILD)/panics/metre_lua54.so
+PANICS = target/panics/metre_lua54.so
 
 $(PANICS): $(SOURCES)
 	@$(SETUP) build
@@ -180,7 +180,7 @@ prosody-tests: $(call MODULE,5.4) $(PANICS) $(STATSD)
 	@.ci/setup prosody statsd
 	@# Two at a time, each with its output together.
 	@printf '%s\n' $(notdir $(wildcard spec/prosody/test_*.py)) | sort -r | xargs -P 2 -I '{}' sh -c ' \
-		export METRE_MODULES=$(CURDIR)/$(BUILD)/5.4 METRE_PANICS=$(CURDIR)/$(BUILD)/panics; \
+		export METRE_MODULES=$(CURDIR)/$(BUILD)/5.4 METRE_PANICS=$(CURDIR)/target/panics; \
 		printed=$$($(PYTHON) -m unittest discover -v -s spec/prosody -p {} 2>&1) && failed=0 || failed=1; \
 		printf "== %s\n%s\n" {} "$$printed"; exit $$failed'
 

@@ -68,6 +68,9 @@ local function check(out, arguments, input)
 		table.insert(problems, problem);
 	end
 	configuration.forget(given);
+	for _, note in ipairs(given.notes) do
+		out:write(given.name, ": note: ", note, "\n");
+	end
 	for _, warning in ipairs(given.warnings) do
 		out:write(given.name, ": warning: ", warning, "\n");
 	end

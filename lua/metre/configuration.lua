@@ -194,7 +194,7 @@ local function read_standard_input(input)
 end
 
 -- The configuration in a file ("-": on standard input), as metre gets it from Prosody; or nil and why not. It has `config`,
--- `name`, and lists of `problems` and `warnings`; `statistics`, `options` and `hosts` if it is Prosody's (`from_prosody`).
+-- `name`, and lists of `problems`, `warnings` and `notes`; `statistics`, `options` and `hosts` if it is Prosody's (`from_prosody`).
 local function read(name, input)
 	local given, err;
 	for _, default in ipairs(default_files) do
@@ -222,7 +222,7 @@ local function read(name, input)
 		return nil, name .. ": " .. err;
 	end
 	given.name = name;
-	given.problems, given.warnings = given.problems or {}, given.warnings or {};
+	given.problems, given.warnings, given.notes = given.problems or {}, given.warnings or {}, {};
 	return given;
 end
 

@@ -75,7 +75,7 @@ local function look_at_provider(given)
 	elseif statistics == "metre" or statistics == "metre.statsd" then
 		table.insert(given.problems, ('\'statistics\' is "%s"; did you mean ":%s"?'):format(statistics, statistics));
 	elseif #given.problems == 0 then
-		table.insert(given.warnings, "statistics is " .. (statistics and ("%q"):format(tostring(statistics)) or "not set")
+		table.insert(given.notes, "statistics is " .. (statistics and ("%q"):format(tostring(statistics)) or "not set")
 			.. ", so Prosody does not use metre");
 	end
 end
@@ -118,12 +118,12 @@ local function look_at_token(given, outline)
 	local prosodys = given.options and given.options.prosody_user or "prosody";
 	local user = files.user();
 	if user and user ~= prosodys then
-		table.insert(given.warnings, ("files were looked at as the user %s; whether Prosody's user may read them is told by: "
+		table.insert(given.notes, ("files were looked at as the user %s; whether Prosody's user may read them is told by: "
 			.. "sudo -u %s metre check"):format(user, prosodys));
 	end
 end
 
--- Adds to the problems and warnings of a configuration.
+-- Adds to the problems, warnings and notes of a configuration.
 return function (given)
 	if given.from_prosody then
 		look_for_misplaced(given);

@@ -27,6 +27,8 @@ OF_THE_LOOP = {
     "test_exporter.py": ["Pages", "RealPrometheus", "StuckLoop", "Load.test_slow", "Load.test_ends", "Access.test_unix", "Access.test_address"],
     "test_statsd.py": ["Operation", "Servers.test_killed"],
     "test_policy.py": ["Growth"],
+    "test_pushing.py": ["PushingOnly"],
+    "test_probes.py": ["Probes"],
     "test_panics.py": ["Panics"],
 }
 printing = threading.Lock()
@@ -47,7 +49,7 @@ class Tests:
 
     def one_file(self, file):
         chosen = [f"-k{pattern}" for pattern in self.patterns[file]] if self.patterns else []
-        settings = [f"METRE_BACKEND={self.backend}", "METRE_MODULES=installed", f"METRE_PANICS={HERE}/target/lua/panics"]
+        settings = [f"METRE_BACKEND={self.backend}", "METRE_MODULES=installed", f"METRE_PANICS={HERE}/target/panics"]
         # Not the first process there, since what has that as its parent takes itself to be a daemon already.
         command = self.root.command("sh", "-c", '"$@"; exit $?', "sh", "env", *settings, "/usr/bin/python3", "-B", "-m", "unittest", "discover", "-v",
                                     "-s", f"{HERE}/spec/prosody", "-p", file, *chosen)
@@ -63,7 +65,7 @@ class Tests:
                 self.failed.append(file)
 
     def all(self):
-        """Two files at a time; a line that says how they ended."""
+        """Two files at a time; a line on how they ended, and whether all went well."""
         began = time.monotonic()
         with concurrent.futures.ThreadPoolExecutor(2) as pool:
             list(pool.map(self.one_file, [file for file in FILES if not self.patterns or file in self.patterns]))
@@ -94,14 +96,14 @@ class Built:
             return self.line
 
     def tests(self):
-        """The Rust tests; a line that says how they ended."""
+        """The Rust tests; lines on the module and on how they ended, and whether all went well."""
         self.module()
         began = time.monotonic()
         printed = self.root.run("sh", "-c", f"cd {SOURCES} && cargo test --locked --lib --tests", timeout=3600)
         passed = sum(map(int, re.findall(r"(?m)^test result: ok\. (\d+) passed; 0 failed", printed)))
         if not passed:
             raise RuntimeError(f"no Rust tests were run:\n{printed[-4000:]}")
-        return f"Rust tests: {passed} run, 0 failed; {(time.monotonic() - began) / 60:.1f} min"
+        return f"{self.line}\nRust tests: {passed} run, 0 failed; {(time.monotonic() - began) / 60:.1f} min", True
 
 
 def install_deb(root):
@@ -142,10 +144,19 @@ def check(root):
 
 
 def part(backend, install, patterns=None):
+    """Installs metre and runs tests; a line on them, and whether all went well."""
     with debian13() as root:
         install(root)
         check(root)
         return Tests(root, backend, patterns).all()
+
+
+def result(name, function, *arguments):
+    """What a part comes to; one that couldn't be run has failed, and the others go on."""
+    try:
+        return function(*arguments)
+    except (RuntimeError, OSError, subprocess.SubprocessError) as why:
+        return f"{name}: failed: {why}", False
 
 
 def main(parts):
@@ -155,16 +166,16 @@ def main(parts):
     results = []
     with contextlib.ExitStack() as stack, concurrent.futures.ThreadPoolExecutor(1) as beside:
         built = Built(stack.enter_context(debian13()))
-        rust = beside.submit(built.tests) if "rust" in parts else None
+        rust = beside.submit(result, "rust", built.tests) if "rust" in parts else None
         for backend, install, patterns in (
             ("epoll", install_deb, None),
             ("select", functools.partial(install_sources, built=built), OF_THE_LOOP),
             ("event", install_rock, OF_THE_LOOP),
         ):
             if backend in parts:
-                results.append(part(backend, install, patterns))
+                results.append(result(backend, part, backend, install, patterns))
         if rust:
-            results += [(built.module(), True), (rust.result(), True)]
+            results.append(rust.result())
     give_back(BUILT, CRATES)
     print(f"\nDebian 13, in {(time.monotonic() - began) / 60:.1f} min:", *(line for line, _ in results), sep="\n")
     return all(fine for _, fine in results)

@@ -79,15 +79,30 @@ def debian13():
             options = f"lowerdir={kept()},upperdir={place}/written,workdir={place}/work"
             mount("-t", "overlay", "-o", options, "metre", root.path)
             mount("--rbind", "/dev", root.path / "dev")
-            shutil.copy("/etc/resolv.conf", root.path / "etc/resolv.conf")
+            # The way to the registry is this machine's.
+            for file in ("etc/resolv.conf", "etc/ssl/certs/ca-certificates.crt"):
+                if pathlib.Path("/", file).exists():
+                    (root.path / file).parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copy(f"/{file}", root.path / file)
             show(ROOT, root.path / HERE.lstrip("/"))
             show(ROOT, root.path / SOURCES.lstrip("/"))
+            seed_crates()
             for kept_directory, target in ((BUILT, f"{SOURCES}/target"), (CRATES, "/root/.cargo")):
                 kept_directory.mkdir(exist_ok=True)
                 show(kept_directory, root.path / target.lstrip("/"), writable=True)
             yield root
         finally:
             subprocess.run(["umount", "--recursive", "--lazy", place], check=True)
+
+
+def seed_crates():
+    """What this machine's own cargo has fetched need not be fetched again."""
+    fetched = pathlib.Path(os.environ.get("CARGO_HOME") or os.path.expanduser("~/.cargo")) / "registry"
+    if not CRATES.exists():
+        CRATES.mkdir()
+        for part in ("index", "cache"):
+            if (fetched / part).exists():
+                shutil.copytree(fetched / part, CRATES / "registry" / part)
 
 
 def show(directory, place, writable=False):

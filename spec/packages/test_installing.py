@@ -84,14 +84,14 @@ class Installing(unittest.TestCase):
         for lock in ("var/lib/dpkg/lock-frontend", "var/lib/apt/lists/lock", "var/cache/apt/archives/lock"):
             with self.subTest(lock), open(root.path / lock, "w") as held:
                 fcntl.lockf(held, fcntl.LOCK_EX)
-                running = subprocess.Popen(root.command(setup, "soak"), env=ENVIRONMENT, text=True, stdin=subprocess.DEVNULL,
-                                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
                 lines = []
-                for line in running.stdout:
-                    lines.append(line)
-                    if "Waiting for another package run" in line:
-                        held.close()
-                self.assertEqual(0, running.wait(), lines)
+                with subprocess.Popen(root.command(setup, "soak"), env=ENVIRONMENT, text=True, stdin=subprocess.DEVNULL,
+                                      stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as running:
+                    for line in running.stdout:
+                        lines.append(line)
+                        if "Waiting for another package run" in line:
+                            held.close()
+                self.assertEqual(0, running.returncode, lines)
                 self.assertEqual(["Installing", "Waiting"], [line.split()[0] for line in lines], "said once")
                 self.assertIn(lock, lines[1])
                 root.run("faketime", "--version")

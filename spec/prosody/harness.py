@@ -228,6 +228,13 @@ class Prosody:
             self.process.wait()
         return stopwatch.seconds()
 
+    def reload(self):
+        """Has it read its configuration anew, by SIGHUP if it hears that."""
+        if self.hears_signals:
+            os.kill(self.pid, signal.SIGHUP)
+        else:
+            self.shell("config:reload()")
+
     @property
     def hears_signals(self):
         """Prosody 13's deprecated loop over select() doesn't, whatever provider it has."""

@@ -2,10 +2,8 @@
 
 import asyncio
 import contextlib
-import os
 import pathlib
 import re
-import signal
 import socket
 import struct
 import tempfile
@@ -61,7 +59,7 @@ class PushingOnly(unittest.TestCase):
             # Whatever is loaded or unloaded, and after a reload.
             prosody.shell('module:unload("http_openmetrics", "*")')
             prosody.shell('module:reload("c2s", "*")')
-            os.kill(prosody.pid, signal.SIGHUP)
+            prosody.reload()
             asyncio.run(connected(prosody, listener, 1))
             self.assertLess(prosody.stop(), 30)
             self.assertEqual([line for line in prosody.complaints() if "metre" in line], [])
