@@ -101,8 +101,8 @@ end
 
 local function look_at_timeout(given, outline)
 	if outline.collect_timeout and outline.collect_timeout >= scrape_timeout then
-		table.insert(given.warnings, ("'exporter.collect_timeout' is %g s: while Prosody's thread stands still a scrape waits that long, and "
-			.. "Prometheus gives up after %d s unless its 'scrape_timeout' says otherwise; 1 is the default")
+		table.insert(given.warnings, ("'exporter.collect_timeout' is %g s: while Prosody's thread stands still a scrape waits that long, "
+			.. "unless its scraper says, as Prometheus does, how long it waits; others give up after some %d s; 1 is the default")
 			:format(outline.collect_timeout, scrape_timeout));
 	end
 end
