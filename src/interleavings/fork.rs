@@ -3,7 +3,7 @@
 use super::{explore, family, quantile_policy, series};
 use crate::model::{Kind, Number};
 use crate::snapshot::FamilySnapshot;
-use crate::store::{cell, FamilySpec, FamilyWriter, Store};
+use crate::store::{cell, FamilySpec, FamilyWriter, Store, Taken};
 use crate::sync::{fork, MOST_LOOKS};
 use loom::thread;
 use std::sync::Arc;
@@ -30,7 +30,7 @@ fn forked(
             thresholds: Vec::new(),
         });
         let at = (series(&mut counter, ""), series(&mut summary, ""));
-        cell::samples::into_window(summary.record(at.1), Number::Int(3), summary.family());
+        cell::samples::into_window(summary.record(at.1), Number::Int(3), Taken::Plainly, summary.family());
         cell::counter::reset(counter.record(at.0), counter.family());
         let of_thread = Arc::clone(&store);
         let running = thread::spawn(move || fork::other(|| thread(&of_thread, own)));
@@ -38,7 +38,7 @@ fn forked(
         store.home().fork();
         cell::counter::add(counter.record(at.0), Number::Int(1)).unwrap();
         cell::counter::reset(counter.record(at.0), counter.family());
-        cell::samples::into_window(summary.record(at.1), Number::Int(3), summary.family());
+        cell::samples::into_window(summary.record(at.1), Number::Int(3), Taken::Plainly, summary.family());
         cell::samples::quantiles(summary.record(at.1), summary.family());
         child(&store);
         drop((counter, summary));

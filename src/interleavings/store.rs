@@ -3,7 +3,7 @@
 use super::{explore, family, quantile_policy, series};
 use crate::model::{Kind, Number};
 use crate::snapshot::{FamilySnapshot, Point};
-use crate::store::{cell, Family, Ring, Store};
+use crate::store::{cell, Family, Ring, Store, Taken};
 use loom::thread;
 use std::sync::Arc;
 
@@ -164,7 +164,9 @@ fn samples_that_wait_for_a_reader_are_not_lost() {
         let store = Store::with(quantile_policy(), None);
         let mut writer = family(&store, Kind::Summary, "s", &[]);
         let at = series(&mut writer, "");
-        let sample = |value: i64| cell::samples::into_window(writer.record(at), Number::Int(value), writer.family());
+        let sample = |value: i64| {
+            cell::samples::into_window(writer.record(at), Number::Int(value), Taken::Plainly, writer.family())
+        };
         let of_reader = Arc::clone(writer.family());
         let reader = thread::spawn(move || {
             let snapshot = FamilySnapshot::of(&of_reader);
