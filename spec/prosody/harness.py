@@ -251,9 +251,9 @@ class Prosody:
         return self.log_file.read_text() if self.log_file.exists() else ""
 
     def complaints(self):
-        """The warnings and errors in the log, but for those about signals and reloads."""
+        """The warnings and errors in the log, but for those about signals, reloads and the loop that was asked for."""
         lines = [line for line in self.log().splitlines() if re.search(r"\t(warn|error)\t", line)]
-        return [line for line in lines if not re.search(r"Received SIG|[Rr]eload", line)]
+        return [line for line in lines if not re.search(r"Received SIG|[Rr]eload|select is deprecated", line)]
 
     def memory(self):
         """Resident bytes."""

@@ -12,7 +12,7 @@ class Golden(unittest.TestCase):
         samples = parse(page.replace(" NOW\n", " 1800000000.5\n"))
         self.assertEqual(samples[("hits_bytes_total", ())], 9223372036854775807)
         self.assertEqual(samples[("prosody_mod_c2s__connections", (("host", 'b\\"\n'), ("type", "")))], -0.5)
-        self.assertEqual(len(samples), 14)
+        self.assertEqual(len(samples), 15)
 
     def test_text(self):
         page = (ROOT / "tests/golden/text.txt").read_text()
