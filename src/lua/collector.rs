@@ -1,8 +1,8 @@
-//! Lua's collector stands still while mlua is at work, on Lua 5.1 and LuaJIT.
+//! Lua's collector stands still while mlua is at work on Lua 5.1 and LuaJIT, and while it opens the module on every Lua.
 //!
 //! There a finalizer raises its error out of whatever allocates, and mlua allocates where nothing catches one (seen with 0.11.6: it makes the
 //! very function that it is going to call protected, `protect_lua_closure`). On Lua 5.1 that jumps over its destructors, and LuaJIT unwinds,
-//! which Rust ends the process for. Later Luas need no memory for that. What wasn't collected meanwhile is collected afterwards, where errors
+//! which Rust ends the process for. Later Luas need no memory for that, but lose the errors of finalizers amid the opening (seen on 5.2). What wasn't collected meanwhile is collected afterwards, where errors
 //! are caught.
 //!
 //! Lua 5.1 doesn't say whether somebody has stopped its collector. So if a program has, it runs again after a call of mlua's functions. But not
@@ -16,7 +16,7 @@ use std::ffi::c_int;
 const IS_5_1: bool = cfg!(feature = "lua51");
 const IS_JIT: bool = cfg!(feature = "luajit");
 
-/// LuaJIT's `LUA_GCISRUNNING`.
+/// `LUA_GCISRUNNING` of LuaJIT and of later Luas.
 const IS_RUNNING: c_int = 9;
 
 thread_local! {
@@ -28,14 +28,26 @@ thread_local! {
 #[derive(Clone, Copy)]
 pub(super) struct Stopped(Option<c_int>);
 
-/// Stops the collector if that is needed and it runs.
+/// Stops the collector if a function of mlua's needs that and it runs.
 ///
 /// # Safety
 /// A protected call of a C function follows, and [`resume`].
 pub(super) unsafe fn stop(state: *mut lua_State) -> Stopped {
+    match IS_5_1 || IS_JIT {
+        // SAFETY: by the contract above.
+        true => unsafe { halt(state) },
+        false => Stopped(None),
+    }
+}
+
+/// Stops the collector if it runs.
+///
+/// # Safety
+/// As for [`stop`].
+unsafe fn halt(state: *mut lua_State) -> Stopped {
     // SAFETY: none of these can raise.
     unsafe {
-        if !(IS_5_1 || IS_JIT && ffi::lua_gc(state, IS_RUNNING, 0) != 0) {
+        if !IS_5_1 && ffi::lua_gc(state, IS_RUNNING, 0) == 0 {
             return Stopped(None);
         }
         ffi::lua_gc(state, ffi::LUA_GCSTOP, 0);
@@ -109,7 +121,6 @@ unsafe extern "C-unwind" fn step(state: *mut lua_State) -> c_int {
 ///
 /// # Safety
 /// Lua calls it as it would call `open`.
-#[cfg(any(feature = "lua51", feature = "luajit"))]
 pub(super) unsafe fn opening(state: *mut lua_State, open: ffi::lua_CFunction) -> c_int {
     // SAFETY: what is pushed has room beside the arguments of a function, and nothing here has a destructor.
     unsafe {
@@ -119,7 +130,7 @@ pub(super) unsafe fn opening(state: *mut lua_State, open: ffi::lua_CFunction) ->
             ffi::lua_insert(state, 1);
             ffi::lua_pushcclosure(state, open, 0);
             ffi::lua_insert(state, 2);
-            let stopped = stop(state);
+            let stopped = halt(state);
             let status = ffi::lua_pcall(state, arguments, 1, 0);
             resume(state, stopped, status, 1);
             if status != ffi::LUA_OK {

@@ -40,9 +40,9 @@ use mlua::prelude::*;
 /// # Errors
 /// When Lua is out of memory.
 // The name of the opening function holds the Lua version, so that a module can't be loaded into another one.
-#[cfg_attr(feature = "lua54", mlua::lua_module(name = "metre_lua54"))]
-#[cfg_attr(feature = "lua53", mlua::lua_module(name = "metre_lua53"))]
-#[cfg_attr(feature = "lua52", mlua::lua_module(name = "metre_lua52"))]
+#[cfg_attr(feature = "lua54", mlua::lua_module(name = "metre_lua54_inner"))]
+#[cfg_attr(feature = "lua53", mlua::lua_module(name = "metre_lua53_inner"))]
+#[cfg_attr(feature = "lua52", mlua::lua_module(name = "metre_lua52_inner"))]
 #[cfg_attr(
     any(feature = "lua51", feature = "luajit"),
     mlua::lua_module(name = "metre_lua51_inner")
@@ -65,12 +65,24 @@ fn open(lua: &Lua) -> LuaResult<LuaTable> {
 }
 
 /// Opens the module, with the collector standing still.
-#[cfg(any(feature = "lua51", feature = "luajit"))]
-#[no_mangle]
-unsafe extern "C-unwind" fn luaopen_metre_lua51(state: *mut mlua::lua_State) -> std::ffi::c_int {
-    // SAFETY: Lua calls it.
-    unsafe { collector::opening(state, luaopen_metre_lua51_inner) }
+macro_rules! opening {
+    ($name:ident, $inner:ident) => {
+        #[no_mangle]
+        unsafe extern "C-unwind" fn $name(state: *mut mlua::lua_State) -> std::ffi::c_int {
+            // SAFETY: Lua calls it.
+            unsafe { collector::opening(state, $inner) }
+        }
+    };
 }
+
+#[cfg(feature = "lua54")]
+opening!(luaopen_metre_lua54, luaopen_metre_lua54_inner);
+#[cfg(feature = "lua53")]
+opening!(luaopen_metre_lua53, luaopen_metre_lua53_inner);
+#[cfg(feature = "lua52")]
+opening!(luaopen_metre_lua52, luaopen_metre_lua52_inner);
+#[cfg(any(feature = "lua51", feature = "luajit"))]
+opening!(luaopen_metre_lua51, luaopen_metre_lua51_inner);
 
 /// Keeps the coroutine that opens the module alive as long as its Lua state: mlua goes on using it (seen with 0.11.6),
 /// and once it is collected any error is a crash.
