@@ -34,7 +34,7 @@ INTERPRETER = $(if $(filter jit,$(VERSION)),luajit,lua$(VERSION))
 # The modules are built one after the other, in one place.
 .NOTPARALLEL:
 .PHONY: all install uninstall rocks deb check test test-rest test-all lint supply bench demo soak stress help sanitize exits fuzz \
-	lua-fuzz fuzz-targets rust-tests fuzz-tests model-tests lua-tests install-tests package-tests prosody-tests debian13-tests \
+	lua-fuzz fuzz-targets rust-tests fuzz-tests model-tests lua-tests asan-tests install-tests package-tests prosody-tests debian13-tests \
 	soak-tests clean
 
 all: $(call MODULE,$(VERSION)) ## build the module for LUA_VERSION (5.1, 5.2, 5.3, 5.4 or jit; 5.4 unless given)
@@ -93,7 +93,7 @@ deb: $(call MODULE,5.4) ## build a package for Debian's Prosody in target/deb
 
 # What there is time for before each push, and what takes longer or another Debian.
 SUITES = lint rust-tests lua-tests install-tests prosody-tests
-LONG_SUITES = supply model-tests fuzz-tests exits package-tests debian13-tests soak-tests
+LONG_SUITES = supply model-tests fuzz-tests asan-tests exits package-tests debian13-tests soak-tests
 
 check: ## the short loop: formatting, clippy, unit tests and the specs on Lua 5.4, without optimization and valgrind; a minute or two
 	@.ci/setup build lint lua prosody
@@ -106,7 +106,7 @@ check: ## the short loop: formatting, clippy, unit tests and the specs on Lua 5.
 	@# Not what runs under valgrind.
 	METRE_MODULES=$(CURDIR)/target/check spec/run 5.4 --filter-out=a.Lua.state --filter-out=memory.that.is
 
-test: ## the first tier: everything on Lua 5.4 and this machine's Prosody, units and specs on all Luas; about ten minutes
+test: ## the first tier: everything on Lua 5.4 and this machine's Prosody, units and specs on all Luas; about fifteen minutes
 	@MAKE="$(MAKE)" .ci/suites $(SUITES)
 
 test-rest: ## the second tier: Debian 13, packages in clean roots, models, fuzzing, exits, soak
@@ -133,8 +133,13 @@ lua-tests: $(foreach version,$(LUA_VERSIONS),$(call MODULE,$(version)))
 	@printf '%s\n' $(LUA_VERSIONS) | xargs -P 2 -I '{}' sh -c ' \
 		printed=$$(METRE_MODULES=$(CURDIR)/$(BUILD)/{} spec/run {} 2>&1) && failed=0 || failed=1; \
 		printf "== busted on Lua %s\n%s\n" {} "$$printed"; exit $$failed'
+	spec/luafuzz --seconds 3 --valgrind 3
+
+# The module with the address sanitizer, which is one more build.
+asan-tests:
+	@.ci/setup build lua prosody
 	spec/asan
-	spec/luafuzz --seconds 3 --valgrind 3 --asan 3
+	spec/luafuzz --seconds 0 --asan 3
 
 lua-fuzz: $(foreach version,$(LUA_VERSIONS),$(call MODULE,$(version))) ## call everything with everything from all Luas, natively, under valgrind and with the address sanitizer, SECONDS each
 	@.ci/setup build lua prosody
