@@ -3,10 +3,12 @@
 use metre::encode::exposition::{page, Format, Options};
 use metre::model::labels::LabelSet;
 use metre::model::{Kind, Number};
-use metre::policy::{Origin, Pattern, Policy, Rule};
+use metre::policy::{Pattern, Policy, Rule};
 use metre::store::{cell, FamilySpec, FamilyWriter, Repair, Store, Taken};
 
 mod common;
+
+use common::rule;
 
 fn register(store: &Store, kind: Kind, name: &str, keys: &[&str]) -> (FamilyWriter, Vec<Repair>) {
     let spec = FamilySpec {
@@ -18,23 +20,6 @@ fn register(store: &Store, kind: Kind, name: &str, keys: &[&str]) -> (FamilyWrit
         thresholds: vec![Number::Int(0), Number::Int(1)],
     };
     store.register(spec).expect("nothing is ignored")
-}
-
-/// A rule that decides nothing.
-fn rule(name: &str) -> Rule {
-    Rule {
-        name: Pattern::new(name),
-        host: None,
-        kinds: None,
-        drop: None,
-        buckets: None,
-        max_series: None,
-        idle_ttl: None,
-        quantiles: None,
-        quantile_window: None,
-        allow_negative: None,
-        origin: Origin::default(),
-    }
 }
 
 fn sample(writer: &mut FamilyWriter, labels: &[&str], sample: f64) -> Taken {

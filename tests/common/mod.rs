@@ -93,20 +93,29 @@ pub fn family(store: &Store, kind: Kind, name: &str, keys: &[&str]) -> FamilyWri
 /// How long a series of [`idle_policy`] may be idle, in seconds.
 pub const TTL: u32 = 100;
 
-/// Counters and all other series go after [`TTL`] seconds.
-pub fn idle_policy(limits: Limits) -> Policy {
-    let rule = Rule {
-        name: Pattern::new("*"),
+/// A rule that decides nothing.
+pub fn rule(name: &str) -> Rule {
+    Rule {
+        name: Pattern::new(name),
         host: None,
-        kinds: Some(Kind::ALL.to_vec()),
+        kinds: None,
         drop: None,
         buckets: None,
         max_series: None,
-        idle_ttl: Some(TTL),
+        idle_ttl: None,
         quantiles: None,
         quantile_window: None,
         allow_negative: None,
         origin: Origin::default(),
+    }
+}
+
+/// Counters and all other series go after [`TTL`] seconds.
+pub fn idle_policy(limits: Limits) -> Policy {
+    let rule = Rule {
+        kinds: Some(Kind::ALL.to_vec()),
+        idle_ttl: Some(TTL),
+        ..rule("*")
     };
     Policy {
         limits,
