@@ -58,7 +58,7 @@ function operations.call(random)
 	local unpack = world.values.unpack;
 	local ok, err;
 	world.any_self = true;
-	world.ended = world.ended or found.name:find("__gc", 1, true);
+	world.ended = world.ended or world.finalizers[found.call];
 	if ways.direct[way] and kind == 8 then
 		ok, err = pcall(ways.direct[way], found.call, list, random);
 	else
@@ -91,7 +91,7 @@ local field_names = {
 local accesses = {
 	function (object, key) return object[key]; end,
 	function (object) return #object; end,
-	function (object) for _, value in pairs(object) do local _ = value; end end, -- in an order that is different each time
+	trace.traverses(function (object) for _, value in pairs(object) do local _ = value; end end), -- in an order that is different each time
 	function (object) for _, value in ipairs(object) do return value; end end, -- luacheck: ignore 512
 	function (object, key) local _ = next(object, key); end,
 	function (object) return tostring(object); end,

@@ -2,6 +2,8 @@
 
 local slots, width = 64, 300;
 
+local jit = rawget(_G, "jit");
+
 local trace = { count = 0 };
 local file;
 
@@ -46,6 +48,15 @@ function trace.note(text)
 		file:seek("set", trace.count % slots * width);
 		file:write(line, (" "):rep(width - 1 - #line), "\n");
 	end
+end
+
+-- Keeps LuaJIT from compiling what traverses tables. Debian 12's (of March 2022) may repeat one step of a compiled traversal
+-- for ever, which was mended in August 2023 ("Ensure forward progress on trace exit to BC_ITERN").
+function trace.traverses(f)
+	if jit then
+		jit.off(f);
+	end
+	return f;
 end
 
 return trace;

@@ -41,6 +41,9 @@ local metamethods = {
 	"__index", "__newindex", "__call", "__tostring", "__len", "__eq", "__lt", "__le", "__concat", "__unm", "__add", "__pairs", "__ipairs",
 	"__gc", "__close", "__name", "__metatable", "__mode",
 };
+if _VERSION == "Lua 5.4" then
+	metamethods[9] = "__sub"; -- see ways.lua
+end
 
 return function (world)
 	local random = world.random;

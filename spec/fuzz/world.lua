@@ -34,7 +34,7 @@ function methods:add_function(call, name)
 	replace_or_append(self.functions, most_functions, self.random, { call = call, name = name, slow = slow[name:match("[%w_]*$")] });
 end
 
-local function sorted_keys(object)
+local sorted_keys = trace.traverses(function (object)
 	local keys = {};
 	for key in next, object do
 		if type(key) == "string" or type(key) == "number" or type(key) == "userdata" then
@@ -43,7 +43,7 @@ local function sorted_keys(object)
 	end
 	table.sort(keys, function (a, b) return a.text < b.text; end);
 	return keys;
-end
+end);
 
 -- Adds an object, and the functions that can be got at by it. seen: those that were added together with it.
 function methods:add(value, name, depth, seen)
@@ -84,6 +84,7 @@ function methods:add(value, name, depth, seen)
 	for _, of in ipairs(type(metatable) == "table" and metamethods or {}) do
 		local call = rawget(metatable, of);
 		if type(call) == "function" then
+			self.finalizers[call] = of == "__gc" or self.finalizers[call];
 			self:add_function(call, "metatable of " .. name .. "." .. of);
 		end
 	end
@@ -197,6 +198,8 @@ local function new(fields)
 	fields.subjects, fields.functions, fields.providers, fields.families, fields.hidden_keys, fields.stops = {}, {}, {}, {}, {}, {};
 	-- What nothing shall be done to.
 	fields.protected = {};
+	-- Those of metre's own objects, by whatever name they are found.
+	fields.finalizers = {};
 	fields.hostile = setmetatable({}, { __mode = "k" });
 	fields.raised = setmetatable({}, { __mode = "k" });
 	fields.provoked, fields.budget = 0, 0;

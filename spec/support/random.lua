@@ -14,7 +14,7 @@ function methods:pick(list)
 end
 
 return function (seed)
-	local random = setmetatable({ state = (seed * 7919 + 17) % 2147483648 }, mt);
+	local random = setmetatable({ state = (seed % 2147483648 * 7919 + 17) % 2147483648 }, mt);
 	random:below(2);
 	return random;
 end
