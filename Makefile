@@ -241,6 +241,7 @@ lint: ## check formatting, and look for mistakes in Rust and Lua
 	$(CARGO) clippy --locked --features model --lib --profile test -- -D warnings
 	$(CARGO) clippy --locked --features lua54,panics --lib -- -D warnings -D unused-crate-dependencies
 	$(PYTHON) .ci/log-lines
+	$(PYTHON) .ci/documents
 	$(CARGO) fmt --check --manifest-path fuzz/Cargo.toml
 	luacheck --quiet bin/metre lua spec benches
 
