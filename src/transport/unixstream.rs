@@ -14,7 +14,7 @@ use std::path::Path;
 /// What the system may hold for the server, in bytes; it takes this twice. Not more than is kept to be sent again.
 const SEND_BUFFER: usize = 128 << 10;
 
-// nix has it read and does what is unsafe about that.
+// The system call is nix's, which lets its user declare options that it has no name for.
 sockopt_impl!(
     /// How much memory a socket has taken (`SK_MEMINFO_*` of Linux): received, for receiving at most, sent.
     Memory,
