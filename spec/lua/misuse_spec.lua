@@ -38,6 +38,36 @@ describe("metamethods that the debug library gives", function ()
 	end);
 end);
 
+describe("the guard of a native function", function ()
+	it("is opened for the end of the state by its own finalizer alone, whatever that is called with", function ()
+		local stats = assert(require "metre".new());
+		local registry = stats.metric_registry;
+		local counter = registry:counter("c"):with_labels();
+		counter:add(1);
+		local call = stats._native.is_running;
+		local _, sentinel = debug.getupvalue(call, 2);
+		if _VERSION == "Lua 5.1" and not sentinel then
+			return; -- it shows no upvalues of C functions, but LuaJIT does
+		end
+		local finalize = debug.getmetatable(sentinel).__gc;
+		local hidden, handle = next(registry.families.c.data);
+		assert.equal("userdata", type(hidden));
+		-- Light userdata, one of the guard's size, files, and what is none.
+		for _, other in ipairs { hidden, handle, registry.families.c._native, io.stdout, 1, "x", true, {}, print, call } do
+			finalize(other);
+		end
+		finalize();
+		assert.is_false(call());
+		counter:add(2);
+		assert.equal(3, registry.families.c.data.value);
+		assert.truthy(registry:render():find("\nc_total 3\n", 1, true));
+		io.stdout:write("");
+		finalize(sentinel);
+		assert.same({ nil, "the Lua state is closing" }, { call() });
+		assert.is_nil((stats._native.cork()));
+	end);
+end);
+
 describe("a debug hook that raises", function ()
 	it("makes an error that is a string, or its own", function ()
 		local stats = assert(require "metre".new());

@@ -13,10 +13,36 @@ use super::collector;
 use mlua::ffi::{self, lua_State};
 use mlua::prelude::*;
 use std::cell::Cell;
-use std::ffi::c_int;
+use std::ffi::{c_int, c_void};
 
-/// The registry's metatable for sentinels.
+/// The registry's metatable for sentinels, and by its address what tells a sentinel from any other userdata.
 static SENTINELS: u8 = 0;
+
+/// What is finalized before the function that it guards.
+#[repr(C)]
+struct Sentinel {
+    tag: *const c_void,
+    open: Cell<bool>,
+}
+
+impl Sentinel {
+    /// The sentinel at `index`, if there is one.
+    ///
+    /// # Safety
+    /// - `index` is valid.
+    /// - The sentinel is used no longer than it is on the stack or otherwise referred to.
+    unsafe fn at<'a>(state: *mut lua_State, index: c_int) -> Option<&'a Sentinel> {
+        // SAFETY: only as many bytes are read as there are, and a sentinel begins with a pointer. What a foreign userdata of this size has
+        // there is compared alone. Light userdata have the length 0. Sentinels are changed through their cell alone.
+        unsafe {
+            let block = ffi::lua_touserdata(state, index).cast::<Sentinel>();
+            let is_ours = !block.is_null()
+                && ffi::lua_rawlen(state, index) as usize == size_of::<Sentinel>()
+                && (&raw const (*block).tag).read() == key(&SENTINELS);
+            is_ours.then(|| &*block)
+        }
+    }
+}
 
 /// What is said by a function that can't be called.
 const CLOSING: &[u8] = b"the Lua state is closing";
@@ -33,9 +59,12 @@ pub(super) fn guarded(lua: &Lua, function: LuaFunction) -> LuaResult<LuaFunction
     // SAFETY: `exec_raw` runs this protected and with the function on the stack; one closure is left.
     unsafe {
         lua.exec_raw(function, |state| {
-            ffi::lua_newuserdata(state, size_of::<bool>())
-                .cast::<bool>()
-                .write(true);
+            ffi::lua_newuserdata(state, size_of::<Sentinel>())
+                .cast::<Sentinel>()
+                .write(Sentinel {
+                    tag: key(&SENTINELS),
+                    open: Cell::new(true),
+                });
             ffi::lua_rawgetp(state, ffi::LUA_REGISTRYINDEX, key(&SENTINELS));
             if ffi::lua_type(state, -1) != ffi::LUA_TTABLE {
                 ffi::lua_pop(state, 1);
@@ -52,14 +81,13 @@ pub(super) fn guarded(lua: &Lua, function: LuaFunction) -> LuaResult<LuaFunction
     }
 }
 
-/// The sentinel's finalizer. Nothing but sentinels has this metatable, and Lua code can't get at it.
+/// The sentinel's finalizer. By `debug.getupvalue` and `debug.getmetatable` Lua code can call it with anything.
 unsafe extern "C-unwind" fn close(state: *mut lua_State) -> c_int {
-    // SAFETY: the sentinel is the only argument.
+    // SAFETY: any index of an argument is valid, also that of a missing one; the sentinel stays on the stack.
     unsafe {
         run(state, "close", || {
-            let open = ffi::lua_touserdata(state, 1).cast::<bool>();
-            if !open.is_null() {
-                open.write(false);
+            if let Some(sentinel) = Sentinel::at(state, 1) {
+                sentinel.open.set(false);
             }
             Ok(0)
         })
@@ -70,8 +98,8 @@ unsafe extern "C-unwind" fn call(state: *mut lua_State) -> c_int {
     // SAFETY: the upvalues are the function, its sentinel, and the collector's step.
     unsafe {
         run(state, "call", || {
-            let open = ffi::lua_touserdata(state, ffi::lua_upvalueindex(2)).cast::<bool>();
-            if !open.read() {
+            let is_open = Sentinel::at(state, ffi::lua_upvalueindex(2)).is_some_and(|sentinel| sentinel.open.get());
+            if !is_open {
                 return refuse(state, CLOSING);
             }
             if BUSY.get() {
