@@ -16,13 +16,15 @@ use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::Arc;
 
-/// Marks our blocks: the address of a byte in this module (one a kind, and one for families), which nobody else
+/// Marks our blocks: the address of a byte in this module, which nobody else
 /// has a reason to keep. With the block's size it tells our userdata from anybody else's.
-static TAGS: [u8; 9] = [0; 9];
+static TAGS: [u8; 2 * KINDS + 1] = [0; 2 * KINDS + 1];
 
-const FAMILY_TAG: usize = 4;
-/// The first of four, one a kind.
-pub(super) const LEASE_TAGS: usize = 5;
+const KINDS: usize = Kind::ALL.len();
+/// Handles have the tags before this one, and leases those after it: one a kind.
+const FAMILY_TAG: usize = KINDS;
+/// The first of the leases' tags.
+pub(super) const LEASE_TAGS: usize = FAMILY_TAG + 1;
 
 #[inline(always)]
 pub(super) fn tag(index: usize) -> *const u8 {
@@ -71,7 +73,8 @@ pub(super) struct Handle {
 /// The block at `index` if it is a userdata of `T`'s size with this tag first.
 #[inline(always)]
 unsafe fn block_at<T>(state: *mut lua_State, index: c_int, tag: *const u8) -> Option<*const T> {
-    // SAFETY: the address is read only if there are as many bytes as a `T` has, and both blocks begin with a pointer.
+    // SAFETY: only as many bytes are read as there are, and both blocks begin with a pointer. A foreign userdata of this size may have
+    // anything there, also bytes that nobody has written; they are compared alone, and with an address that nobody else has.
     // Light userdata have the length 0. Lua aligns blocks for any C type.
     unsafe {
         let block = ffi::lua_touserdata(state, index);
@@ -176,9 +179,9 @@ impl Handle {
     ) {
         // SAFETY: the block has the size of what is written to it.
         unsafe {
-            #[cfg(feature = "lua54")]
+            #[cfg(lua_user_values)]
             let block = ffi::lua_newuserdatauv(state, size_of::<Handle>(), 0);
-            #[cfg(not(feature = "lua54"))]
+            #[cfg(not(lua_user_values))]
             let block = ffi::lua_newuserdata(state, size_of::<Handle>());
             block.cast::<Handle>().write(Handle {
                 tag: tag(kind as usize),

@@ -52,9 +52,9 @@ impl Lease {
         // SAFETY: the block has the size of what is written to it, and lives as long as it is on the stack.
         unsafe {
             let size = size_of::<Lease>() + of.label_bytes;
-            #[cfg(feature = "lua54")]
+            #[cfg(lua_user_values)]
             let block = ffi::lua_newuserdatauv(state, size, 0);
-            #[cfg(not(feature = "lua54"))]
+            #[cfg(not(lua_user_values))]
             let block = ffi::lua_newuserdata(state, size);
             let labels = block.cast::<u8>().add(size_of::<Lease>());
             labels.write_bytes(0, of.label_bytes);

@@ -11,6 +11,19 @@
 //!   those calls stand outside `pure`, and nothing that has a destructor, no lock and no `&mut` to a family is alive then.
 #![allow(unsafe_code)]
 
+/// The raw function of a type of metric, `function::<KIND>`, for a type that is known only when this runs.
+macro_rules! for_kind {
+    ($kind:expr, $($function:ident)::+) => {{
+        let function: mlua::ffi::lua_CFunction = match $kind {
+            Kind::Gauge => $($function)::+::<{ Kind::Gauge as usize }>,
+            Kind::Counter => $($function)::+::<{ Kind::Counter as usize }>,
+            Kind::Histogram => $($function)::+::<{ Kind::Histogram as usize }>,
+            Kind::Summary => $($function)::+::<{ Kind::Summary as usize }>,
+        };
+        function
+    }};
+}
+
 mod block;
 mod bucket;
 mod call;

@@ -158,7 +158,9 @@ pub(super) unsafe fn without_sum(state: *mut lua_State, metric: Metric<'_>, what
         let back = "a reset brings them back";
         match kind {
             Some(Kind::Histogram) => call_back(state, name, what, Some(index), of_histograms, back),
-            Some(_) => call_back(state, name, what, Some(index), of_summaries, "a reset brings it back"),
+            Some(Kind::Gauge | Kind::Counter | Kind::Summary) => {
+                call_back(state, name, what, Some(index), of_summaries, "a reset brings it back")
+            }
             None => call_back(
                 state,
                 name,

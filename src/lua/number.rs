@@ -7,12 +7,13 @@ use std::ffi::c_int;
 /// The number at `index`. Text that Lua's arithmetic would take for a finite number is one.
 ///
 /// # Safety
-/// `index` is valid or none.
+/// - `index` is valid or none.
+/// - There is room on the stack for one value: text is read beside it on Lua 5.3 and 5.4.
 #[inline(always)]
 pub(super) unsafe fn number_at(state: *mut lua_State, index: c_int) -> Option<Number> {
-    // SAFETY: none of these raises, and only strings are converted, in their own stack slot.
+    // SAFETY: none of these raises. `lua_tonumberx` is asked for numbers alone, so it converts nothing.
     unsafe {
-        #[cfg(any(feature = "lua53", feature = "lua54"))]
+        #[cfg(lua_integers)]
         if ffi::lua_isinteger(state, index) != 0 {
             return Some(Number::Int(ffi::lua_tointegerx(state, index, std::ptr::null_mut())));
         }
@@ -30,7 +31,7 @@ unsafe fn from_text(state: *mut lua_State, index: c_int) -> Option<Number> {
         if ffi::lua_type(state, index) != ffi::LUA_TSTRING {
             return None;
         }
-        #[cfg(any(feature = "lua53", feature = "lua54"))]
+        #[cfg(lua_integers)]
         {
             let mut length = 0;
             let text = ffi::lua_tolstring(state, index, &mut length);
@@ -42,7 +43,7 @@ unsafe fn from_text(state: *mut lua_State, index: c_int) -> Option<Number> {
             ffi::lua_pop(state, 1);
             number.filter(|number| read == length + 1 && number.is_finite())
         }
-        #[cfg(not(any(feature = "lua53", feature = "lua54")))]
+        #[cfg(not(lua_integers))]
         {
             let mut is_number = 0;
             let number = ffi::lua_tonumberx(state, index, &mut is_number);
@@ -72,9 +73,9 @@ pub(super) unsafe fn push(state: *mut lua_State, number: Number) {
 pub(super) unsafe fn push_integer(state: *mut lua_State, n: i64) {
     // SAFETY: as in `push`.
     unsafe {
-        #[cfg(any(feature = "lua53", feature = "lua54"))]
+        #[cfg(lua_integers)]
         ffi::lua_pushinteger(state, n);
-        #[cfg(not(any(feature = "lua53", feature = "lua54")))]
+        #[cfg(not(lua_integers))]
         ffi::lua_pushnumber(state, n as f64);
     }
 }

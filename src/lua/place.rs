@@ -15,7 +15,7 @@ use std::sync::atomic::AtomicU64;
 /// of their record, with weak values: the same labels give the same object, and nothing is kept for metrics that nobody holds.
 pub(super) static HANDLES: u8 = 0;
 /// The registry's metatables for metrics, by type.
-static METATABLES: [u8; 4] = [0; 4];
+static METATABLES: [u8; Kind::ALL.len()] = [0; Kind::ALL.len()];
 
 /// Where a series is.
 #[derive(Clone, Copy)]
@@ -100,19 +100,13 @@ unsafe fn push_new_metric(state: *mut lua_State, family: c_int, place: Place) {
 /// # Safety
 /// There is room on the stack.
 pub(super) unsafe fn make_metatable(state: *mut lua_State, kind: Kind) {
-    let new_index: ffi::lua_CFunction = match kind {
-        Kind::Gauge => view::new_index::<0>,
-        Kind::Counter => view::new_index::<1>,
-        Kind::Histogram => view::new_index::<2>,
-        Kind::Summary => view::new_index::<3>,
-    };
     // SAFETY: everything that is pushed ends in the registry.
     unsafe {
         ffi::lua_createtable(state, 0, 3);
         let table = ffi::lua_gettop(state);
         register::push_methods(state, kind);
         ffi::lua_setfield(state, table, c"__index".as_ptr());
-        set_function(state, table, c"__newindex", new_index, 0);
+        set_function(state, table, c"__newindex", for_kind!(kind, view::new_index), 0);
         register::protect(state, table);
         ffi::lua_rawsetp(state, ffi::LUA_REGISTRYINDEX, key(&METATABLES[kind as usize]));
     }

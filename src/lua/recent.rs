@@ -78,9 +78,9 @@ unsafe fn addresses(state: *mut lua_State, values: usize) -> (Addresses, u64) {
 unsafe fn address(state: *mut lua_State, index: c_int) -> *const c_void {
     // SAFETY: the index is valid or none; `lua_tolstring` changes nothing where there is a string already.
     unsafe {
-        #[cfg(feature = "lua54")]
+        #[cfg(lua_string_addresses)]
         return ffi::lua_topointer(state, index);
-        #[cfg(not(feature = "lua54"))]
+        #[cfg(not(lua_string_addresses))]
         match ffi::lua_type(state, index) {
             ffi::LUA_TSTRING => ffi::lua_tolstring(state, index, std::ptr::null_mut()).cast(),
             _ => std::ptr::null(),
@@ -134,7 +134,9 @@ pub(super) unsafe fn push_found(state: *mut lua_State) -> bool {
 /// The function that runs has the two upvalues, and is always called with as many values, which are strings by now.
 pub(super) unsafe fn remember(state: *mut lua_State, values: usize) {
     let known = ffi::lua_upvalueindex(ADDRESSES);
-    // SAFETY: see below.
+    // SAFETY: what is at `known` is made by `begin`, and nobody else has it. No other reference to it is there while `recent` is:
+    // until its end nothing runs Lua, as nothing allocates. Values are copied that are on the stack already, and elements are set
+    // that `begin` has made room for.
     unsafe {
         match ffi::lua_type(state, known) {
             _ if values > MOST_VALUES => {}
@@ -154,7 +156,6 @@ pub(super) unsafe fn remember(state: *mut lua_State, values: usize) {
                     recent.looked_up[place] = hash;
                     return;
                 }
-                // The table has room for these, so none of this allocates, and no finalizer runs in between.
                 let (table, first) = (ffi::lua_upvalueindex(KEPT), index(place, values));
                 ffi::lua_pushvalue(state, -1);
                 ffi::lua_rawseti(state, table, first);

@@ -10,7 +10,7 @@ use mlua::prelude::*;
 use std::ffi::{c_int, CStr};
 
 /// The registry's tables of methods for handles and views, by type.
-static METHODS: [u8; 4] = [0; 4];
+static METHODS: [u8; Kind::ALL.len()] = [0; Kind::ALL.len()];
 /// The registry's metatable for families.
 static FAMILIES: u8 = 0;
 /// The registry's metatable for tables with weak values.
@@ -88,11 +88,12 @@ unsafe fn make_methods(state: *mut lua_State, kind: Kind) {
     let methods = update::methods(kind);
     // SAFETY: what is pushed ends in the registry.
     unsafe {
-        ffi::lua_createtable(state, 0, methods.len() as c_int + 1);
+        ffi::lua_createtable(state, 0, methods.len() as c_int + 2);
         let table = ffi::lua_gettop(state);
         for (name, function) in methods {
             set_function(state, table, name, *function, 0);
         }
+        set_function(state, table, c"reset", update::reset_of(kind), 0);
         set_function(state, table, c"iter_samples", samples::iter_samples_of(kind), 0);
         ffi::lua_rawsetp(state, ffi::LUA_REGISTRYINDEX, key(&METHODS[kind as usize]));
     }
@@ -112,12 +113,7 @@ pub(super) unsafe fn push_methods(state: *mut lua_State, kind: Kind) {
 /// The userdata of a new family. Its uservalue is the metatable for handles, which refers back to it.
 pub(super) fn new_family(lua: &Lua, writer: FamilyWriter) -> LuaResult<LuaAnyUserData> {
     let kind = writer.family().kind;
-    let no_new_index: ffi::lua_CFunction = match kind {
-        Kind::Gauge => view::no_new_index::<0>,
-        Kind::Counter => view::no_new_index::<1>,
-        Kind::Histogram => view::no_new_index::<2>,
-        Kind::Summary => view::no_new_index::<3>,
-    };
+    let no_new_index = for_kind!(kind, view::no_new_index);
     let mut content = Some(FamilyState::new(writer));
     // SAFETY: `exec_raw` runs this protected; what it captures by reference is dropped by this function in any case.
     // The block gets its content last, when nothing can raise any more.

@@ -11,12 +11,7 @@ use std::sync::atomic::AtomicU64;
 
 /// The function for metrics of a type.
 pub(super) fn iter_samples_of(kind: Kind) -> ffi::lua_CFunction {
-    match kind {
-        Kind::Gauge => iter_samples::<0>,
-        Kind::Counter => iter_samples::<1>,
-        Kind::Histogram => iter_samples::<2>,
-        Kind::Summary => iter_samples::<3>,
-    }
+    for_kind!(kind, iter_samples)
 }
 
 /// Returns an iterator and the metric. The iterator's upvalues are the handle and the number of the last sample.

@@ -101,21 +101,13 @@ impl Update for SummarySample {
 /// Functions by the names they have as methods.
 pub(super) type Methods = &'static [(&'static CStr, ffi::lua_CFunction)];
 
-/// The methods of a type.
+/// The updates that metrics of this type have as methods.
 pub(super) fn methods(kind: Kind) -> Methods {
     match kind {
-        Kind::Gauge => &[
-            (c"set", any::<GaugeSet>),
-            (c"add", any::<GaugeAdd>),
-            (c"reset", reset_metric::<0>),
-        ],
-        Kind::Counter => &[
-            (c"set", any::<CounterSet>),
-            (c"add", any::<CounterAdd>),
-            (c"reset", reset_metric::<1>),
-        ],
-        Kind::Histogram => &[(c"sample", any::<HistogramSample>), (c"reset", reset_metric::<2>)],
-        Kind::Summary => &[(c"sample", any::<SummarySample>), (c"reset", reset_metric::<3>)],
+        Kind::Gauge => &[(c"set", any::<GaugeSet>), (c"add", any::<GaugeAdd>)],
+        Kind::Counter => &[(c"set", any::<CounterSet>), (c"add", any::<CounterAdd>)],
+        Kind::Histogram => &[(c"sample", any::<HistogramSample>)],
+        Kind::Summary => &[(c"sample", any::<SummarySample>)],
     }
 }
 
@@ -253,6 +245,11 @@ pub(super) fn reset(family: &FamilyState, record: &[AtomicU64]) {
         Kind::Counter => cell::counter::reset(record, family),
         Kind::Histogram | Kind::Summary => cell::samples::reset(record, family),
     }
+}
+
+/// `reset()` of metrics of this type.
+pub(super) fn reset_of(kind: Kind) -> ffi::lua_CFunction {
+    for_kind!(kind, reset_metric)
 }
 
 unsafe extern "C-unwind" fn reset_metric<const KIND: usize>(state: *mut lua_State) -> c_int {

@@ -18,29 +18,23 @@ use std::sync::atomic::AtomicU64;
 /// The hidden field.
 pub(super) static LINK: u8 = 0;
 /// The registry's metatables for views, by type.
-static METATABLES: [u8; 4] = [0; 4];
+static METATABLES: [u8; Kind::ALL.len()] = [0; Kind::ALL.len()];
 /// Whether metamethods answer for a table's length and elements.
-const METAMETHODS: bool = cfg!(any(feature = "lua52", feature = "lua53", feature = "lua54"));
+const METAMETHODS: bool = cfg!(lua_metamethods);
 
 /// Makes the metatable for views of a type. Its methods are those of handles.
 ///
 /// # Safety
 /// There is room on the stack.
 pub(super) unsafe fn make_metatable(state: *mut lua_State, kind: Kind) {
-    let (index, new_index, pairs): (ffi::lua_CFunction, ffi::lua_CFunction, ffi::lua_CFunction) = match kind {
-        Kind::Gauge => (index::<0>, new_index::<0>, pairs::<0>),
-        Kind::Counter => (index::<1>, new_index::<1>, pairs::<1>),
-        Kind::Histogram => (index::<2>, new_index::<2>, pairs::<2>),
-        Kind::Summary => (index::<3>, new_index::<3>, pairs::<3>),
-    };
     // SAFETY: everything that is pushed ends in the registry.
     unsafe {
         ffi::lua_createtable(state, 0, 6);
         let table = ffi::lua_gettop(state);
         register::push_methods(state, kind);
-        set_function(state, table, c"__index", index, 1);
-        set_function(state, table, c"__newindex", new_index, 0);
-        set_function(state, table, c"__pairs", pairs, 0);
+        set_function(state, table, c"__index", for_kind!(kind, index), 1);
+        set_function(state, table, c"__newindex", for_kind!(kind, new_index), 0);
+        set_function(state, table, c"__pairs", for_kind!(kind, pairs), 0);
         register::protect(state, table);
         if kind == Kind::Histogram {
             set_function(state, table, c"__ipairs", ipairs, 0);
@@ -72,7 +66,7 @@ pub(super) unsafe fn wrap(state: *mut lua_State, kind: Kind) -> Result<(), Stop>
     }
 }
 
-/// Why a field keeps its value.
+/// What is raised if something else than a metric or a view is the first argument.
 pub(super) const NO_VIEW: &CStr = c"metre: a metric expected";
 
 /// The handle behind the view at `index`. It is left on top of the stack.
@@ -172,16 +166,21 @@ fn field_names(kind: Kind) -> &'static [&'static str] {
 /// The field of this name, if there is one.
 fn field(family: &FamilyState, record: &[AtomicU64], name: &[u8]) -> Option<Number> {
     let family = &family.family;
-    match (family.kind, name) {
-        (Kind::Gauge, b"value") => Some(cell::gauge::value(record)),
-        (Kind::Counter, b"value") => Some(cell::counter::value(record)),
-        (Kind::Counter | Kind::Histogram | Kind::Summary, b"_created") => Some(Number::Float(cell::created(record))),
-        (Kind::Histogram | Kind::Summary, b"_sum") => Some(cell::samples::sum(record)),
-        (Kind::Histogram | Kind::Summary, b"_count") => {
-            let count = cell::samples::count(record, family.count_words());
-            Some(Number::Int(count as i64))
-        }
-        _ => None,
+    let created = || Number::Float(cell::created(record));
+    let count = || Number::Int(cell::samples::count(record, family.count_words()) as i64);
+    match family.kind {
+        Kind::Gauge => (name == b"value").then(|| cell::gauge::value(record)),
+        Kind::Counter => match name {
+            b"value" => Some(cell::counter::value(record)),
+            b"_created" => Some(created()),
+            _ => None,
+        },
+        Kind::Histogram | Kind::Summary => match name {
+            b"_sum" => Some(cell::samples::sum(record)),
+            b"_count" => Some(count()),
+            b"_created" => Some(created()),
+            _ => None,
+        },
     }
 }
 

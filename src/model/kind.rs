@@ -14,7 +14,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// All types, in the order of the enum.
+    /// All types, in the order of the enum. Tables by type have `ALL.len()` rows, and `kind as usize` is a row's number.
     pub const ALL: [Kind; 4] = [Kind::Gauge, Kind::Counter, Kind::Histogram, Kind::Summary];
 
     /// The type of this name (`"gauge"`, `"counter"`, …), if there is one.
@@ -34,7 +34,10 @@ impl Kind {
 
     /// Whether it has samples, which are counted and summed.
     pub fn is_of_samples(self) -> bool {
-        matches!(self, Kind::Histogram | Kind::Summary)
+        match self {
+            Kind::Gauge | Kind::Counter => false,
+            Kind::Histogram | Kind::Summary => true,
+        }
     }
 
     /// The suffixes of every name that a family of this type takes up, its own bare name first: no other

@@ -100,7 +100,8 @@ impl OwnFamily {
         let (record, value) = (self.writer.record(at), Number::Float(value));
         let _ = match self.writer.family().kind {
             Kind::Summary => cell::samples::summary(record, value, self.writer.family()),
-            _ => cell::samples::histogram(record, value, self.writer.family()),
+            Kind::Histogram => cell::samples::histogram(record, value, self.writer.family()),
+            Kind::Gauge | Kind::Counter => return,
         };
     }
 }

@@ -387,7 +387,7 @@ pub mod samples {
         }
         let take = |sample, also| match family.kind {
             Kind::Histogram => take_into_bucket(record, sample, also, family),
-            _ => take(record, sample, COUNTS, also),
+            Kind::Gauge | Kind::Counter | Kind::Summary => take(record, sample, COUNTS, also),
         };
         if family.clamps {
             take(Number::ZERO, 0);

@@ -93,7 +93,7 @@ pub(super) fn fields(
     let thresholds = policy.buckets.as_ref().unwrap_or(&spec.thresholds);
     let buckets = match spec.kind {
         Kind::Histogram => Buckets::new(thresholds.iter().copied()),
-        _ => Buckets::default(),
+        Kind::Gauge | Kind::Counter | Kind::Summary => Buckets::default(),
     };
     if spec.kind == Kind::Histogram && !buckets.are_from(thresholds) {
         repairs.push(Repair::Thresholds);

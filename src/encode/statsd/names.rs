@@ -297,7 +297,7 @@ impl FamilyNames {
             ),
             // The names are the family's own, so the tags matter alone, in whatever order. Families that share the
             // path differ in all suffixes.
-            _ => {
+            Tags::DogStatsd | Tags::Influx => {
                 let suffix = self.suffixes.first().map_or("", String::as_str);
                 let tags = tags.split(|byte| *byte == b',').map(|tag| names.hash(&[tag]));
                 let tags = tags.fold(0, u64::wrapping_add).to_ne_bytes();
@@ -328,7 +328,7 @@ fn suffixes(family: &Family, options: &Options) -> Vec<String> {
     let sum_and_count = || [".sum", ".count"].map(str::to_owned).into_iter();
     let bucket = |le: &String| match options.tags {
         Tags::None => format!(".bucket.{}", le.replace('.', "_")),
-        _ => ".bucket".to_owned(),
+        Tags::DogStatsd | Tags::Influx => ".bucket".to_owned(),
     };
     // metre's own have no samples to be sent one by one.
     let histograms = match family.own {
@@ -341,6 +341,8 @@ fn suffixes(family: &Family, options: &Options) -> Vec<String> {
             let buckets = family.buckets.as_slice().iter().map(|of| bucket(&of.le));
             buckets.chain(sum_and_count()).collect()
         }
-        _ => vec![String::new()],
+        (Kind::Gauge | Kind::Counter, _) | (Kind::Histogram, Histograms::Timing | Histograms::Distribution) => {
+            vec![String::new()]
+        }
     }
 }
