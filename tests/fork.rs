@@ -8,10 +8,10 @@ use metre::encode::exposition::{self, Format};
 use metre::encode::statsd;
 use metre::model::{Kind, LabelSet, Number};
 use metre::policy::{Limits, Pattern, Policy};
-use metre::runtime::{Collecting, ExportOptions, Options, Probes, PushOptions, Runtime};
+use metre::runtime::{Collecting, ExportOptions, Options, Probes, Runtime, StatsdOptions};
 use metre::store::{cell, FamilyWriter, Store, Taken};
 use metre::transport::http::{self, Access, Address};
-use metre::transport::Endpoint;
+use metre::transport::statsd::Endpoint;
 use nix::sys::signal::{kill, Signal};
 use nix::sys::wait::{waitpid, WaitPidFlag, WaitStatus};
 use nix::unistd::{fork, ForkResult, Pid};
@@ -39,7 +39,7 @@ fn policy() -> Policy {
 
 fn runtime(store: &Arc<Store>, statsd: SocketAddr, http: SocketAddr) -> Runtime {
     let options = Options {
-        push: Some(PushOptions {
+        statsd: Some(StatsdOptions {
             server: Endpoint::parse(&format!("udp://{statsd}")).expect("a server"),
             flush_interval: Duration::from_millis(1),
             collect_interval: Duration::from_secs(10),
@@ -135,7 +135,7 @@ impl Prosody {
             drop(family(&self.store, kind, "again", &[]));
         }
         step(b'o');
-        self.runtime.update_self_metrics();
+        self.runtime.update_own_metrics();
         step(b'p');
         assert!(page(&self.store).ends_with(b"# EOF\n"));
         step(b'a');

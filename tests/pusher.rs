@@ -7,9 +7,9 @@ use metre::encode::exposition::{self, Format};
 use metre::encode::statsd;
 use metre::model::{Kind, LabelSet, Number};
 use metre::policy::{Limits, Policy};
-use metre::runtime::{Level, Options, PushOptions, Runtime};
+use metre::runtime::{Level, Options, Runtime, StatsdOptions};
 use metre::store::{cell, FamilyWriter, Store};
-use metre::transport::Endpoint;
+use metre::transport::statsd::Endpoint;
 use nix::sys::socket::{setsockopt, sockopt};
 use proptest::prelude::*;
 use std::collections::HashMap;
@@ -20,8 +20,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-fn options(server: &str) -> PushOptions {
-    PushOptions {
+fn options(server: &str) -> StatsdOptions {
+    StatsdOptions {
         server: Endpoint::parse(server).expect("a server"),
         flush_interval: Duration::from_millis(100),
         collect_interval: Duration::from_secs(10),
@@ -33,14 +33,14 @@ fn options(server: &str) -> PushOptions {
     }
 }
 
-fn provider(options: PushOptions) -> (Arc<Store>, Runtime) {
+fn provider(options: StatsdOptions) -> (Arc<Store>, Runtime) {
     provider_with(Policy::unlimited(), options)
 }
 
-fn provider_with(policy: Policy, options: PushOptions) -> (Arc<Store>, Runtime) {
+fn provider_with(policy: Policy, options: StatsdOptions) -> (Arc<Store>, Runtime) {
     let store = Arc::new(Store::with(policy, Some(options.samples())));
     let options = Options {
-        push: Some(options),
+        statsd: Some(options),
         export: None,
         page: exposition::Options::default(),
         self_metrics: true,

@@ -8,7 +8,7 @@ use metre::model::{Kind, LabelSet, Number};
 use metre::policy::Policy;
 use metre::snapshot::changes::Changes;
 use metre::store::{cell, FamilySpec, FamilyWriter, Location, Store};
-use metre::transport::{Added, Endpoint, Framing, Link, Packer, Progress};
+use metre::transport::statsd::{Added, Endpoint, Framing, Link, Packer, Progress};
 use std::net::{Ipv4Addr, UdpSocket};
 use std::ops::ControlFlow;
 use std::sync::Arc;

@@ -88,7 +88,7 @@ fn serve(store: &Arc<Store>, path: &Path, token_file: Option<PathBuf>) -> Runtim
         probes: Probes::Guarded,
     };
     let options = Options {
-        push: None,
+        statsd: None,
         export: Some(export),
         page: exposition::Options::default(),
         self_metrics: true,

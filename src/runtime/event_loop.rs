@@ -1,9 +1,9 @@
 //! Prosody's event loop as the other threads see it: whether it answers, and how it is asked for a collection.
 
 use super::bell::Bell;
+use super::metrics::{self, OwnFamily};
 use super::notices::{Level, Notices};
-use super::own_metrics::{OwnFamily, Spec};
-use crate::model::{clock, Kind};
+use crate::model::clock;
 use crate::store::Store;
 use crate::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
@@ -81,7 +81,7 @@ pub(super) struct EventLoop {
     /// How late the answers were. Prosody's thread alone locks this.
     lag: Mutex<OwnFamily>,
     /// When a silence was logged; likewise.
-    told: Mutex<Option<Instant>>,
+    logged: Mutex<Option<Instant>>,
     collections: Mutex<Collections>,
     /// Changes with the end of each collection; whether it succeeded.
     ended: watch::Sender<bool>,
@@ -104,25 +104,14 @@ impl EventLoop {
         EventLoop {
             bell: Arc::clone(bell),
             notices: Arc::clone(notices),
-            told: Mutex::new(None),
+            logged: Mutex::new(None),
             watched: AtomicBool::new(false),
             manual: AtomicBool::new(false),
             start: Instant::now(),
             asked: AtomicU64::new(0),
             answers: AtomicBool::new(false),
             next: AtomicU64::new(0),
-            lag: Mutex::new(OwnFamily::register(
-                store,
-                Spec {
-                    thresholds: &[0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0],
-                    ..Spec::new(
-                        Kind::Histogram,
-                        "metre_event_loop_lag_seconds",
-                        "seconds",
-                        "How late Prosody's event loop answers when it is woken, each second",
-                    )
-                },
-            )),
+            lag: Mutex::new(metrics::event_loop_lag(store)),
             collections: Mutex::default(),
             ended: watch::Sender::new(true),
         }
@@ -209,7 +198,7 @@ impl EventLoop {
             self.answers.store(true, Relaxed);
             let lag = Duration::from_micros(self.now().saturating_sub(asked));
             self.lag.lock().sample(&[], lag.as_secs_f64());
-            self.tell(lag);
+            self.log_silence(lag);
         }
         let mut collections = self.collections.lock();
         collections.running |= std::mem::take(&mut collections.wanted);
@@ -217,10 +206,10 @@ impl EventLoop {
     }
 
     /// Has a long silence logged.
-    fn tell(&self, lag: Duration) {
-        let mut told = self.told.lock();
-        if lag >= SILENCE && told.is_none_or(|last| last.elapsed() >= QUIET) {
-            *told = Some(Instant::now());
+    fn log_silence(&self, lag: Duration) {
+        let mut logged = self.logged.lock();
+        if lag >= SILENCE && logged.is_none_or(|last| last.elapsed() >= QUIET) {
+            *logged = Some(Instant::now());
             let message = format!("Prosody's event loop has not answered for {:.1} s", lag.as_secs_f64());
             self.notices.add(Level::Warn, message);
         }

@@ -39,7 +39,7 @@ pub fn options(at: SocketAddr) -> ExportOptions {
 /// A provider with that exporter, not started.
 pub fn runtime(store: &Arc<Store>, export: ExportOptions) -> Runtime {
     let options = Options {
-        push: None,
+        statsd: None,
         export: Some(export),
         page: exposition::Options::default(),
         self_metrics: true,

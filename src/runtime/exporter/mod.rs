@@ -1,7 +1,6 @@
 //! The exporter: its threads, and how they end.
 
 mod log;
-mod metrics;
 mod patience;
 mod renderer;
 mod routes;
@@ -10,15 +9,14 @@ mod site;
 pub use routes::Probes;
 
 use super::event_loop::{Collecting, EventLoop};
+use super::metrics::{ExporterMetrics, OwnMetrics};
 use super::notices::Notices;
-use super::self_metrics::SelfMetrics;
 use super::thread::{survive, Thread};
 use crate::encode::exposition;
 use crate::store::Store;
 use crate::sync::Mutex;
 use crate::transport::http;
 use log::Log;
-use metrics::ExportMetrics;
 use renderer::{Renderer, Source};
 use site::Pages;
 use std::rc::Rc;
@@ -43,7 +41,7 @@ pub struct ExportOptions {
 pub(super) struct Parts {
     pub(super) store: Arc<Store>,
     pub(super) page: exposition::Options,
-    pub(super) self_metrics: Arc<SelfMetrics>,
+    pub(super) own_metrics: Arc<OwnMetrics>,
     pub(super) event_loop: Arc<EventLoop>,
     pub(super) notices: Arc<Notices>,
 }
@@ -52,7 +50,7 @@ pub(super) struct Parts {
 pub(super) struct Exporter {
     options: ExportOptions,
     parts: Parts,
-    metrics: Arc<ExportMetrics>,
+    metrics: Arc<ExporterMetrics>,
     running: Mutex<Option<Running>>,
 }
 
@@ -67,7 +65,7 @@ impl Exporter {
         Exporter {
             options,
             parts,
-            metrics: Arc::new(ExportMetrics::register(own)),
+            metrics: Arc::new(ExporterMetrics::register(own)),
             running: Mutex::new(None),
         }
     }
@@ -86,14 +84,14 @@ impl Exporter {
         let Parts {
             store,
             page,
-            self_metrics,
+            own_metrics,
             event_loop,
             notices,
         } = &self.parts;
         let (renderer, render_thread) = Renderer::start(Source {
             store: Arc::clone(store),
             page: *page,
-            self_metrics: Arc::clone(self_metrics),
+            own_metrics: Arc::clone(own_metrics),
             metrics: Arc::clone(&self.metrics),
             notices: Arc::clone(notices),
         })?;

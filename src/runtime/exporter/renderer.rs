@@ -1,10 +1,9 @@
 //! The thread that makes pages.
 
-use super::metrics::ExportMetrics;
 use crate::encode::exposition::{self, Format, Only};
+use crate::runtime::metrics::{ExporterMetrics, OwnMetrics};
 use crate::runtime::notices::Notices;
 use crate::runtime::panics;
-use crate::runtime::self_metrics::SelfMetrics;
 use crate::runtime::thread::{survive, Thread};
 use crate::store::Store;
 use crate::transport::http::Bytes;
@@ -33,8 +32,8 @@ struct Job {
 pub(super) struct Source {
     pub(super) store: Arc<Store>,
     pub(super) page: exposition::Options,
-    pub(super) self_metrics: Arc<SelfMetrics>,
-    pub(super) metrics: Arc<ExportMetrics>,
+    pub(super) own_metrics: Arc<OwnMetrics>,
+    pub(super) metrics: Arc<ExporterMetrics>,
     pub(super) notices: Arc<Notices>,
 }
 
@@ -93,7 +92,7 @@ impl Source {
 
     fn page(&self, wanted: &Wanted) -> Bytes {
         let start = Instant::now();
-        self.self_metrics.update();
+        self.own_metrics.update();
         // A Vec takes everything.
         let page = match wanted.gzip {
             true => {
@@ -137,8 +136,8 @@ mod tests {
         Source {
             store: Arc::clone(store),
             page: exposition::Options::default(),
-            self_metrics: Arc::new(SelfMetrics::register(store, store, store, false, &event_loop, "none")),
-            metrics: Arc::new(ExportMetrics::register(store)),
+            own_metrics: Arc::new(OwnMetrics::register(store, store, store, false, &event_loop, "none")),
+            metrics: Arc::new(ExporterMetrics::register(store)),
             notices,
         }
     }

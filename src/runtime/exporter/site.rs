@@ -1,13 +1,13 @@
 //! What the exporter serves.
 
 use super::log::{self, Log};
-use super::metrics::ExportMetrics;
 use super::patience::patience;
 use super::renderer::{Renderer, Wanted};
 use super::routes::{self, Asked, Content, Probes};
 use crate::encode::exposition::format::thousandths;
 use crate::encode::exposition::{self, Format, Only};
 use crate::runtime::event_loop::{Collecting, EventLoop};
+use crate::runtime::metrics::ExporterMetrics;
 use crate::runtime::panics;
 use crate::store::Store;
 use crate::transport::http::header::{HeaderMap, HeaderName, HeaderValue};
@@ -32,7 +32,7 @@ pub(super) struct Pages {
     pub(super) event_loop: Arc<EventLoop>,
     pub(super) collecting: Collecting,
     pub(super) probes: Probes,
-    pub(super) metrics: Arc<ExportMetrics>,
+    pub(super) metrics: Arc<ExporterMetrics>,
     pub(super) log: Log,
 }
 

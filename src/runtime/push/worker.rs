@@ -1,10 +1,10 @@
-//! The pusher's thread: when it works, and how Prosody's thread talks to it.
+//! The thread that drives a destination: when it works, and how Prosody's thread talks to it.
 
-use super::event_loop::EventLoop;
-use super::notices::Notices;
-use super::panics;
-use super::pusher::{Pusher, Wait};
-use super::thread::Thread;
+use super::{Destination, Names};
+use crate::runtime::event_loop::EventLoop;
+use crate::runtime::notices::Notices;
+use crate::runtime::panics;
+use crate::runtime::thread::Thread;
 use crate::sync::{Condvar, Mutex};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 /// How long the last push may take.
 const LAST_PUSH: Duration = in_time(1400);
 
-/// How long [`Worker::flush`] takes at most.
-const FLUSH: Duration = in_time(1000);
+/// How long a flush takes at most.
+pub(in crate::runtime) const FLUSH: Duration = in_time(1000);
 
-/// How often samples are taken out of their ring.
+/// Until the next look at what can't wait for a push, after a panic there.
 const TICK: Duration = Duration::from_millis(100);
 
 /// Until the next try after a panic.
@@ -26,43 +26,28 @@ const fn in_time(milliseconds: u64) -> Duration {
     Duration::from_millis(if cfg!(feature = "model") { 1 << 30 } else { milliseconds })
 }
 
-/// What the thread has to do.
-pub(super) trait Push: Send + 'static {
-    /// The time between two pushes.
-    fn interval(&self) -> Duration;
-    /// How old the last collection may be before Prosody is asked for one, should it wait for that.
-    fn collect_interval(&self) -> Duration;
-    /// When the next try is due, while the server can't be reached.
-    fn retry_at(&self) -> Option<Instant>;
-    /// Why the server can't be reached, if that is so.
-    fn problem(&self) -> Option<&str>;
-    /// Doesn't wait for the next try to be due.
-    fn hurry(&mut self);
-    /// Whether there are samples to be taken out of the ring.
-    fn has_samples(&self) -> bool;
-    /// Takes the samples out of the ring.
-    fn take_samples(&mut self);
-    /// Sends all that is new; true if the socket has taken everything.
-    fn push(&mut self, wait: Wait<'_>) -> bool;
-    /// Closes the socket, and tells the operator if there was more to send.
-    fn close(&mut self, complete: bool);
+/// A destination and, once started, the thread that drives it.
+///
+/// Prosody's thread and the worker's share one [`Control`] and one condition. While the thread runs it has the destination;
+/// while it doesn't, the destination lies in the control. Prosody's thread asks for a flush by a number or for the end by a
+/// time limit, and wakes the thread; the thread looks at both whenever it wakes, also in the middle of a push that waits for
+/// its socket, and answers a flush by the number that it has come to. A panic ends one turn: the destination, which is kept
+/// outside of it, goes on from there.
+pub(in crate::runtime) struct Worker {
+    shared: Arc<Shared>,
 }
 
-/// A pusher and, once started, the thread it works on.
-pub(super) struct Worker<P = Pusher> {
-    shared: Arc<Shared<P>>,
-}
-
-struct Shared<P> {
-    control: Mutex<Control<P>>,
+struct Shared {
+    names: &'static Names,
+    control: Mutex<Control>,
     changed: Condvar,
     notices: Arc<Notices>,
     event_loop: Arc<EventLoop>,
 }
 
-struct Control<P> {
+struct Control {
     /// While there is no thread.
-    pusher: Option<P>,
+    destination: Option<Box<dyn Destination>>,
     running: bool,
     thread: Option<Thread>,
     /// Set to end the thread: the time by which it has to.
@@ -73,10 +58,15 @@ struct Control<P> {
     problem: Option<String>,
 }
 
-impl<P: Push> Worker<P> {
-    pub(super) fn new(pusher: P, notices: &Arc<Notices>, event_loop: &Arc<EventLoop>) -> Worker<P> {
+impl Worker {
+    pub(in crate::runtime) fn new(
+        destination: Box<dyn Destination>,
+        notices: &Arc<Notices>,
+        event_loop: &Arc<EventLoop>,
+    ) -> Worker {
+        let names = destination.names();
         let control = Control {
-            pusher: Some(pusher),
+            destination: Some(destination),
             running: false,
             thread: None,
             stop_by: None,
@@ -86,6 +76,7 @@ impl<P: Push> Worker<P> {
         };
         Worker {
             shared: Arc::new(Shared {
+                names,
                 control: Mutex::new(control),
                 changed: Condvar::new(),
                 notices: Arc::clone(notices),
@@ -98,45 +89,55 @@ impl<P: Push> Worker<P> {
     ///
     /// # Errors
     /// When no thread can be had, or the last one hasn't ended yet. It can be started again later.
-    pub(super) fn start(&self) -> Result<(), String> {
+    pub(in crate::runtime) fn start(&self) -> Result<(), String> {
         let mut control = self.shared.control.lock();
         if control.running {
             return match control.stop_by {
-                Some(_) => Err("the statsd pusher has not stopped yet".to_owned()),
+                Some(_) => Err(format!("{} has not stopped yet", self.shared.names.worker)),
                 None => Ok(()),
             };
         }
         control.stop_by = None;
         let shared = Arc::clone(&self.shared);
-        control.thread = Some(Thread::start("metre-statsd", move || shared.run())?);
+        control.thread = Some(Thread::start(self.shared.names.thread, move || shared.run())?);
         control.running = true;
         Ok(())
     }
 
     /// Asks the thread to send the last values and to end.
-    pub(super) fn begin_stop(&self) {
+    pub(in crate::runtime) fn begin_stop(&self) {
         let mut control = self.shared.control.lock();
         control.stop_by.get_or_insert(Instant::now() + LAST_PUSH);
         self.shared.changed.notify_all();
     }
 
-    /// Waits for its end. False if it hasn't ended by then: it will as soon as the system lets it.
-    pub(super) fn stop_by(&self, limit: Instant) -> bool {
-        let thread = self.shared.control.lock().thread.take();
-        thread.is_none_or(|thread| thread.join_by(limit))
-    }
-
-    /// Has everything sent, in a second at most.
+    /// Waits for the thread's end.
     ///
     /// # Errors
-    /// When the server can't be reached, or that was too short.
-    pub(super) fn flush(&self) -> Result<(), String> {
+    /// What to log if it hasn't ended by `limit`: it will as soon as the system lets it.
+    pub(in crate::runtime) fn stop_by(&self, limit: Instant) -> Result<(), String> {
+        let thread = self.shared.control.lock().thread.take();
+        match thread.is_none_or(|thread| thread.join_by(limit)) {
+            true => Ok(()),
+            false => Err(self.shared.names.late.to_owned()),
+        }
+    }
+
+    /// Asks the thread to send everything. Returns the number of this flush, for [`Worker::end_flush`].
+    pub(in crate::runtime) fn begin_flush(&self) -> u64 {
         let mut control = self.shared.control.lock();
         control.asked += 1;
-        let mine = control.asked;
         self.shared.changed.notify_all();
-        let limit = Instant::now() + FLUSH;
-        while control.running && control.answered < mine {
+        control.asked
+    }
+
+    /// Waits until a flush is done.
+    ///
+    /// # Errors
+    /// When the server can't be reached, or not everything was sent by `limit`.
+    pub(in crate::runtime) fn end_flush(&self, number: u64, limit: Instant) -> Result<(), String> {
+        let mut control = self.shared.control.lock();
+        while control.running && control.answered < number {
             if Instant::now() >= limit {
                 return Err("not everything could be sent within a second".to_owned());
             }
@@ -147,52 +148,61 @@ impl<P: Push> Worker<P> {
             None => Ok(()),
         }
     }
+
+    /// What is answered to those who want a flush in a process in which the thread doesn't run.
+    pub(in crate::runtime) fn does_not_run(&self) -> String {
+        format!("{} does not run in this process", self.shared.names.worker)
+    }
 }
 
-impl<P: Push> Shared<P> {
+impl Shared {
     /// The thread. Whatever becomes of it, nobody waits for one that has ended.
     fn run(&self) {
-        let _ = self.contain("the statsd pusher", || self.work());
+        let _ = self.contain(self.names.worker, || self.work());
         let mut control = self.control.lock();
         control.running = false;
-        if control.pusher.is_none() {
-            control.problem = Some("the statsd pusher has ended, by an internal error".to_owned());
+        if control.destination.is_none() {
+            control.problem = Some(format!("{} has ended, by an internal error", self.names.worker));
         }
         self.changed.notify_all();
     }
 
     fn work(&self) {
-        let Some(mut pusher) = self.control.lock().pusher.take() else {
+        let Some(mut destination) = self.control.lock().destination.take() else {
             return;
         };
-        let mut due = Instant::now() + pusher.interval();
+        let mut due = Instant::now() + destination.interval();
         let mut earliest = Instant::now();
         loop {
-            let next = pusher.retry_at().map_or(due, |retry| retry.min(due));
-            let (stop, asked) = self.sleep(&mut pusher, next.max(earliest));
+            let next = destination.retry_at().map_or(due, |retry| retry.min(due));
+            let (stop, asked) = self.sleep(&mut *destination, next.max(earliest));
             if stop || asked.is_some() {
-                pusher.hurry();
+                destination.hurry();
             }
             // Should it panic, the next one goes on from there.
-            let pushed = self.contain("a statsd push", || pusher.push(&mut |pause| self.wait(pause)));
+            let pushed = self.contain(self.names.push, || destination.push(&mut |pause| self.wait(pause)));
             let complete = pushed.unwrap_or(false);
             let now = Instant::now();
             if pushed.is_none() {
                 earliest = now + AFTER_PANIC;
             }
             if now >= due {
-                due = (due + pusher.interval()).max(now);
+                due = (due + destination.interval()).max(now);
             }
             if stop {
-                pusher.close(complete);
+                destination.close(complete);
             }
             let mut control = self.control.lock();
-            control.problem =
-                (!complete).then(|| pusher.problem().unwrap_or("not everything could be sent").to_owned());
+            control.problem = (!complete).then(|| {
+                destination
+                    .problem()
+                    .unwrap_or("not everything could be sent")
+                    .to_owned()
+            });
             control.answered = asked.unwrap_or(control.answered);
             self.changed.notify_all();
             if stop {
-                control.pusher = Some(pusher);
+                control.destination = Some(destination);
                 return;
             }
         }
@@ -200,33 +210,27 @@ impl<P: Push> Shared<P> {
 
     /// Sleeps until a push (or another try) is due, asked for, or the last. Returns whether it is the last, and the number of the flush
     /// that it answers.
-    fn sleep(&self, pusher: &mut P, due: Instant) -> (bool, Option<u64>) {
+    fn sleep(&self, destination: &mut dyn Destination, due: Instant) -> (bool, Option<u64>) {
         loop {
-            let next = self.contain("the statsd pusher's samples", || {
+            let next = self.contain(self.names.between, || {
                 self.event_loop.tick();
-                let next = self.event_loop.collect_each(pusher.collect_interval());
-                if pusher.has_samples() {
-                    pusher.take_samples();
-                }
-                next.min(self.event_loop.next_tick())
+                let next = self.event_loop.collect_each(destination.collect_interval());
+                let again = destination.between_pushes().unwrap_or(next);
+                again.min(next).min(self.event_loop.next_tick())
             });
             let control = self.control.lock();
             let asked = (control.asked > control.answered).then_some(control.asked);
             if control.stop_by.is_some() || asked.is_some() || Instant::now() >= due {
                 return (control.stop_by.is_some(), asked);
             }
-            let pause = match pusher.has_samples() {
-                true => TICK,
-                false => next.unwrap_or(TICK),
-            };
-            let until = due.min(Instant::now() + pause);
+            let until = due.min(Instant::now() + next.unwrap_or(TICK));
             drop(self.changed.wait_until(control, until));
         }
     }
 
     /// Runs `work`; `None` if it panics, which is counted and logged.
-    fn contain<T>(&self, place: &'static str, work: impl FnOnce() -> T) -> Option<T> {
-        let done = panics::contain(place, work);
+    fn contain<T>(&self, site: &'static str, work: impl FnOnce() -> T) -> Option<T> {
+        let done = panics::contain(site, work);
         done.map_err(|caught| panics::tell(&caught, &self.notices)).ok()
     }
 

@@ -1,6 +1,6 @@
 //! The process's own metrics, as Prometheus' client libraries have them ("Writing client libraries", "Process metrics").
 
-use super::own_metrics::{OwnFamily, Spec};
+use super::{OwnFamily, Spec};
 use crate::model::Kind;
 use crate::store::Store;
 use nix::sys::resource::{getrlimit, Resource, RLIM_INFINITY};
@@ -10,7 +10,7 @@ use std::fs;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The families. What can't be known has no series.
-pub(super) struct ProcessMetrics {
+pub(in crate::runtime) struct ProcessMetrics {
     cpu: OwnFamily,
     resident: OwnFamily,
     virtual_: OwnFamily,
@@ -24,7 +24,7 @@ pub(super) struct ProcessMetrics {
 
 impl ProcessMetrics {
     /// Registers them.
-    pub(super) fn register(store: &Store) -> ProcessMetrics {
+    pub(in crate::runtime) fn register(store: &Store) -> ProcessMetrics {
         let gauge = |name, unit, help| OwnFamily::register(store, Spec::new(Kind::Gauge, name, unit, help));
         let cpu = Spec::new(
             Kind::Counter,
@@ -53,7 +53,7 @@ impl ProcessMetrics {
     }
 
     /// Brings them up to date.
-    pub(super) fn update(&mut self) {
+    pub(in crate::runtime) fn update(&mut self) {
         if let Ok(time) = clock_gettime(ClockId::CLOCK_PROCESS_CPUTIME_ID) {
             self.cpu.raise(&[], Duration::from(time).as_secs_f64());
         }

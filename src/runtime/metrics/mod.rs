@@ -1,17 +1,29 @@
-//! What metre tells of itself, and of the process it is in, when somebody looks.
+//! metre's own metrics: what they are called, and how they come into the store.
+//!
+//! A family that is here has one writer, which is metre. Some are written where things happen (a push, a scrape, an answer
+//! of the event loop); the others are brought up to date when somebody looks ([`OwnMetrics::update`]).
+
+mod exporter;
+mod family;
+mod policy;
+mod process;
+mod statsd;
+
+pub(super) use exporter::ExporterMetrics;
+pub(super) use family::{OwnFamily, Spec};
+pub(super) use statsd::{DroppedLines, StatsdMetrics};
 
 use super::event_loop::EventLoop;
-use super::own_metrics::{OwnFamily, Spec};
 use super::panics;
-use super::policy_metrics::PolicyMetrics;
-use super::process::ProcessMetrics;
 use crate::model::Kind;
 use crate::store::{Refused, Store};
 use crate::sync::Mutex;
+use policy::PolicyMetrics;
+use process::ProcessMetrics;
 use std::sync::Arc;
 
 /// Metrics that are brought up to date before each page and each push.
-pub(super) struct SelfMetrics {
+pub(super) struct OwnMetrics {
     store: Arc<Store>,
     event_loop: Arc<EventLoop>,
     families: Mutex<Families>,
@@ -28,7 +40,23 @@ struct Families {
     process: Option<ProcessMetrics>,
 }
 
-impl SelfMetrics {
+/// How late the event loop's answers are.
+pub(super) fn event_loop_lag(store: &Store) -> OwnFamily {
+    OwnFamily::register(
+        store,
+        Spec {
+            thresholds: &[0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0],
+            ..Spec::new(
+                Kind::Histogram,
+                "metre_event_loop_lag_seconds",
+                "seconds",
+                "How late Prosody's event loop answers when it is woken, each second",
+            )
+        },
+    )
+}
+
+impl OwnMetrics {
     /// Registers them in `own`; those that only make sense with threads in `of_threads`. `process` says whether there are any of the
     /// process. What they tell is of `store`.
     pub(super) fn register(
@@ -38,7 +66,7 @@ impl SelfMetrics {
         process: bool,
         event_loop: &Arc<EventLoop>,
         lua: &str,
-    ) -> SelfMetrics {
+    ) -> OwnMetrics {
         let gauge = |name, unit, help| Spec::new(Kind::Gauge, name, unit, help);
         let mut build_info = OwnFamily::register(
             own,
@@ -111,7 +139,7 @@ impl SelfMetrics {
         Refused::ALL
             .iter()
             .for_each(|why| families.refused.add(&[why.name()], 0));
-        SelfMetrics {
+        OwnMetrics {
             store: Arc::clone(store),
             event_loop: Arc::clone(event_loop),
             families: Mutex::new(families),
