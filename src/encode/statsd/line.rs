@@ -17,7 +17,7 @@ pub struct Encoder {
 }
 
 /// What the encoder remembers of a family.
-pub struct FamilyState {
+pub struct FamilyOnWire {
     names: FamilyNames,
     name: SeriesName,
 }
@@ -41,15 +41,15 @@ impl Encoder {
     }
 
     /// What is kept of a family from its first line to its last.
-    pub fn family(&mut self, family: &Family) -> FamilyState {
-        FamilyState {
+    pub fn family(&mut self, family: &Family) -> FamilyOnWire {
+        FamilyOnWire {
             names: FamilyNames::new(family, &self.options, &mut self.names),
             name: SeriesName::default(),
         }
     }
 
     /// Gives back the names of a family whose series are all in `snapshot`.
-    pub fn forget(&mut self, family: &Family, mut state: FamilyState, snapshot: &FamilySnapshot) {
+    pub fn forget(&mut self, family: &Family, mut state: FamilyOnWire, snapshot: &FamilySnapshot) {
         for series in snapshot.all(family) {
             let names = &mut state.names;
             names.give_back_series(family, series.number, &series, &self.options, &mut self.names);
@@ -61,7 +61,7 @@ impl Encoder {
     pub fn write(
         &mut self,
         family: &Family,
-        state: &mut FamilyState,
+        state: &mut FamilyOnWire,
         number: usize,
         series: &Series<'_>,
         news: &News<'_>,

@@ -5,7 +5,7 @@ mod line;
 mod names;
 mod renames;
 
-pub use line::{Encoder, FamilyState, Sink};
+pub use line::{Encoder, FamilyOnWire, Sink};
 pub use renames::Renames;
 
 /// How metrics are named, and what is sent of them.

@@ -13,7 +13,7 @@ mod tags;
 struct Wire {
     store: Store,
     encoder: Encoder,
-    tracked: Vec<(Changes, FamilyState)>,
+    tracked: Vec<(Changes, FamilyOnWire)>,
     reservoirs: Option<Reservoirs>,
 }
 

@@ -10,9 +10,9 @@ use crate::transport::http::{Cut, StatusCode};
 use std::time::Duration;
 
 /// The exporter's metrics, for its two threads and nobody else.
-pub(in crate::runtime) struct ExporterMetrics(ThreadsMutex<Families>);
+pub(in crate::runtime) struct ExporterMetrics(ThreadsMutex<ExporterFamilies>);
 
-struct Families {
+struct ExporterFamilies {
     scrapes: OwnFamily,
     render: OwnFamily,
     page_bytes: OwnFamily,
@@ -34,7 +34,7 @@ impl ExporterMetrics {
                 },
             )
         };
-        let mut families = Families {
+        let mut families = ExporterFamilies {
             scrapes: register(
                 Kind::Counter,
                 "metre_scrapes",

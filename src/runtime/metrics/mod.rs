@@ -26,10 +26,10 @@ use std::sync::Arc;
 pub(super) struct OwnMetrics {
     store: Arc<Store>,
     event_loop: Arc<EventLoop>,
-    families: Mutex<Families>,
+    families: Mutex<Refreshed>,
 }
 
-struct Families {
+struct Refreshed {
     families: OwnFamily,
     series: OwnFamily,
     refused: OwnFamily,
@@ -90,7 +90,7 @@ impl OwnMetrics {
                 },
             )
         };
-        let mut families = Families {
+        let mut families = Refreshed {
             families: by_type("metre_families", "Metric families in the store"),
             series: by_type("metre_series", "Series in the store"),
             refused: OwnFamily::register(

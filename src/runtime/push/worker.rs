@@ -34,10 +34,10 @@ const fn in_time(milliseconds: u64) -> Duration {
 /// its socket, and answers a flush by the number that it has come to. A panic ends one turn: the destination, which is kept
 /// outside of it, goes on from there.
 pub(in crate::runtime) struct Worker {
-    shared: Arc<Shared>,
+    driver: Arc<Driver>,
 }
 
-struct Shared {
+struct Driver {
     names: &'static Names,
     control: Mutex<Control>,
     changed: Condvar,
@@ -75,7 +75,7 @@ impl Worker {
             problem: None,
         };
         Worker {
-            shared: Arc::new(Shared {
+            driver: Arc::new(Driver {
                 names,
                 control: Mutex::new(control),
                 changed: Condvar::new(),
@@ -90,25 +90,25 @@ impl Worker {
     /// # Errors
     /// When no thread can be had, or the last one hasn't ended yet. It can be started again later.
     pub(in crate::runtime) fn start(&self) -> Result<(), String> {
-        let mut control = self.shared.control.lock();
+        let mut control = self.driver.control.lock();
         if control.running {
             return match control.stop_by {
-                Some(_) => Err(format!("{} has not stopped yet", self.shared.names.worker)),
+                Some(_) => Err(format!("{} has not stopped yet", self.driver.names.worker)),
                 None => Ok(()),
             };
         }
         control.stop_by = None;
-        let shared = Arc::clone(&self.shared);
-        control.thread = Some(Thread::start(self.shared.names.thread, move || shared.run())?);
+        let driver = Arc::clone(&self.driver);
+        control.thread = Some(Thread::start(self.driver.names.thread, move || driver.run())?);
         control.running = true;
         Ok(())
     }
 
     /// Asks the thread to send the last values and to end.
     pub(in crate::runtime) fn begin_stop(&self) {
-        let mut control = self.shared.control.lock();
+        let mut control = self.driver.control.lock();
         control.stop_by.get_or_insert(Instant::now() + LAST_PUSH);
-        self.shared.changed.notify_all();
+        self.driver.changed.notify_all();
     }
 
     /// Waits for the thread's end.
@@ -116,18 +116,18 @@ impl Worker {
     /// # Errors
     /// What to log if it hasn't ended by `limit`: it will as soon as the system lets it.
     pub(in crate::runtime) fn stop_by(&self, limit: Instant) -> Result<(), String> {
-        let thread = self.shared.control.lock().thread.take();
+        let thread = self.driver.control.lock().thread.take();
         match thread.is_none_or(|thread| thread.join_by(limit)) {
             true => Ok(()),
-            false => Err(self.shared.names.late.to_owned()),
+            false => Err(self.driver.names.late.to_owned()),
         }
     }
 
     /// Asks the thread to send everything. Returns the number of this flush, for [`Worker::end_flush`].
     pub(in crate::runtime) fn begin_flush(&self) -> u64 {
-        let mut control = self.shared.control.lock();
+        let mut control = self.driver.control.lock();
         control.asked += 1;
-        self.shared.changed.notify_all();
+        self.driver.changed.notify_all();
         control.asked
     }
 
@@ -136,12 +136,12 @@ impl Worker {
     /// # Errors
     /// When the server can't be reached, or not everything was sent by `limit`.
     pub(in crate::runtime) fn end_flush(&self, number: u64, limit: Instant) -> Result<(), String> {
-        let mut control = self.shared.control.lock();
+        let mut control = self.driver.control.lock();
         while control.running && control.answered < number {
             if Instant::now() >= limit {
                 return Err("not everything could be sent within a second".to_owned());
             }
-            control = self.shared.changed.wait_until(control, limit);
+            control = self.driver.changed.wait_until(control, limit);
         }
         match control.problem.clone() {
             Some(problem) => Err(problem),
@@ -151,11 +151,11 @@ impl Worker {
 
     /// What is answered to those who want a flush in a process in which the thread doesn't run.
     pub(in crate::runtime) fn does_not_run(&self) -> String {
-        format!("{} does not run in this process", self.shared.names.worker)
+        format!("{} does not run in this process", self.driver.names.worker)
     }
 }
 
-impl Shared {
+impl Driver {
     /// The thread. Whatever becomes of it, nobody waits for one that has ended.
     fn run(&self) {
         let _ = self.contain(self.names.worker, || self.work());

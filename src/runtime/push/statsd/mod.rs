@@ -3,7 +3,7 @@
 mod out;
 
 use super::{Destination, Names, Wait};
-use crate::encode::statsd::{self, Dropped, Encoder, FamilyState, Histograms};
+use crate::encode::statsd::{self, Dropped, Encoder, FamilyOnWire, Histograms};
 use crate::model::Kind;
 use crate::runtime::metrics::OwnMetrics;
 use crate::runtime::notices::Notices;
@@ -76,7 +76,7 @@ pub(in crate::runtime) struct StatsdPusher {
 
 struct Tracked {
     changes: Changes,
-    state: FamilyState,
+    state: FamilyOnWire,
 }
 
 impl StatsdPusher {
