@@ -41,7 +41,7 @@ pub fn only<'a>(store: &Store, names: impl IntoIterator<Item = &'a str>) -> Only
     let named = |name: &'a str| {
         let suffixes = Kind::ALL
             .into_iter()
-            .flat_map(|kind| kind.suffixes().iter().map(move |suffix| (kind, *suffix)));
+            .flat_map(|kind| kind.suffixes().map(move |suffix| (kind, suffix)));
         let found = suffixes.filter_map(|(kind, suffix)| {
             families
                 .get(name.strip_suffix(suffix)?)

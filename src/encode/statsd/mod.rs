@@ -3,6 +3,7 @@
 mod escape;
 mod line;
 mod names;
+mod parts;
 mod renames;
 
 pub use line::{Encoder, FamilyOnWire, Sink};
