@@ -86,14 +86,26 @@ pub async fn serve<S: Site>(options: Options, site: Rc<S>, mut stop: watch::Rece
     let _ = timeout(LAST_ANSWERS, server.connections.all_gone()).await;
 }
 
+/// A server: tasks of one thread, which take turns and share this without locks.
+///
+/// A task for each address listens there and accepts ([`Server::listen`]). Each connection has a task that converses with
+/// its client ([`Server::converse`]): hyper reads requests from a socket that notes what it does ([`Watched`]), and has them
+/// answered ([`Server::answer`]) after who asks has been checked. What each client is doing stands in `connections`, for
+/// those who end connections: one more task ticks each second and cuts who has taken too long, and a connection that is
+/// accepted when there are too many has another one cut. A task that is cut ends by itself.
 struct Server<S> {
     options: Options,
+    /// What is served, and who learns of what happens.
     site: Rc<S>,
+    /// The file with the tokens, if requests need one.
     token: Option<TokenFile>,
+    /// Whether that file couldn't be used when it was last looked at.
     token_missing: Cell<bool>,
     /// What was last found wrong with it.
     token_remark: RefCell<Option<String>>,
+    /// All clients, and what each is doing.
     connections: Connections,
+    /// Becomes true when the server is to end: then answers under way are finished, and no request is read any more.
     stop: watch::Receiver<bool>,
 }
 
