@@ -4,6 +4,7 @@
 //! (`docs/design.md`, "Life cycle").
 
 mod bell;
+mod collections;
 mod event_loop;
 mod exporter;
 mod metrics;
@@ -15,7 +16,7 @@ mod thread;
 #[cfg(all(test, feature = "model"))]
 mod interleavings;
 
-pub use event_loop::Collecting;
+pub use collections::Collecting;
 pub use exporter::{ExportOptions, Probes};
 pub use notices::Level;
 pub use push::statsd::StatsdOptions;
@@ -71,7 +72,7 @@ pub struct Runtime {
 
 impl Runtime {
     /// One that hasn't been started. Has no effect but that metre's own metrics are in the store. `lua` is the version of Lua
-    /// that is told there.
+    /// that is shown there.
     pub fn new(store: &Arc<Store>, options: Options, lua: &str) -> Runtime {
         let nowhere = Store::new();
         let own: &Store = if options.self_metrics { store } else { &nowhere };

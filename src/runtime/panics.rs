@@ -37,7 +37,7 @@ pub fn keep_messages() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         set_hook(Box::new(|info| {
-            // There is no such place any more while a thread ends.
+            // There is no such variable any more while a thread ends.
             let _ = LAST.try_with(|last| last.set(Some(describe(info))));
         }));
     });
@@ -96,7 +96,7 @@ pub fn contain<T>(site: &'static str, work: impl FnOnce() -> T) -> Result<T, Cau
 }
 
 /// Has a panic of a provider's thread logged, if it is the first one there.
-pub(super) fn tell(caught: &Caught, notices: &Notices) {
+pub(super) fn log(caught: &Caught, notices: &Notices) {
     notices.add_once(caught.site, Level::Error, format!("Please report: {}", caught.message));
 }
 

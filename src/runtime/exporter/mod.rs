@@ -8,7 +8,8 @@ mod site;
 
 pub use routes::Probes;
 
-use super::event_loop::{Collecting, EventLoop};
+use super::collections::Collecting;
+use super::event_loop::EventLoop;
 use super::metrics::{ExporterMetrics, OwnMetrics};
 use super::notices::Notices;
 use super::thread::{survive, Thread};

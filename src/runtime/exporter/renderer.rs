@@ -87,7 +87,7 @@ fn work(source: &Source, waiting: &Receiver<Job>) {
 impl Source {
     fn render(&self, wanted: &Wanted) -> Option<Bytes> {
         let page = panics::contain("the renderer", || self.page(wanted));
-        page.map_err(|caught| panics::tell(&caught, &self.notices)).ok()
+        page.map_err(|caught| panics::log(&caught, &self.notices)).ok()
     }
 
     fn page(&self, wanted: &Wanted) -> Bytes {

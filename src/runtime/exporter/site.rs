@@ -6,7 +6,8 @@ use super::renderer::{Renderer, Wanted};
 use super::routes::{self, Asked, Content, Probes};
 use crate::encode::exposition::format::thousandths;
 use crate::encode::exposition::{self, Format, Only};
-use crate::runtime::event_loop::{Collecting, EventLoop};
+use crate::runtime::collections::Collecting;
+use crate::runtime::event_loop::EventLoop;
 use crate::runtime::metrics::ExporterMetrics;
 use crate::runtime::panics;
 use crate::store::Store;
@@ -61,7 +62,7 @@ impl Site for Pages {
             Event::Cut(why) => self.metrics.cut(*why),
             _ => {}
         }
-        self.log.tell(&event);
+        self.log.note(&event);
     }
 
     fn tick(&self) {

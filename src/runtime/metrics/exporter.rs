@@ -3,7 +3,7 @@
 use super::{OwnFamily, Spec};
 use crate::encode::exposition::Format;
 use crate::model::Kind;
-use crate::runtime::event_loop::Collected;
+use crate::runtime::collections::Collected;
 use crate::store::Store;
 use crate::sync::ThreadsMutex;
 use crate::transport::http::{Cut, StatusCode};

@@ -58,7 +58,7 @@ pub(super) fn event_loop_lag(store: &Store) -> OwnFamily {
 
 impl OwnMetrics {
     /// Registers them in `own`; those that only make sense with threads in `of_threads`. `process` says whether there are any of the
-    /// process. What they tell is of `store`.
+    /// process. What they show is of `store`.
     pub(super) fn register(
         store: &Arc<Store>,
         own: &Store,
@@ -165,8 +165,8 @@ impl OwnMetrics {
         for why in Refused::ALL {
             families.refused.raise(&[why.name()], self.store.refused(why));
         }
-        for (place, count) in panics::counts() {
-            families.internal_errors.raise(&[place], count);
+        for (site, count) in panics::counts() {
+            families.internal_errors.raise(&[site], count);
         }
         if let Some(time) = self.event_loop.last_collection() {
             families.last_collection.set(&[], time);

@@ -231,7 +231,7 @@ impl Driver {
     /// Runs `work`; `None` if it panics, which is counted and logged.
     fn contain<T>(&self, site: &'static str, work: impl FnOnce() -> T) -> Option<T> {
         let done = panics::contain(site, work);
-        done.map_err(|caught| panics::tell(&caught, &self.notices)).ok()
+        done.map_err(|caught| panics::log(&caught, &self.notices)).ok()
     }
 
     /// Waits in the middle of a push. False if there is no time left.

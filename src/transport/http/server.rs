@@ -124,17 +124,17 @@ impl<S: Site> Server<S> {
 
     async fn listen(self: Rc<Self>, number: usize) {
         let address = &self.options.listen[number];
-        let mut told = None;
+        let mut reported = None;
         loop {
             match address.listen(self.options.socket_mode) {
                 Ok(listener) => {
-                    told = None;
+                    reported = None;
                     self.site.note(Event::Listening(address));
                     self.accept(&listener).await;
                 }
-                Err(why) if told == Some(why.kind()) => {}
+                Err(why) if reported == Some(why.kind()) => {}
                 Err(why) => {
-                    told = Some(why.kind());
+                    reported = Some(why.kind());
                     self.site.note(Event::CannotListen(address, why));
                 }
             }
