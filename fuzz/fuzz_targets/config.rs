@@ -7,13 +7,13 @@ use metre::encode::exposition::{page, Format};
 use metre::model::{Kind, Number};
 use metre::runtime::{StatsdOptions, Runtime};
 use metre::store::{FamilySpec, Store};
-use metre_fuzz::configuration::{table, toml, SECRET};
+use metre_fuzz::configuration::{check_keys, table, toml, SECRET};
 use metre_fuzz::exposition::{self, Dialect};
 use metre_fuzz::input::Input;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-fuzz_target!(|bytes: &[u8]| {
+fuzz_target!(init: check_keys(), |bytes: &[u8]| {
     let input = &mut Input::new(bytes);
     let statsd = input.any();
     let given = match input.any() {

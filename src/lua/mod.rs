@@ -40,7 +40,6 @@ mod provider;
 mod recent;
 mod register;
 mod samples;
-mod trim;
 mod update;
 mod view;
 

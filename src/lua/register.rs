@@ -2,7 +2,7 @@
 
 use super::block::{family_gc, key, FamilyBlock, FamilyState};
 use super::call::{on_panic, set_function};
-use super::{bucket, iterate, label, notice, place, samples, trim, update, view};
+use super::{bucket, iterate, label, notice, place, samples, update, view};
 use crate::model::Kind;
 use crate::store::FamilyWriter;
 use mlua::ffi::{self, lua_State};
@@ -18,7 +18,7 @@ static WEAK: u8 = 0;
 
 /// The raw functions as a table. Also makes what they share in the registry.
 pub(super) fn functions(lua: &Lua) -> LuaResult<LuaTable> {
-    let raw: [(&CStr, ffi::lua_CFunction); 10] = [
+    let raw: [(&CStr, ffi::lua_CFunction); 9] = [
         (c"on_notice", notice::on_notice),
         (c"on_panic", on_panic),
         (c"with_labels_of", label::with_labels_of),
@@ -28,7 +28,6 @@ pub(super) fn functions(lua: &Lua) -> LuaResult<LuaTable> {
         (c"clear", iterate::clear),
         (c"expire", iterate::expire),
         (c"metric", metric),
-        (c"trim", trim::trim),
     ];
     // SAFETY: `exec_raw` runs this protected and with room for a few values; one table is left.
     unsafe {

@@ -3,7 +3,7 @@
 pub mod format;
 mod lines;
 
-pub use format::{Escaping, Format};
+pub use format::Format;
 
 use super::escape;
 use crate::model::{canonical_text, plain_text, Kind, Number};
@@ -85,8 +85,7 @@ pub fn page(
     });
     let mut snapshot = FamilySnapshot::new();
     for family in wanted() {
-        let name = &*format.family_name(&family.name, family.kind);
-        let Some(mut lines) = begin_family(out, family, name, family.kind, format)? else {
+        let Some(mut lines) = begin_family(out, family, &family.name, family.kind, format)? else {
             continue;
         };
         let mut writer = SeriesWriter::new(&mut lines, family, options, format);
@@ -121,10 +120,10 @@ fn begin_family<'a, W: Write>(
         return Ok(None);
     }
     match format.is_openmetrics() {
-        true => openmetrics_metadata(out, family, name, kind, format)?,
+        true => openmetrics_metadata(out, family, name, kind)?,
         false => text_metadata(out, family, name, kind)?,
     }
-    Lines::new(out, family, name, format).map(Some)
+    Lines::new(out, family, name).map(Some)
 }
 
 /// Writes the series of a family.
@@ -210,7 +209,6 @@ fn write_quantiles(
     options: Options,
     format: Format,
 ) -> io::Result<()> {
-    let name = &*format.family_name(name, Kind::Summary);
     let Some(mut lines) = begin_family(out, family, name, Kind::Summary, format)? else {
         return Ok(());
     };
@@ -278,17 +276,10 @@ fn histogram_sum(family: &Family, samples: Samples, format: Format) -> Option<Nu
 }
 
 /// TYPE, UNIT and HELP, in this order; empty ones not at all (OpenMetrics 1.0, "MetricFamily metadata").
-fn openmetrics_metadata(
-    out: &mut impl Write,
-    family: &Family,
-    name: &str,
-    kind: Kind,
-    format: Format,
-) -> io::Result<()> {
+fn openmetrics_metadata(out: &mut impl Write, family: &Family, name: &str, kind: Kind) -> io::Result<()> {
     writeln!(out, "# TYPE {name} {}", kind.name())?;
     if let Some(unit) = &family.unit {
-        let unit = format.name_of(unit);
-        // Not so for counters with doubled underscores.
+        // Not so for the quantiles of a histogram.
         if name.ends_with(&format!("_{unit}")) {
             writeln!(out, "# UNIT {name} {unit}")?;
         }
