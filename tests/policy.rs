@@ -9,7 +9,7 @@ use metre::policy::{Limits, Pattern};
 use metre::snapshot::changes::{Changes, News};
 use metre::snapshot::reservoir::Reservoirs;
 use metre::snapshot::FamilySnapshot;
-use metre::store::{cell, FamilyWriter, Journal, Placed, Store};
+use metre::store::{updates, FamilyWriter, Journal, Placed, Store};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::ControlFlow;
@@ -171,8 +171,8 @@ proptest! {
                     if let Some(at) = writer.find(label(&name(which)).as_bytes()).filter(|_| kind != Kind::Gauge) {
                         let (record, family) = (writer.record(at), writer.family());
                         match kind {
-                            Kind::Counter => cell::counter::reset(record, family),
-                            _ => cell::samples::reset(record, family),
+                            Kind::Counter => updates::counter::reset(record, family),
+                            _ => updates::samples::reset(record, family),
                         }
                     }
                 }
@@ -355,7 +355,7 @@ fn a_restart_that_nobody_sees_is_not_anybody_elses() {
             let mut writer = family(&store, Kind::Counter, &format!("a{number}"), &["host"]);
             add(&mut writer, "dropped", 1000);
             let (at, _) = writer.find_or_create(label("dropped").as_bytes()).expect("a series");
-            cell::counter::reset(writer.record(at), writer.family());
+            updates::counter::reset(writer.record(at), writer.family());
             writer
         })
         .collect();

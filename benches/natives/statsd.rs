@@ -7,7 +7,7 @@ use metre::encode::statsd::{self, Dropped, Encoder, FamilyState, Tags};
 use metre::model::{Kind, LabelSet, Number};
 use metre::policy::Policy;
 use metre::snapshot::changes::Changes;
-use metre::store::{cell, FamilySpec, FamilyWriter, Location, Store};
+use metre::store::{updates, FamilySpec, FamilyWriter, Location, Store};
 use metre::transport::statsd::{Added, Endpoint, Framing, Link, Packer, Progress};
 use std::net::{Ipv4Addr, UdpSocket};
 use std::ops::ControlFlow;
@@ -124,7 +124,7 @@ impl Metre {
     /// Adds one to each series: all that is done on the thread that counts.
     fn update(&self) {
         for at in &self.series {
-            cell::counter::add(self.writer.record(*at), Number::Int(1)).expect("a number");
+            updates::counter::add(self.writer.record(*at), Number::Int(1)).expect("a number");
         }
     }
 

@@ -7,7 +7,7 @@ use metre::encode::exposition;
 use metre::model::{Kind, LabelSet, Number};
 use metre::policy::Policy;
 use metre::runtime::{Collecting, ExportOptions, Options, Probes, Runtime};
-use metre::store::{cell, FamilySpec, FamilyWriter, Store};
+use metre::store::{updates, FamilySpec, FamilyWriter, Store};
 use metre::transport::http::{Access, Address, Limits, Options as HttpOptions};
 use metre_fuzz::http::{answers, pieces, TOKEN};
 use metre_fuzz::input::Input;
@@ -60,7 +60,7 @@ fn fill(store: &Store) -> FamilyWriter {
     let mut labels = LabelSet::new();
     labels.push(b"HTTP/1.1 \"\r\n\r\n");
     let (at, _) = writer.find_or_create(labels.as_bytes()).expect("room for a series");
-    cell::counter::add(writer.record(at), Number::Int(1)).expect("a step");
+    updates::counter::add(writer.record(at), Number::Int(1)).expect("a step");
     writer
 }
 

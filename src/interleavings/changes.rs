@@ -3,7 +3,7 @@
 use super::{explore, family, idle_policy, series, sweep};
 use crate::model::{Kind, Number};
 use crate::snapshot::changes::{Changes, News};
-use crate::store::{cell, records, Family, FamilyWriter, Store};
+use crate::store::{records, updates, Family, FamilyWriter, Store};
 use loom::thread;
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
@@ -40,7 +40,7 @@ fn a_restart_loses_nothing() {
         let store = Arc::new(Store::with(Default::default(), Some(false)));
         let mut writer = family(&store, Kind::Counter, "c", &[]);
         let at = series(&mut writer, "");
-        let add = |step: i64| _ = cell::counter::add(writer.record(at), Number::Int(step)).unwrap();
+        let add = |step: i64| _ = updates::counter::add(writer.record(at), Number::Int(step)).unwrap();
         add(1);
         let (of_reader, mut changes) = (Arc::clone(&store), Changes::new(Arc::clone(writer.family())));
         let reader = thread::spawn(move || {
@@ -49,7 +49,7 @@ fn a_restart_loses_nothing() {
             (told, changes)
         });
         add(10);
-        cell::counter::reset(writer.record(at), writer.family());
+        updates::counter::reset(writer.record(at), writer.family());
         add(100);
         let (mut told, mut changes) = reader.join().unwrap();
         told.pass(&store, &mut changes);
@@ -63,7 +63,7 @@ fn the_last_of_a_series_is_told() {
         let store = Arc::new(Store::with(idle_policy(Kind::Counter), Some(false)));
         let mut writer = family(&store, Kind::Counter, "c", &["l"]);
         let places = ["old", "kept"].map(|label| series(&mut writer, label));
-        cell::counter::add(writer.record(places[0]), Number::Int(5)).unwrap();
+        updates::counter::add(writer.record(places[0]), Number::Int(5)).unwrap();
         sweep(&store, &mut writer);
         let (of_reader, mut changes) = (Arc::clone(&store), Changes::new(Arc::clone(writer.family())));
         let reader = thread::spawn(move || {
@@ -78,7 +78,7 @@ fn the_last_of_a_series_is_told() {
             sweep(&store, &mut writer);
         }
         let at = series(&mut writer, "new");
-        cell::counter::add(writer.record(at), Number::Int(7)).unwrap();
+        updates::counter::add(writer.record(at), Number::Int(7)).unwrap();
         let (mut told, mut changes) = reader.join().unwrap();
         told.pass(&store, &mut changes);
         assert_eq!((told.of("old"), told.of("new")), (5.0, 7.0));
@@ -111,7 +111,7 @@ fn a_number_is_given_out_after_its_record() {
         let reader = thread::spawn(move || {
             let end = of_reader.next_serial();
             let chunks = of_reader.chunks();
-            let new = records(&chunks).filter(|record| (before..end).contains(&cell::serial(record, &of_reader)));
+            let new = records(&chunks).filter(|record| (before..end).contains(&of_reader.serial(record)));
             assert_eq!(new.count() as u64, end - before);
         });
         // The first one is in the free record, the second one is behind all others.
@@ -132,7 +132,7 @@ fn a_record_that_leaves_is_not_another_ones_yet() {
             let pass = journal.begin_pass();
             let chunks = changes.family().chunks();
             let leaving = changes.leaving(&chunks);
-            let serials = || leaving.iter().map(|record| cell::serial(record, changes.family()));
+            let serials = || leaving.iter().map(|record| changes.family().serial(record));
             let before: Vec<u64> = serials().collect();
             thread::yield_now();
             assert!(serials().eq(before), "another one's");

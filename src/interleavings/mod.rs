@@ -3,6 +3,7 @@
 
 mod changes;
 mod fork;
+mod forking;
 mod store;
 
 use crate::model::{Kind, LabelSet, Number};

@@ -3,7 +3,7 @@
 use super::reservoir::Reservoirs;
 use super::{FamilySnapshot, Point, Series};
 use crate::model::{Kind, Number};
-use crate::store::{cell, records, Chunks, Ended, Family, Journal};
+use crate::store::{records, values, Chunks, Ended, Family, Journal};
 use crate::sync::atomic::AtomicU64;
 use std::collections::HashMap;
 use std::ops::ControlFlow;
@@ -95,7 +95,7 @@ impl Changes {
         mut tell: impl FnMut(usize, &Series<'_>, News<'_>) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
         let family = Arc::clone(&self.family);
-        let (mut all, rest): (Vec<_>, Vec<_>) = snapshot.all(&family).partition(|series| series.is(cell::GONE));
+        let (mut all, rest): (Vec<_>, Vec<_>) = snapshot.all(&family).partition(|series| series.is(values::GONE));
         all.sort_by_key(|series| series.serial);
         all.extend(rest);
         for series in all {
@@ -103,7 +103,7 @@ impl Changes {
                 continue;
             }
             if let Point::Gauge(value) = series.point {
-                if !series.is(cell::UNSET) && self.is_news(series.number, series.sequence(), again) {
+                if !series.is(values::UNSET) && self.is_news(series.number, series.sequence(), again) {
                     tell(series.number, &series, News::Gauge(value))?;
                 }
             }
@@ -126,10 +126,10 @@ impl Changes {
         let end = family.next_serial();
         let chunks = family.chunks();
         for (place, record) in self.leaving(&chunks).into_iter().chain(records(&chunks)).enumerate() {
-            let address = cell::address(record);
+            let address = values::address(record);
             copy.take_record(record);
             let copy = copy.records().next();
-            let Some(series) = copy.and_then(|copy| Series::new(&family, place, copy, cell::FREE, end)) else {
+            let Some(series) = copy.and_then(|copy| Series::new(&family, place, copy, values::FREE, end)) else {
                 continue;
             };
             if self.is_wanted(&series) {
@@ -147,8 +147,8 @@ impl Changes {
         if !self.family.expires() {
             return Vec::new();
         }
-        let mut leaving: Vec<_> = records(chunks).filter(|record| cell::is_leaving(record)).collect();
-        leaving.sort_by_cached_key(|record| cell::serial(record, &self.family));
+        let mut leaving: Vec<_> = records(chunks).filter(|record| values::is_leaving(record)).collect();
+        leaving.sort_by_cached_key(|record| self.family.serial(record));
         leaving
     }
 
@@ -228,7 +228,7 @@ impl Changes {
         series: &Series<'_>,
         tell: &mut impl FnMut(usize, &Series<'_>, News<'_>) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
-        if !series.is(cell::GONE) {
+        if !series.is(values::GONE) {
             return ControlFlow::Continue(());
         }
         self.lives[series.number].1 = true;

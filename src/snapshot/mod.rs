@@ -4,7 +4,7 @@ pub mod changes;
 pub mod reservoir;
 
 use crate::model::{labels, Kind, Number};
-use crate::store::{cell, copy_record, read_shape, Family, SeriesId};
+use crate::store::{copy_record, read_shape, values, Family, SeriesId};
 use crate::sync::atomic::AtomicU64;
 
 /// Copies of all series of one family. One is made a page and used for each family in turn.
@@ -95,8 +95,8 @@ impl<'a> Series<'a> {
         without: u32,
         end: u64,
     ) -> Option<Series<'a>> {
-        let head = word_at(record, cell::HEAD);
-        let life = cell::life_of_copy(family, |word| word_at(record, word));
+        let head = word_at(record, values::HEAD);
+        let life = family.life_of_copy(|word| word_at(record, word));
         if head as u32 & without != 0 || life.is_some_and(|(id, _)| id.serial >= end) {
             return None;
         }
@@ -127,7 +127,7 @@ impl<'a> Series<'a> {
     /// How often the record has been changed, by what had not gone yet.
     fn sequence(&self) -> u32 {
         let steps = (self.head >> 32) as u32;
-        steps.wrapping_sub(if self.is(cell::GONE) { 2 } else { 0 })
+        steps.wrapping_sub(if self.is(values::GONE) { 2 } else { 0 })
     }
 
     /// The encoded label set.
@@ -175,7 +175,7 @@ impl FamilySnapshot {
             self.words.clear();
             let mut records = 0;
             for record in chunk.records() {
-                copy_record(record, &mut self.words, cell::LOST);
+                copy_record(record, &mut self.words, values::LOST);
                 records += 1;
             }
             use_it(self)?;
@@ -188,18 +188,18 @@ impl FamilySnapshot {
     fn take_record(&mut self, record: &[AtomicU64]) {
         self.words.clear();
         self.first = 0;
-        copy_record(record, &mut self.words, cell::LOST);
+        copy_record(record, &mut self.words, values::LOST);
     }
 
     /// The series of `family`, which the snapshot was taken of, in the order of their creation.
     pub fn series<'a>(&'a self, family: &'a Family) -> impl Iterator<Item = Series<'a>> {
-        self.without(family, cell::HIDDEN | cell::GONE | cell::FREE)
+        self.without(family, values::HIDDEN | values::GONE | values::FREE)
     }
 
     /// The same, with the gauges that were made while corked, and with series that have gone while something may be left to be
     /// told of them.
     pub fn all<'a>(&'a self, family: &'a Family) -> impl Iterator<Item = Series<'a>> {
-        self.without(family, cell::FREE)
+        self.without(family, values::FREE)
     }
 
     fn without<'a>(&'a self, family: &'a Family, flags: u32) -> impl Iterator<Item = Series<'a>> {
@@ -229,28 +229,28 @@ fn word_at(words: &[u64], index: usize) -> u64 {
 }
 
 fn flags(record: &[u64]) -> u32 {
-    word_at(record, cell::HEAD) as u32
+    word_at(record, values::HEAD) as u32
 }
 
 #[inline]
 fn point<'a>(family: &Family, record: &'a [u64]) -> Point<'a> {
     let flags = flags(record);
-    let value = word_at(record, cell::VALUE);
+    let value = word_at(record, values::VALUE);
     let number = |bits, flag| Number::from_bits(bits, flags & flag != 0);
-    let created = f64::from_bits(word_at(record, cell::CREATED));
+    let created = f64::from_bits(word_at(record, values::CREATED));
     let samples = Samples {
-        sum: number(value, cell::FLOAT),
-        negative: flags & cell::NEGATIVE != 0,
+        sum: number(value, values::FLOAT),
+        negative: flags & values::NEGATIVE != 0,
         created,
     };
     match family.kind {
-        Kind::Gauge => Point::Gauge(number(word_at(record, cell::SHOWN), cell::SHOWN_FLOAT)),
-        Kind::Counter => Point::Counter(number(value, cell::FLOAT), created),
-        Kind::Summary => Point::Summary(samples, word_at(record, cell::COUNTS)),
+        Kind::Gauge => Point::Gauge(number(word_at(record, values::SHOWN), values::SHOWN_FLOAT)),
+        Kind::Counter => Point::Counter(number(value, values::FLOAT), created),
+        Kind::Summary => Point::Summary(samples, word_at(record, values::COUNTS)),
         Kind::Histogram => Point::Histogram(
             samples,
             BucketCounts {
-                words: &record[cell::COUNTS..][..family.buckets.len()],
+                words: &record[values::COUNTS..][..family.buckets.len()],
             },
         ),
     }

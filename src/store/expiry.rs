@@ -3,9 +3,9 @@
 //! A series goes in two steps. First it leaves the index and the page. Its record stays until a pusher, if there is
 //! one, has told the last of it; then the record's memory is free for others.
 
-use super::cell;
 use super::index::Location;
 use super::writer::FamilyWriter;
+use super::{updates, values};
 use crate::sync::atomic::AtomicU64;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -48,9 +48,11 @@ impl FamilyWriter {
             for location in places {
                 let record = self.memory.record(location);
                 let over = |record: &[AtomicU64]| {
-                    cell::life(record, &family).is_some_and(|life| life.is_over(now.as_secs() as u32))
+                    family
+                        .life(record)
+                        .is_some_and(|life| life.is_over(now.as_secs() as u32))
                 };
-                if !cell::is_gone(record) && over(record) {
+                if !values::is_gone(record) && over(record) {
                     self.retire(location);
                 }
             }
@@ -71,8 +73,8 @@ impl FamilyWriter {
         self.copy_labels(location, &mut labels);
         self.index.remove(&labels, location);
         let record = self.memory.record(location);
-        cell::retire(record, &self.family);
-        if let Some(life) = cell::life(record, &self.family) {
+        updates::retire(record, &self.family);
+        if let Some(life) = self.family.life(record) {
             self.counts[life.scope()] -= 1;
         }
         if let Some(budget) = &self.budget {
@@ -94,7 +96,7 @@ impl FamilyWriter {
             }
             self.sweep.leaving.pop_front();
             let record = self.memory.record(location);
-            if let Some(life) = cell::life(record, &family) {
+            if let Some(life) = family.life(record) {
                 self.numbers.0.push(life.id().number);
                 if let Some(quantiles) = family.quantiles().filter(|_| life.has_quantiles()) {
                     quantiles.end(life.id());
@@ -102,9 +104,9 @@ impl FamilyWriter {
                     self.budget.iter().for_each(|budget| budget.give_back_quantiles(1));
                 }
             }
-            cell::release(record);
+            values::release(record);
             if let Some(journal) = family.journal() {
-                journal.forget(std::iter::once(cell::address(record)));
+                journal.forget(std::iter::once(values::address(record)));
             }
             freed.push(location);
         }

@@ -4,10 +4,10 @@ use super::chunk::Chunk;
 use super::cork::Cork;
 use super::home::Home;
 use super::journal::Journal;
-use super::quantiles::Quantiles;
-use super::refusals::Refusals;
+use super::quantiles::{Quantiles, SeriesId};
+use super::refusals::{Refusals, Refused};
 use super::ring::Ring;
-use super::{cell, life, record, seqlock, Refused};
+use super::{life, record, seqlock, values};
 use crate::model::clock::Clock;
 use crate::model::{Buckets, Kind};
 use crate::policy::{FamilyPolicy, Limit};
@@ -44,7 +44,7 @@ pub struct Family {
     /// How many times a label set ran into each limit.
     limited: [AtomicU64; Limit::ALL.len()],
     /// The serial number of the next series.
-    serial: AtomicU64,
+    next_serial: AtomicU64,
     replaced: AtomicBool,
     chunks: Published<Vec<Arc<Chunk>>>,
     /// Odd while gauges written under the cork are being shown.
@@ -105,7 +105,7 @@ impl Family {
                 &shared.home,
             )
         });
-        let values = record::BODY + cell::value_words(fields.kind, &fields.buckets);
+        let values = record::BODY + values::words(fields.kind, &fields.buckets);
         let expires = policy.shortest_ttl() > 0;
         let has_life = expires || quantiles.is_some();
         Family {
@@ -122,7 +122,7 @@ impl Family {
             clamped: AtomicU64::new(0),
             without_sum: AtomicUsize::new(0),
             limited: Default::default(),
-            serial: AtomicU64::new(1),
+            next_serial: AtomicU64::new(1),
             replaced: AtomicBool::new(false),
             chunks: Published::default(),
             showing: AtomicU64::new(0),
@@ -151,10 +151,39 @@ impl Family {
         self.life_at.is_some()
     }
 
-    /// Where in a record its life begins, if it has one.
+    /// What is known of the life of the series with this record, if the family's series have one.
     #[inline(always)]
-    pub(crate) fn life_at(&self) -> Option<usize> {
-        self.life_at
+    pub(super) fn life<'a>(&self, record: &'a [AtomicU64]) -> Option<life::Words<'a>> {
+        let words = record.get(self.life_at?..)?;
+        words.get(..life::WORDS).map(life::Words)
+    }
+
+    /// What a series is known by, and whether it has quantiles, from a copy of its record whose words `word` gives; if
+    /// the family's series have a life.
+    pub(crate) fn life_of_copy(&self, word: impl Fn(usize) -> u64) -> Option<(SeriesId, bool)> {
+        let at = self.life_at?;
+        let words = [word(at), word(at + 1), word(at + 2)].map(AtomicU64::new);
+        let life = life::Words(&words);
+        Some((life.id(), life.has_quantiles()))
+    }
+
+    /// The serial number of the series with this record; 0 if the family's series have none.
+    pub(crate) fn serial(&self, record: &[AtomicU64]) -> u64 {
+        self.life(record).map_or(0, |life| life.id().serial)
+    }
+
+    /// How many quantiles the series with this record has.
+    pub fn quantile_count(&self, record: &[AtomicU64]) -> usize {
+        let life = self.life(record).filter(|life| life.has_quantiles());
+        let quantiles = self.quantiles().filter(|_| life.is_some());
+        quantiles.map_or(0, |quantiles| quantiles.asked().len())
+    }
+
+    /// The quantiles of the series with this record over the window, each with its value; none if the series has none.
+    pub fn quantiles_of(&self, record: &[AtomicU64]) -> Vec<(f64, f64)> {
+        let life = self.life(record).filter(|life| life.has_quantiles());
+        let quantiles = self.quantiles().zip(life);
+        quantiles.map_or(Vec::new(), |(quantiles, life)| quantiles.read(life.id()).collect())
     }
 
     /// The quantiles of its series, if they have any.
@@ -221,11 +250,11 @@ impl Family {
     /// The serial number for the next series, if series here have one. The records of all below it are there already, for
     /// whoever looks after having asked, and none that is made from then on has a lower one.
     pub(crate) fn next_serial(&self) -> u64 {
-        self.serial.load(Acquire)
+        self.next_serial.load(Acquire)
     }
 
     pub(super) fn set_next_serial(&self, serial: u64) {
-        self.serial.store(serial, Release);
+        self.next_serial.store(serial, Release);
     }
 
     /// Counts a value that was refused.
@@ -270,7 +299,7 @@ impl Family {
     pub(crate) fn copy_records(&self, out: &mut Vec<u64>) {
         seqlock::read(&self.showing, || {
             out.clear();
-            records(&self.chunks()).for_each(|record| record::copy(record, out, cell::LOST));
+            records(&self.chunks()).for_each(|record| record::copy(record, out, values::LOST));
         });
     }
 
@@ -279,13 +308,13 @@ impl Family {
         if !self.cork.take_pending() {
             return;
         }
-        seqlock::write(&self.showing, || records(&self.chunks()).for_each(cell::gauge::show));
+        seqlock::write(&self.showing, || records(&self.chunks()).for_each(values::show));
     }
 
     /// Forgets the gauges that were written while corked.
     pub(crate) fn discard_pending(&self) {
         if self.cork.take_pending() {
-            records(&self.chunks()).for_each(cell::gauge::discard);
+            records(&self.chunks()).for_each(values::discard);
         }
     }
 }
@@ -293,7 +322,7 @@ impl Family {
 impl Drop for Family {
     fn drop(&mut self) {
         if let Some(journal) = self.journal() {
-            journal.forget(records(&self.chunks()).map(cell::address));
+            journal.forget(records(&self.chunks()).map(values::address));
         }
     }
 }

@@ -21,7 +21,7 @@ impl Home {
     }
 
     /// As if this process had forked off from it.
-    #[cfg(feature = "model")]
+    #[cfg(all(test, feature = "model"))]
     pub(crate) fn fork(&self) {
         self.0.store(process::id() + 1, Relaxed);
     }

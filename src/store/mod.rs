@@ -1,7 +1,6 @@
 //! The store: all families and their series, written by Prosody's thread and read by any.
 
 mod budget;
-pub mod cell;
 mod chunk;
 mod cork;
 mod expiry;
@@ -9,6 +8,8 @@ mod families;
 mod family;
 mod home;
 mod index;
+#[cfg(all(test, feature = "model"))]
+mod interleavings;
 mod journal;
 mod life;
 mod memory;
@@ -19,9 +20,10 @@ mod refusals;
 mod registration;
 mod ring;
 mod seqlock;
+pub mod updates;
+pub mod values;
 mod writer;
 
-pub use cell::{Refused, Taken};
 pub use cork::Cork;
 pub use families::Families;
 pub(crate) use family::{records, Chunks};
@@ -31,8 +33,10 @@ pub use index::Location;
 pub use journal::{Ended, Journal};
 pub use quantiles::{Quantiles, SeriesId, RELATIVE_ERROR};
 pub(crate) use record::{copy as copy_record, read_shape};
+pub use refusals::Refused;
 pub use registration::{FamilySpec, Repair};
 pub use ring::Ring;
+pub use updates::Taken;
 pub use writer::{FamilyWriter, Placed, OVERFLOW};
 
 use crate::model::clock::Clock;

@@ -6,7 +6,7 @@
 //! | --- | --- |
 //! | 0 | shape: length of the record in words (high half), of its label set in bytes (low half) |
 //! | 1 | head: sequence number (high half), flags (low half) |
-//! | 2… | body: values, by type (see [`cell`](super::cell)), then what is known of its [`life`](super::life), if anything is |
+//! | 2… | body: values, by type (see [`values`](super::values)), then what is known of its [`life`](super::life), if anything is |
 //! | last | the encoded label set, zero-padded to whole words |
 //!
 //! There is one writer, Prosody's thread. It makes the sequence number odd, writes, and makes it even again; a
@@ -14,7 +14,6 @@
 //! only for a few instructions of its.
 //! The number also tells whether a series has been touched since somebody last looked.
 
-use super::chunk::word_of;
 use crate::sync::atomic::{fence, AtomicU64, Ordering::*};
 use crate::sync::Patience;
 use std::time::Duration;
@@ -75,6 +74,13 @@ pub(crate) fn rewrite(head: &AtomicU64, write: impl FnOnce() -> u32) {
     fence(Release);
     let flags = write();
     head.store((sequence + 2) << 32 | u64::from(flags), Release);
+}
+
+/// Up to eight bytes of a label set as a word.
+pub(crate) fn word_of(bytes: &[u8]) -> u64 {
+    let mut word = [0; 8];
+    word[..bytes.len()].copy_from_slice(bytes);
+    u64::from_le_bytes(word)
 }
 
 /// Writes the shape of a record and its label set, at its end.

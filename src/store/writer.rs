@@ -1,14 +1,13 @@
 //! The writer's side of a family: it alone adds series, and lets them go.
 
 use super::budget::Budget;
-use super::chunk;
 use super::expiry::Sweep;
 use super::family::Family;
 use super::index::{Index, Location};
 use super::life::Life;
 use super::memory::Memory;
 use super::quantiles::SeriesId;
-use super::{cell, record};
+use super::{record, values};
 use crate::model::{labels, Kind, LabelSet};
 use crate::policy::{Limit, SeriesPolicy};
 use crate::sync::atomic::{AtomicU64, Ordering::*};
@@ -166,7 +165,7 @@ impl FamilyWriter {
                     has_quantiles: false,
                     scope: 0,
                 };
-                if let Some(words) = cell::life(record, &family) {
+                if let Some(words) = family.life(record) {
                     words.begin(life);
                 }
                 0
@@ -190,10 +189,10 @@ impl FamilyWriter {
             scope: policy.limited_by,
         };
         let init = |record: &[AtomicU64]| {
-            if let Some(words) = cell::life(record, &family) {
+            if let Some(words) = family.life(record) {
                 words.begin(life);
             }
-            cell::init(family.kind, record, &family.cork)
+            values::init(family.kind, record, &family.cork)
         };
         let location = self.memory.place(
             &family,
@@ -251,7 +250,7 @@ impl FamilyWriter {
 
     /// The serial number of the series at `location`, if series here have one.
     pub fn serial(&self, location: Location) -> Option<u64> {
-        cell::life(self.record(location), &self.family).map(|life| life.id().serial)
+        self.family.life(self.record(location)).map(|life| life.id().serial)
     }
 
     /// The record at `location`, which was that of the series with this serial number, if it still is, and the series
@@ -259,8 +258,8 @@ impl FamilyWriter {
     #[inline]
     pub fn record_of(&self, location: Location, serial: u64) -> Option<&[AtomicU64]> {
         let record = self.memory.get(location, serial)?;
-        let life = cell::life(record, &self.family)?;
-        (life.id().serial == serial && !cell::is_gone(record)).then_some(record)
+        let life = self.family.life(record)?;
+        (life.id().serial == serial && !values::is_gone(record)).then_some(record)
     }
 
     /// Whether the series with this location and serial number, as [`FamilyWriter::next`] gave them, hasn't gone.
@@ -271,7 +270,7 @@ impl FamilyWriter {
     /// The series at `location` is being updated, which keeps it from going.
     #[inline]
     pub fn touch(&self, location: Location) {
-        if let Some(life) = cell::life(self.record(location), &self.family) {
+        if let Some(life) = self.family.life(self.record(location)) {
             life.touch();
         }
     }
@@ -296,7 +295,7 @@ impl FamilyWriter {
         loop {
             let at = next?;
             let serial = self.serial(at).unwrap_or(u64::MAX);
-            if !cell::is_gone(self.record(at)) {
+            if !values::is_gone(self.record(at)) {
                 return Some((at, serial));
             }
             next = self.memory.next(Some((at, serial)));
@@ -310,7 +309,7 @@ impl FamilyWriter {
             && words
                 .iter()
                 .zip(labels.chunks(8))
-                .all(|(word, bytes)| word.load(Relaxed) == chunk::word_of(bytes))
+                .all(|(word, bytes)| word.load(Relaxed) == record::word_of(bytes))
     }
 }
 
@@ -323,7 +322,7 @@ impl Drop for FamilyWriter {
         }
         // Readers don't have it, so nobody else does this.
         if let (Some(journal), Some(unseen)) = (self.family.journal(), self.unseen) {
-            journal.forget(std::iter::once(cell::address(self.record(unseen))));
+            journal.forget(std::iter::once(values::address(self.record(unseen))));
         }
     }
 }

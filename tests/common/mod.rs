@@ -5,7 +5,7 @@ pub mod http;
 
 use metre::model::{Kind, LabelSet, Number};
 use metre::policy::{Limits, Origin, Pattern, Policy, Rule};
-use metre::store::{cell, FamilySpec, FamilyWriter, Placed, Store};
+use metre::store::{updates, FamilySpec, FamilyWriter, Placed, Store};
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::linux::net::SocketAddrExt;
@@ -137,10 +137,10 @@ pub fn add(writer: &mut FamilyWriter, value: &str, step: i64) -> Placed {
     writer.touch(at);
     let (record, family) = (writer.record(at), Arc::clone(writer.family()));
     match family.kind {
-        Kind::Counter => drop(cell::counter::add(record, Number::Int(step)).expect("a step")),
-        Kind::Gauge => cell::gauge::set(record, Number::Int(step), &family.cork),
-        Kind::Histogram => drop(cell::samples::histogram(record, Number::Int(step), &family).expect("a sample")),
-        Kind::Summary => drop(cell::samples::summary(record, Number::Int(step), &family).expect("a sample")),
+        Kind::Counter => drop(updates::counter::add(record, Number::Int(step)).expect("a step")),
+        Kind::Gauge => updates::gauge::set(record, Number::Int(step), &family.cork),
+        Kind::Histogram => drop(updates::samples::histogram(record, Number::Int(step), &family).expect("a sample")),
+        Kind::Summary => drop(updates::samples::summary(record, Number::Int(step), &family).expect("a sample")),
     }
     placed
 }
