@@ -1,8 +1,9 @@
-//! What threads share: atomics, locks, published values, waiting. With the feature `model` they are loom's, which tries out what threads can
-//! do in turn and what each may see of the others' writes (`src/interleavings/`); without it they are the standard library's.
+//! What threads share: atomics, locks, published values, waiting. With the feature `model` they are loom's, which tries
+//! out what threads can do in turn and what each may see of the others' writes (`src/interleavings/`); without it they
+//! are the standard library's.
 //!
-//! Nothing here but [`ThreadsMutex`] has memory that locks share: a lock that nobody holds can be taken in a process that forked off, whatever the
-//! others were doing.
+//! Nothing here but [`ThreadsMutex`] has memory that locks share: a lock that nobody holds can be taken in a process
+//! that forked off, whatever the others were doing.
 
 #[cfg(feature = "model")]
 use loom::sync as base;
@@ -52,8 +53,9 @@ impl<T> Mutex<T> {
     }
 }
 
-/// A lock that metre's own threads alone take: a word and no more, and a panic doesn't spoil it. Those that wait stand in a table for the whole
-/// process, which a fork can leave locked. So it is for nothing that Prosody's thread takes; `docs/design.md`, "Locks", names them.
+/// A lock that metre's own threads alone take: a word and no more, and a panic doesn't spoil it. Those that wait stand
+/// in a table for the whole process, which a fork can leave locked. So it is for nothing that Prosody's thread takes;
+/// `docs/design.md`, "Locks", names them.
 #[cfg(not(feature = "model"))]
 pub(crate) type ThreadsMutex<T> = parking_lot::Mutex<T>;
 #[cfg(feature = "model")]
@@ -90,8 +92,8 @@ impl Condvar {
         self.0.notify_all();
     }
 
-    /// Gives the lock back until somebody notifies, or until then. In a model that time never comes: who relies on it instead of being
-    /// notified is found.
+    /// Gives the lock back until somebody notifies, or until then. In a model that time never comes: who relies on it
+    /// instead of being notified is found.
     pub(crate) fn wait_until<'a, T>(&self, guard: MutexGuard<'a, T>, until: Instant) -> MutexGuard<'a, T> {
         let left = until.saturating_duration_since(Instant::now());
         let waited = self.0.wait_timeout(guard.0, left);
@@ -99,7 +101,8 @@ impl Condvar {
     }
 }
 
-/// A value that is replaced as a whole. Nobody waits for anybody, even for a thread that is gone for ever in the middle of it.
+/// A value that is replaced as a whole. Nobody waits for anybody, even for a thread that is gone for ever in the middle
+/// of it.
 pub(crate) struct Published<T> {
     #[cfg(not(feature = "model"))]
     value: arc_swap::ArcSwap<T>,
@@ -126,7 +129,8 @@ impl<T> Published<T> {
         self.value.load_full()
     }
 
-    /// Replaces the value by what `change` makes of it, which is called again if somebody else was faster. Returns the one before.
+    /// Replaces the value by what `change` makes of it, which is called again if somebody else was faster. Returns the
+    /// one before.
     pub(crate) fn change(&self, mut change: impl FnMut(&T) -> T) -> Arc<T> {
         self.value.rcu(|value| change(value))
     }

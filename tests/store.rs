@@ -4,7 +4,7 @@ use metre::encode::exposition::{self, page, Escaping, Format, Only, Options};
 use metre::model::labels::LabelSet;
 use metre::model::{Kind, Number};
 use metre::policy::Policy;
-use metre::store::{updates, values, FamilySpec, FamilyWriter, Location, Placed, Refused, Repair, Store};
+use metre::store::{updates, values, Assigned, FamilySpec, FamilyWriter, Location, Refused, Repair, Store};
 
 fn spec(kind: Kind, name: &str, unit: &str, help: &str, keys: &[&str]) -> FamilySpec {
     FamilySpec {
@@ -316,10 +316,10 @@ fn values_that_look_alike_once_repaired_are_one_series() {
         writer.find_or_create(set.as_bytes()).expect("room")
     };
     let (first, placed) = add(b"x\xff");
-    assert_eq!(placed, Placed::Repaired);
-    assert_eq!(add(b"x\xfe"), (first, Placed::Repaired));
-    assert_eq!(add("x\u{fffd}".as_bytes()), (first, Placed::Plainly));
-    assert_eq!(add(b"plain").1, Placed::Plainly);
+    assert_eq!(placed, Assigned::Repaired);
+    assert_eq!(add(b"x\xfe"), (first, Assigned::Repaired));
+    assert_eq!(add("x\u{fffd}".as_bytes()), (first, Assigned::Plainly));
+    assert_eq!(add(b"plain").1, Assigned::Plainly);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use crate::turns::{medians, time, Runner};
 use crate::{user, HOST, LABELS, TYPE};
 use cadence::{BufferedSpyMetricSink, BufferedUdpMetricSink, Counted, StatsdClient};
-use metre::encode::statsd::{self, Dropped, Encoder, FamilyState, Tags};
+use metre::encode::statsd::{self, Dropped, Encoder, FamilyOnWire, Tags};
 use metre::model::{Kind, LabelSet, Number};
 use metre::policy::Policy;
 use metre::snapshot::changes::Changes;
@@ -72,7 +72,7 @@ struct Metre {
     series: Vec<Location>,
     changes: Changes,
     encoder: Encoder,
-    state: FamilyState,
+    state: FamilyOnWire,
     out: Out,
 }
 
@@ -141,7 +141,7 @@ impl Metre {
             ..
         } = self;
         let family = Arc::clone(changes.family());
-        let told = changes.tell_totals(false, None, |number, series, news| {
+        let told = changes.report_totals(false, None, |number, series, news| {
             encoder.write(&family, state, number, series, &news, out);
             ControlFlow::Continue(())
         });

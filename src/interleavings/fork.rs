@@ -1,4 +1,5 @@
-//! A process that forks while threads are in the middle of something: in the child they stand still for ever, and Prosody's thread goes on.
+//! A process that forks while threads are in the middle of something: in the child they stand still for ever, and
+//! Prosody's thread goes on.
 
 use super::{explore, family, forking, quantile_policy, series};
 use crate::model::{Kind, Number};

@@ -1,5 +1,5 @@
-//! A fork in a model: the other threads stop where they are, having locked what they have locked, until the child is done.
-//! Should it wait for them, all wait, which loom finds.
+//! A fork in a model: the other threads stop where they are, having locked what they have locked, until the child is
+//! done. Should it wait for them, all wait, which loom finds.
 
 use crate::sync::AT_EACH_STEP;
 use loom::sync::atomic::{AtomicBool, Ordering::AcqRel};
@@ -68,8 +68,8 @@ pub(super) fn other<T>(run: impl FnOnce() -> T) -> T {
     result
 }
 
-/// From now on only the child goes on, until [`end`]. (The other thread must have come to where it stands: loom's `try_lock` waits if
-/// somebody takes the lock at that moment.)
+/// From now on only the child goes on, until [`end`]. (The other thread must have come to where it stands: loom's
+/// `try_lock` waits if somebody takes the lock at that moment.)
 pub(super) fn begin() {
     if let Some(fork) = get() {
         fork.begun.fetch_or(true, AcqRel);

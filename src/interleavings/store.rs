@@ -69,10 +69,10 @@ fn gauges_move_together() {
             family(&store, Kind::Gauge, "a", &[]),
             family(&store, Kind::Gauge, "b", &[]),
         ];
-        let places = writers.each_mut().map(|writer| series(writer, ""));
+        let locations = writers.each_mut().map(|writer| series(writer, ""));
         let set = |shares: [i64; 2]| {
             store.cork();
-            for ((writer, at), share) in writers.iter().zip(places).zip(shares) {
+            for ((writer, at), share) in writers.iter().zip(locations).zip(shares) {
                 updates::gauge::set(writer.record(at), Number::ZERO, &writer.family().cork);
                 updates::gauge::set(writer.record(at), Number::Int(share), &writer.family().cork);
             }
@@ -95,10 +95,10 @@ fn gauges_of_one_family_move_together() {
     explore("gauges of one family move together", 2, || {
         let store = Store::new();
         let mut writer = family(&store, Kind::Gauge, "g", &["l"]);
-        let places = ["a", "b"].map(|label| series(&mut writer, label));
+        let locations = ["a", "b"].map(|label| series(&mut writer, label));
         let set = |shares: [i64; 2]| {
             store.cork();
-            for (at, share) in places.into_iter().zip(shares) {
+            for (at, share) in locations.into_iter().zip(shares) {
                 updates::gauge::set(writer.record(at), Number::Int(share), &writer.family().cork);
             }
             store.uncork();

@@ -27,7 +27,7 @@ impl Refused {
         Refused::ReadOnly,
     ];
 
-    /// Its name as a label value.
+    /// The reason as a label value.
     pub fn name(self) -> &'static str {
         match self {
             Refused::NotANumber => "not_a_number",
@@ -38,7 +38,7 @@ impl Refused {
         }
     }
 
-    /// Why, as the end of a sentence that begins with the value.
+    /// The reason, as the end of a sentence that begins with the value.
     pub fn reason(self) -> &'static str {
         match self {
             Refused::NotANumber => "is not a number",

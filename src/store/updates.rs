@@ -240,7 +240,8 @@ pub mod samples {
         Ok(Taken::Plainly)
     }
 
-    /// Takes a sample that a histogram or summary has taken, in this way, into the window of its quantiles, if it has any.
+    /// Takes a sample that a histogram or summary has taken, in this way, into the window of its quantiles, if it has
+    /// any.
     pub fn into_window(record: &[AtomicU64], sample: Number, taken: Taken, family: &Family) {
         let sample = match taken {
             Taken::Clamped => Number::ZERO,

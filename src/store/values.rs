@@ -91,8 +91,8 @@ pub fn value(record: &[AtomicU64]) -> Number {
     Number::from_bits(record[VALUE].load(Relaxed), float)
 }
 
-/// How many samples are in the first `buckets` buckets of a histogram (all of them: the number of its samples). A summary
-/// counts like a histogram of one bucket.
+/// How many samples are in the first `buckets` buckets of a histogram (all of them: the number of its samples). A
+/// summary counts like a histogram of one bucket.
 pub fn count(record: &[AtomicU64], buckets: usize) -> u64 {
     record[COUNTS..COUNTS + buckets]
         .iter()
@@ -134,7 +134,8 @@ pub(super) fn show(record: &[AtomicU64]) {
     }
 }
 
-/// Forgets what was written to a gauge while corked. A gauge that was made meanwhile stays hidden until it is written again.
+/// Forgets what was written to a gauge while corked. A gauge that was made meanwhile stays hidden until it is written
+/// again.
 pub(super) fn discard(record: &[AtomicU64]) {
     let flags = record::flags(&record[HEAD]);
     if flags & PENDING != 0 {

@@ -5,7 +5,7 @@ pub mod http;
 
 use metre::model::{Kind, LabelSet, Number};
 use metre::policy::{Limits, Origin, Pattern, Policy, Rule};
-use metre::store::{updates, FamilySpec, FamilyWriter, Placed, Store};
+use metre::store::{updates, Assigned, FamilySpec, FamilyWriter, Store};
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::linux::net::SocketAddrExt;
@@ -132,7 +132,7 @@ pub fn label(value: &str) -> LabelSet {
 }
 
 /// Adds to a counter, sets a gauge, or takes a sample.
-pub fn add(writer: &mut FamilyWriter, value: &str, step: i64) -> Placed {
+pub fn add(writer: &mut FamilyWriter, value: &str, step: i64) -> Assigned {
     let (at, placed) = writer.find_or_create(label(value).as_bytes()).expect("a series");
     writer.touch(at);
     let (record, family) = (writer.record(at), Arc::clone(writer.family()));

@@ -6,7 +6,7 @@ use crate::model::{Family, Labels, Series};
 use crate::number::{compare, float, fnv, sum};
 use metre::model::{Kind, LabelSet, Number};
 use metre::policy::Limit;
-use metre::store::{updates, values, Location, Placed, OVERFLOW};
+use metre::store::{updates, values, Location, Assigned, OVERFLOW};
 use std::cmp::Ordering;
 
 impl World {
@@ -166,7 +166,7 @@ impl World {
         if let Some(series) = family.series.get_mut(&labels) {
             assert_eq!(
                 placed,
-                if repaired { Placed::Repaired } else { Placed::Plainly },
+                if repaired { Assigned::Repaired } else { Assigned::Plainly },
                 "{labels:?} was there"
             );
             assert_eq!(series.at, location, "moved");
@@ -177,8 +177,8 @@ impl World {
         let too_long = labels.iter().any(|value| value.len() > limits.max_label_bytes);
         let full = own >= limits.max_series_per_family && family.decided.general_limit;
         let labels = match placed {
-            Placed::Limited(Limit::QuantileSeries) => labels,
-            Placed::Limited(limit) => {
+            Assigned::Limited(Limit::QuantileSeries) => labels,
+            Assigned::Limited(limit) => {
                 assert!(!values.is_empty(), "no limit is for families without labels");
                 assert_eq!(limit == Limit::LabelBytes, too_long);
                 match family.kind() {
@@ -188,7 +188,7 @@ impl World {
             }
             placed => {
                 assert!(values.is_empty() || !(too_long || full || live >= 2 * limits.max_series.max(1000)));
-                assert_eq!(placed == Placed::Repaired, repaired);
+                assert_eq!(placed == Assigned::Repaired, repaired);
                 labels
             }
         };

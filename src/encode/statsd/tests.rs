@@ -78,13 +78,13 @@ impl Wire {
         for (changes, state) in &mut self.tracked {
             let family = std::sync::Arc::clone(changes.family());
             let encoder = &mut self.encoder;
-            let tell = |number: usize, series: &Series<'_>, news: News<'_>| {
+            let report = |number: usize, series: &Series<'_>, news: News<'_>| {
                 encoder.write(&family, state, number, series, &news, &mut lines);
                 ControlFlow::Continue(())
             };
             let _ = match family.kind {
-                Kind::Gauge => changes.tell_gauges(&FamilySnapshot::of(&family), false, tell),
-                _ => changes.tell_totals(false, self.reservoirs.as_mut(), tell),
+                Kind::Gauge => changes.report_gauges(&FamilySnapshot::of(&family), false, report),
+                _ => changes.report_totals(false, self.reservoirs.as_mut(), report),
             };
         }
         lines
