@@ -6,7 +6,7 @@ use common::http::{answer, ask, connect, eventually, get, options, rest, runtime
 use common::{family, free_port, unhindered};
 use metre::model::{Kind, LabelSet, Number};
 use metre::policy::Policy;
-use metre::store::{cell, FamilyWriter, Store};
+use metre::store::{updates, FamilyWriter, Store};
 use metre::transport::http::Address;
 use socket2::{Domain, Socket, Type};
 use std::io::{Read, Write};
@@ -367,22 +367,22 @@ fn pages_stay_whole_while_everything_changes() {
                 rounds += 1;
                 store.cork();
                 for (gauge, at) in gauges.iter().zip(places) {
-                    cell::gauge::set(gauge.record(at), Number::ZERO, &gauge.family().cork);
+                    updates::gauge::set(gauge.record(at), Number::ZERO, &gauge.family().cork);
                 }
                 for _ in 0..5 {
                     for (gauge, at) in gauges.iter().zip(places) {
-                        cell::gauge::add(gauge.record(at), Number::Int(1), &gauge.family().cork);
+                        updates::gauge::add(gauge.record(at), Number::Int(1), &gauge.family().cork);
                     }
                 }
                 store.uncork();
                 store.cork();
                 for (gauge, at) in gauges.iter().zip(places) {
-                    cell::gauge::set(gauge.record(at), Number::Int(rounds), &gauge.family().cork);
+                    updates::gauge::set(gauge.record(at), Number::Int(rounds), &gauge.family().cork);
                 }
                 store.uncork();
                 for sample in [0, 5, 50] {
                     let sample = Number::Int(sample);
-                    cell::samples::histogram(histogram.record(place), sample, histogram.family()).expect("a sample");
+                    updates::samples::histogram(histogram.record(place), sample, histogram.family()).expect("a sample");
                 }
                 // Readers give up on somebody who corks without a pause; this is still thousands of times a second.
                 std::thread::sleep(Duration::from_micros(50));

@@ -9,7 +9,7 @@ use metre::encode::statsd;
 use metre::model::{Kind, LabelSet, Number};
 use metre::policy::{Limits, Pattern, Policy};
 use metre::runtime::{Collecting, ExportOptions, Options, Probes, Runtime, StatsdOptions};
-use metre::store::{cell, FamilyWriter, Store, Taken};
+use metre::store::{updates, FamilyWriter, Store, Taken};
 use metre::transport::http::{self, Access, Address};
 use metre::transport::statsd::Endpoint;
 use nix::sys::signal::{kill, Signal};
@@ -107,9 +107,9 @@ impl Prosody {
             let mut set = LabelSet::new();
             set.push(number.to_string().as_bytes());
             let (at, _) = summary.find_or_create(set.as_bytes()).expect("a series");
-            cell::samples::into_window(summary.record(at), Number::Int(3), Taken::Plainly, summary.family());
+            updates::samples::into_window(summary.record(at), Number::Int(3), Taken::Plainly, summary.family());
             step(b'Q');
-            cell::samples::quantiles(summary.record(at), summary.family());
+            summary.family().quantiles_of(summary.record(at));
         }
         step(b'c');
         self.store.uncork();
@@ -119,7 +119,7 @@ impl Prosody {
             let mut set = LabelSet::new();
             set.push(number.to_string().as_bytes());
             let (at, _) = counter.find_or_create(set.as_bytes()).expect("a series");
-            cell::counter::reset(counter.record(at), counter.family());
+            updates::counter::reset(counter.record(at), counter.family());
         }
         step(b'n');
         for number in 0..50 {

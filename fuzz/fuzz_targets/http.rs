@@ -7,7 +7,7 @@ use metre::config::{settings, Value};
 use metre::model::{Kind, LabelSet, Number};
 use metre::policy::Policy;
 use metre::runtime::Runtime;
-use metre::store::{cell, FamilySpec, FamilyWriter, Store};
+use metre::store::{updates, FamilySpec, FamilyWriter, Store};
 use metre_fuzz::http::{answers, pieces, TOKEN};
 use metre_fuzz::input::Input;
 use std::io::{ErrorKind, Read, Write};
@@ -60,7 +60,7 @@ fn fill(store: &Store) -> FamilyWriter {
     let mut labels = LabelSet::new();
     labels.push(b"HTTP/1.1 \"\r\n\r\n");
     let (at, _) = writer.find_or_create(labels.as_bytes()).expect("room for a series");
-    cell::counter::add(writer.record(at), Number::Int(1)).expect("a step");
+    updates::counter::add(writer.record(at), Number::Int(1)).expect("a step");
     writer
 }
 

@@ -9,7 +9,7 @@ use super::lease::Metric;
 use super::view::{self, LINK, NO_VIEW};
 use super::{number, register};
 use crate::model::{Kind, Number};
-use crate::store::cell;
+use crate::store::values;
 use mlua::ffi::{self, lua_State};
 use std::ffi::c_int;
 
@@ -79,7 +79,7 @@ fn bucket(handle: Metric<'_>, number: usize) -> Result<Option<Bucket>, Stop> {
         Some(Bucket {
             threshold: bucket.threshold,
             le: Short::of(bucket.le.as_bytes()),
-            count: cell::samples::count(record, number),
+            count: values::count(record, number),
         })
     })?;
     Ok(bucket.flatten())

@@ -9,7 +9,7 @@ use super::{number, recent, view};
 use crate::model::labels::{self, LabelSet};
 use crate::model::Number;
 use crate::policy::Limit;
-use crate::store::Placed;
+use crate::store::Assigned;
 use mlua::ffi::{self, lua_State};
 use std::ffi::c_int;
 
@@ -73,14 +73,14 @@ unsafe fn look_up(state: *mut lua_State) -> Outcome {
             Some((place(family, location), placed))
         })?;
         let (place, placed) = found.ok_or(c"metre: no room for another series in this family")?;
-        if placed != Placed::Plainly {
+        if placed != Assigned::Plainly {
             tell(state, FamilyBlock::of_call(state, FAMILY), placed);
         }
         match place.serial {
             None => {
                 let handles = ffi::lua_upvalueindex(HANDLES_UPVALUE);
                 push_metric(state, handles, ffi::lua_upvalueindex(FAMILY), place);
-                if placed == Placed::Plainly {
+                if placed == Assigned::Plainly {
                     recent::remember(state, arguments.max(1) as usize - 1);
                 }
             }
@@ -107,13 +107,15 @@ unsafe fn label_set(state: *mut lua_State, prefix: &[u8], last: c_int) -> LabelS
 
 /// Logs what became of a label set.
 #[cold]
-unsafe fn tell(state: *mut lua_State, family: &FamilyBlock, placed: Placed) {
+unsafe fn tell(state: *mut lua_State, family: &FamilyBlock, placed: Assigned) {
     // SAFETY: no value on the stack is named.
     unsafe {
         match placed {
-            Placed::Plainly => {}
-            Placed::Repaired => notice::send(state, family, About::Label, "a label value", None, "is not valid UTF-8"),
-            Placed::Limited(limit) => {
+            Assigned::Plainly => {}
+            Assigned::Repaired => {
+                notice::send(state, family, About::Label, "a label value", None, "is not valid UTF-8")
+            }
+            Assigned::Limited(limit) => {
                 notice::send(
                     state,
                     family,
@@ -148,7 +150,7 @@ unsafe extern "C-unwind" fn get(state: *mut lua_State) -> c_int {
             match place.serial {
                 None => push_view(state, family, place, &[])?,
                 Some(serial) => {
-                    push_own_lease(state, place, serial, Placed::Plainly)?;
+                    push_own_lease(state, place, serial, Assigned::Plainly)?;
                     view::wrap(state, place.kind)?;
                 }
             }
@@ -160,21 +162,21 @@ unsafe extern "C-unwind" fn get(state: *mut lua_State) -> c_int {
 /// A lease has the labels that were asked for, to find the series again. It has them from the arguments, since Lua may run
 /// a finalizer meanwhile that lets the series go.
 #[cold]
-unsafe fn push_own_lease(state: *mut lua_State, place: Place, serial: u64, placed: Placed) -> Result<(), Stop> {
+unsafe fn push_own_lease(state: *mut lua_State, place: Place, serial: u64, placed: Assigned) -> Result<(), Stop> {
     // SAFETY: the upvalues are those of `closure_over`; the arguments are strings by now.
     unsafe {
         let arguments = ffi::lua_gettop(state);
         let prefix = bytes_at(state, ffi::lua_upvalueindex(PREFIX)).unwrap_or_default();
         let label_bytes = match placed {
             // There will never be a series for them, and the one that they share never goes.
-            Placed::Limited(Limit::LabelBytes) => 0,
+            Assigned::Limited(Limit::LabelBytes) => 0,
             _ => pure(|| label_set(state, prefix, arguments).as_bytes().len())?,
         };
         let of = Leased {
             location: place.location,
             serial,
             label_bytes,
-            limited: matches!(placed, Placed::Limited(limit) if limit.may_pass()),
+            limited: matches!(placed, Assigned::Limited(limit) if limit.may_pass()),
         };
         let handles = ffi::lua_upvalueindex(HANDLES_UPVALUE);
         push_lease(state, handles, ffi::lua_upvalueindex(FAMILY), place, of, |labels| {

@@ -7,7 +7,7 @@ use super::notice::{self, About};
 use super::number::number_at;
 use super::view;
 use crate::model::{Kind, Number};
-use crate::store::{cell, Refused, Taken};
+use crate::store::{updates, values, Refused, Taken};
 use mlua::ffi::{self, lua_State};
 use std::ffi::{c_int, CStr};
 use std::sync::atomic::AtomicU64;
@@ -35,11 +35,11 @@ struct SummarySample;
 impl Update for GaugeSet {
     const KIND: Kind = Kind::Gauge;
     const METHOD: &'static str = "set";
-    const WORDS: usize = cell::VALUE_WORDS;
+    const WORDS: usize = values::NUMBER_RECORD_WORDS;
 
     #[inline(always)]
     fn run(record: &[AtomicU64], to: Number, family: &FamilyState) -> Result<Taken, Refused> {
-        cell::gauge::set(record, to, &family.family.cork);
+        updates::gauge::set(record, to, &family.family.cork);
         Ok(Taken::Plainly)
     }
 }
@@ -47,11 +47,11 @@ impl Update for GaugeSet {
 impl Update for GaugeAdd {
     const KIND: Kind = Kind::Gauge;
     const METHOD: &'static str = "add";
-    const WORDS: usize = cell::VALUE_WORDS;
+    const WORDS: usize = values::NUMBER_RECORD_WORDS;
 
     #[inline(always)]
     fn run(record: &[AtomicU64], step: Number, family: &FamilyState) -> Result<Taken, Refused> {
-        cell::gauge::add(record, step, &family.family.cork);
+        updates::gauge::add(record, step, &family.family.cork);
         Ok(Taken::Plainly)
     }
 }
@@ -59,21 +59,21 @@ impl Update for GaugeAdd {
 impl Update for CounterSet {
     const KIND: Kind = Kind::Counter;
     const METHOD: &'static str = "set";
-    const WORDS: usize = cell::VALUE_WORDS;
+    const WORDS: usize = values::NUMBER_RECORD_WORDS;
 
     fn run(record: &[AtomicU64], to: Number, family: &FamilyState) -> Result<Taken, Refused> {
-        cell::counter::set(record, to, &family.family)
+        updates::counter::set(record, to, &family.family)
     }
 }
 
 impl Update for CounterAdd {
     const KIND: Kind = Kind::Counter;
     const METHOD: &'static str = "add";
-    const WORDS: usize = cell::VALUE_WORDS;
+    const WORDS: usize = values::NUMBER_RECORD_WORDS;
 
     #[inline(always)]
     fn run(record: &[AtomicU64], step: Number, _: &FamilyState) -> Result<Taken, Refused> {
-        cell::counter::add(record, step)
+        updates::counter::add(record, step)
     }
 }
 
@@ -83,18 +83,18 @@ impl Update for HistogramSample {
 
     #[inline(always)]
     fn run(record: &[AtomicU64], sample: Number, family: &FamilyState) -> Result<Taken, Refused> {
-        cell::samples::histogram(record, sample, &family.family)
+        updates::samples::histogram(record, sample, &family.family)
     }
 }
 
 impl Update for SummarySample {
     const KIND: Kind = Kind::Summary;
     const METHOD: &'static str = "sample";
-    const WORDS: usize = cell::SUMMARY_WORDS;
+    const WORDS: usize = values::SUMMARY_RECORD_WORDS;
 
     #[inline(always)]
     fn run(record: &[AtomicU64], sample: Number, family: &FamilyState) -> Result<Taken, Refused> {
-        cell::samples::summary(record, sample, &family.family)
+        updates::samples::summary(record, sample, &family.family)
     }
 }
 
@@ -201,7 +201,7 @@ unsafe fn update_any(
             Some(number) => metric.update(|family, record| {
                 let taken = update(record, number, family);
                 if let ("sample", Ok(taken)) = (method, taken) {
-                    cell::samples::into_window(record, number, taken, &family.family);
+                    updates::samples::into_window(record, number, taken, &family.family);
                 }
                 taken
             })?,
@@ -241,9 +241,9 @@ unsafe fn tell(state: *mut lua_State, metric: Metric<'_>, method: &'static str, 
 pub(super) fn reset(family: &FamilyState, record: &[AtomicU64]) {
     let family = &family.family;
     match family.kind {
-        Kind::Gauge => cell::gauge::set(record, Number::ZERO, &family.cork),
-        Kind::Counter => cell::counter::reset(record, family),
-        Kind::Histogram | Kind::Summary => cell::samples::reset(record, family),
+        Kind::Gauge => updates::gauge::set(record, Number::ZERO, &family.cork),
+        Kind::Counter => updates::counter::reset(record, family),
+        Kind::Histogram | Kind::Summary => updates::samples::reset(record, family),
     }
 }
 

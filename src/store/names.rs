@@ -1,4 +1,4 @@
-//! Who uses which name on the page.
+//! The names on the page, each of which one family alone may use.
 
 use crate::model::Kind;
 use std::collections::{HashMap, HashSet};

@@ -1,7 +1,7 @@
 //! A family that metre writes to, and nobody else.
 
 use crate::model::{Kind, LabelSet, Number};
-use crate::store::{cell, FamilySpec, FamilyWriter, Location, Store};
+use crate::store::{updates, values, FamilySpec, FamilyWriter, Location, Store};
 
 /// A family of metre's own. Whoever has it is its only writer.
 pub(in crate::runtime) struct OwnFamily {
@@ -61,7 +61,7 @@ impl OwnFamily {
     /// Sets a gauge.
     pub(in crate::runtime) fn set(&mut self, labels: &[&str], value: impl Into<Number>) {
         if let Some(at) = self.at(labels) {
-            cell::gauge::set(self.writer.record(at), value.into(), &self.writer.family().cork);
+            updates::gauge::set(self.writer.record(at), value.into(), &self.writer.family().cork);
         }
     }
 
@@ -69,7 +69,7 @@ impl OwnFamily {
     pub(in crate::runtime) fn add(&mut self, labels: &[&str], step: u64) {
         if let Some(at) = self.at(labels) {
             // A step that is refused changes nothing.
-            let _ = cell::counter::add(self.writer.record(at), step.into());
+            let _ = updates::counter::add(self.writer.record(at), step.into());
         }
     }
 
@@ -77,10 +77,10 @@ impl OwnFamily {
     pub(in crate::runtime) fn raise(&mut self, labels: &[&str], total: impl Into<Number>) {
         if let Some(at) = self.at(labels) {
             let record = self.writer.record(at);
-            let step = total.into().minus(cell::counter::value(record));
+            let step = total.into().minus(values::value(record));
             // A step of zero, or one that is refused, changes nothing.
             if step != Number::ZERO {
-                let _ = cell::counter::add(record, step);
+                let _ = updates::counter::add(record, step);
             }
         }
     }
@@ -88,7 +88,7 @@ impl OwnFamily {
     /// Says when a counter started, in seconds since the epoch.
     pub(in crate::runtime) fn started(&mut self, labels: &[&str], time: f64) {
         if let Some(at) = self.at(labels) {
-            cell::counter::started(self.writer.record(at), time);
+            updates::counter::started(self.writer.record(at), time);
         }
     }
 
@@ -99,8 +99,8 @@ impl OwnFamily {
         };
         let (record, value) = (self.writer.record(at), Number::Float(value));
         let _ = match self.writer.family().kind {
-            Kind::Summary => cell::samples::summary(record, value, self.writer.family()),
-            Kind::Histogram => cell::samples::histogram(record, value, self.writer.family()),
+            Kind::Summary => updates::samples::summary(record, value, self.writer.family()),
+            Kind::Histogram => updates::samples::histogram(record, value, self.writer.family()),
             Kind::Gauge | Kind::Counter => return,
         };
     }

@@ -162,7 +162,7 @@ impl StatsdPusher {
             state: encoder.family(family),
             changes: Changes::new(Arc::clone(family)),
         });
-        let tell = |number: usize, series: &Series<'_>, news: News<'_>| {
+        let report = |number: usize, series: &Series<'_>, news: News<'_>| {
             encoder.write(family, state, number, series, &news, out);
             match out.link.is_idle() {
                 true => ControlFlow::Continue(()),
@@ -170,8 +170,8 @@ impl StatsdPusher {
             }
         };
         match gauges {
-            Some(snapshot) => changes.tell_gauges(snapshot, again, tell),
-            None => changes.tell_totals(again, reservoirs.as_mut(), tell),
+            Some(snapshot) => changes.report_gauges(snapshot, again, report),
+            None => changes.report_totals(again, reservoirs.as_mut(), report),
         }
     }
 
