@@ -4,7 +4,7 @@ pub mod changes;
 pub mod reservoir;
 
 use crate::model::{labels, Kind, Number};
-use crate::store::{cell, copy_record, read_shape, Family, SeriesId};
+use crate::store::{cell, copy_record, read_shape, Chunks, Family, SeriesId};
 use crate::sync::atomic::AtomicU64;
 
 /// Copies of all series of one family. One is made a page and used for each family in turn.
@@ -16,6 +16,24 @@ pub struct FamilySnapshot {
     first: usize,
     /// The serial number of the first series that is too new: it may have the labels of one that went while the copy was made.
     end: u64,
+}
+
+/// The values of a family's gauges at one moment. Their labels stay in the store, so the records must not become other series'.
+pub struct GaugeValues {
+    chunks: Chunks,
+    /// By record; `None` for those that readers don't see.
+    values: Vec<Option<Number>>,
+}
+
+impl GaugeValues {
+    /// Those of `family`, whose series must not expire.
+    pub fn of(family: &Family) -> GaugeValues {
+        let mut values = Vec::new();
+        GaugeValues {
+            chunks: family.copy_gauges(&mut values),
+            values,
+        }
+    }
 }
 
 /// One series: its encoded label set and its values.
@@ -176,6 +194,44 @@ impl FamilySnapshot {
             let mut records = 0;
             for record in chunk.records() {
                 copy_record(record, &mut self.words, cell::LOST);
+                records += 1;
+            }
+            use_it(self)?;
+            self.first += records;
+        }
+        Ok(())
+    }
+
+    /// The same for a family of gauges, with these values.
+    pub fn take_gauges<E>(
+        &mut self,
+        gauges: &GaugeValues,
+        mut use_it: impl FnMut(&FamilySnapshot) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.end = u64::MAX;
+        self.first = 0;
+        let mut values = gauges.values.iter();
+        for chunk in gauges.chunks.iter() {
+            self.words.clear();
+            let mut records = 0;
+            // The last chunk may have got more since.
+            for (record, value) in chunk.records().zip(values.by_ref()) {
+                let start = self.words.len();
+                copy_record(record, &mut self.words, cell::LOST);
+                let copy = &mut self.words[start..];
+                let flags = match value {
+                    None => cell::HIDDEN,
+                    Some(value) => {
+                        let (bits, is_float) = value.to_bits();
+                        copy[cell::SHOWN] = bits.to_le();
+                        if is_float {
+                            cell::SHOWN_FLOAT
+                        } else {
+                            0
+                        }
+                    }
+                };
+                copy[cell::HEAD] = u64::from(flags).to_le();
                 records += 1;
             }
             use_it(self)?;

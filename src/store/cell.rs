@@ -253,6 +253,15 @@ pub mod gauge {
         set(record, value(record).plus(step), cork);
     }
 
+    /// The value that readers see; `None` if they see none. For any thread.
+    #[inline]
+    pub(crate) fn shown(record: &[AtomicU64]) -> Option<Number> {
+        let (head, bits) = record::read(record, || record[SHOWN].load(Relaxed))?;
+        let flags = head as u32;
+        let is_shown = flags & (HIDDEN | GONE | FREE) == 0;
+        is_shown.then(|| Number::from_bits(bits, flags & SHOWN_FLOAT != 0))
+    }
+
     /// Shows readers what was made or written while corked.
     pub(crate) fn show(record: &[AtomicU64]) {
         let flags = record::flags(&record[HEAD]);

@@ -274,6 +274,17 @@ impl Family {
         });
     }
 
+    /// Replaces `out` by the values of all gauges, by record in the memory that is returned; `None` for those that readers don't see.
+    pub(crate) fn copy_gauges(&self, out: &mut Vec<Option<Number>>) -> Chunks {
+        seqlock::read(&self.showing, || {
+            out.clear();
+            out.reserve_exact(self.series_count());
+            let chunks = self.chunks();
+            out.extend(records(&chunks).map(cell::gauge::shown));
+            chunks
+        })
+    }
+
     /// Shows readers the gauges that were written while corked.
     pub(crate) fn show_pending(&self) {
         if !self.cork.take_pending() {
