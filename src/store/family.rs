@@ -9,7 +9,7 @@ use super::refusals::Refusals;
 use super::ring::Ring;
 use super::{cell, life, record, seqlock, Refused};
 use crate::model::clock::Clock;
-use crate::model::{Buckets, Kind};
+use crate::model::{Buckets, Kind, Number};
 use crate::policy::{FamilyPolicy, Limit};
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::*};
 use crate::sync::Published;
