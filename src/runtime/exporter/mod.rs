@@ -1,5 +1,6 @@
 //! The exporter: its threads, and how they end.
 
+mod desk;
 mod log;
 mod page;
 mod patience;

@@ -1,6 +1,6 @@
 //! A page while it is made: to whom it goes, and in which pieces.
 
-use super::renderer::{Desk, Job};
+use super::desk::{Desk, Job};
 use crate::runtime::panics;
 use crate::transport::http::Bytes;
 use std::io::{self, ErrorKind, Write};

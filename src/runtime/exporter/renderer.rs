@@ -1,46 +1,22 @@
 //! The thread that makes pages.
 
+use super::desk::{Desk, Job, Order, Wanted};
 use super::page::{Begun, Page, Take};
-use crate::encode::exposition::{self, Format, Only};
+use crate::encode::exposition;
 use crate::runtime::metrics::{ExporterMetrics, OwnMetrics};
 use crate::runtime::notices::Notices;
 use crate::runtime::panics;
 use crate::runtime::thread::{survive, Thread};
 use crate::store::Store;
-use crate::transport::http::{Body, Feed};
+use crate::transport::http::Body;
 use flate2::write::GzEncoder;
 use flate2::Compression;
 use std::io::{self, BufWriter};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::mpsc::{channel, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{channel, Sender};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
-
-/// Which page: scrapes that wait for the same one get the same.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Wanted {
-    pub(super) format: Format,
-    pub(super) gzip: bool,
-    pub(super) only: Option<Only>,
-}
-
-/// Somebody waits for a page.
-pub(super) struct Job {
-    wanted: Wanted,
-    pub(super) take: Take,
-    /// Where to say how the page begins, until that is said.
-    pub(super) begun: Option<oneshot::Sender<Begun>>,
-    /// What the page goes into, if it is more than a short one.
-    pub(super) feed: Feed,
-}
-
-/// What is sent to the thread.
-enum Order {
-    Page(Job),
-    /// A client has taken a piece, or has gone, while the thread waits for that.
-    Taken,
-}
 
 /// What pages are made of.
 pub(super) struct Source {
@@ -75,12 +51,7 @@ impl Renderer {
         };
         let thread = Thread::start("metre-render", move || {
             survive(&source.notices, "the renderer's thread", || {
-                Desk {
-                    incoming: &incoming,
-                    waits: &waits,
-                    jobs: Vec::new(),
-                }
-                .work(&source);
+                source.work(&mut Desk::new(&incoming, &waits));
             });
         })?;
         Ok((renderer, thread))
@@ -110,75 +81,16 @@ impl Renderer {
     }
 }
 
-impl Job {
-    /// Whether the client has gone meanwhile.
-    pub(super) fn is_gone(&self) -> bool {
-        match &self.begun {
-            Some(begun) => begun.is_closed(),
-            None => self.feed.is_gone(),
-        }
-    }
-}
-
-/// Where orders come in.
-pub(super) struct Desk<'a> {
-    incoming: &'a Receiver<Order>,
-    waits: &'a AtomicBool,
-    /// Those that wait for a page that has not begun.
-    jobs: Vec<Job>,
-}
-
-impl Desk<'_> {
-    fn work(mut self, source: &Source) {
+impl Source {
+    fn work(&self, desk: &mut Desk<'_>) {
         for number in 0.. {
-            let Some(jobs) = self.next() else {
+            let Some(jobs) = desk.next() else {
                 return;
             };
-            source.serve(number, jobs, &mut self);
+            self.serve(number, jobs, desk);
         }
     }
 
-    /// Waits for orders. The jobs for one page, or `None` if nobody is left to give any.
-    fn next(&mut self) -> Option<Vec<Job>> {
-        loop {
-            while let Ok(order) = self.incoming.try_recv() {
-                self.take(order);
-            }
-            self.jobs.retain(|job| !job.is_gone());
-            if let Some(first) = self.jobs.first() {
-                let wanted = first.wanted.clone();
-                let jobs = std::mem::take(&mut self.jobs);
-                let (same, others) = jobs.into_iter().partition(|job| job.wanted == wanted);
-                self.jobs = others;
-                return Some(same);
-            }
-            let order = self.incoming.recv().ok()?;
-            self.take(order);
-        }
-    }
-
-    fn take(&mut self, order: Order) {
-        if let Order::Page(job) = order {
-            self.jobs.push(job);
-        }
-    }
-
-    /// Waits until something is so that changes only when a client takes a piece or goes, until then, or until somebody else waits for
-    /// a page.
-    pub(super) fn wait(&mut self, until: Instant, is_so: impl Fn() -> bool) {
-        self.waits.store(true, SeqCst);
-        while self.jobs.is_empty() && !is_so() {
-            let left = until.saturating_duration_since(Instant::now());
-            match self.incoming.recv_timeout(left) {
-                Ok(order) => self.take(order),
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
-            }
-        }
-        self.waits.store(false, SeqCst);
-    }
-}
-
-impl Source {
     fn serve(&self, number: u64, jobs: Vec<Job>, desk: &mut Desk<'_>) {
         let Some(wanted) = jobs.first().map(|job| job.wanted.clone()) else {
             return;
@@ -221,6 +133,7 @@ impl Source {
 mod tests {
     use super::super::page::{MUCH, PIECE};
     use super::*;
+    use crate::encode::exposition::{Format, Only};
     use crate::model::{Kind, LabelSet};
     use crate::policy::Policy;
     use crate::runtime::bell::Bell;
@@ -389,9 +302,7 @@ mod tests {
                 assert!(timeout(Duration::ZERO, asked).await.is_err());
             }
             std::thread::spawn(move || {
-                let (incoming, waits) = (&incoming, &*waits);
-                let jobs = Vec::new();
-                Desk { incoming, waits, jobs }.work(&source);
+                source.work(&mut Desk::new(&incoming, &waits));
             });
             let (first, second) = (first.await.unwrap(), second.await.unwrap());
             assert!(first.shares_with(&second));

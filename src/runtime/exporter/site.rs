@@ -1,9 +1,10 @@
 //! What the exporter serves.
 
+use super::desk::Wanted;
 use super::log::{self, Log};
 use super::page::Take;
 use super::patience::patience;
-use super::renderer::{Renderer, Wanted};
+use super::renderer::Renderer;
 use super::routes::{self, Asked, Content, Probes};
 use crate::encode::exposition::format::thousandths;
 use crate::encode::exposition::{self, Format, Only};
