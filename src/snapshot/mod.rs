@@ -4,7 +4,7 @@ pub mod changes;
 pub mod reservoir;
 
 use crate::model::{labels, Kind, Number};
-use crate::store::{copy_record, read_shape, values, Family, SeriesId};
+use crate::store::{copy_record, read_shape, values, Chunks, Family, SeriesId};
 use crate::sync::atomic::AtomicU64;
 
 /// Copies of all series of one family, or of a part of them. Its memory is used again for the next family.
@@ -17,6 +17,24 @@ pub struct FamilySnapshot {
     /// The serial number of the first series that is too new: it may have the labels of a series that went while the
     /// copies were made.
     end: u64,
+}
+
+/// The values of a family's gauges at one moment. Their labels stay in the store, so the records must not become other series'.
+pub struct GaugeValues {
+    chunks: Chunks,
+    /// By record; `None` for those that readers don't see.
+    values: Vec<Option<Number>>,
+}
+
+impl GaugeValues {
+    /// Those of `family`, whose series must not expire.
+    pub fn of(family: &Family) -> GaugeValues {
+        let mut values = Vec::new();
+        GaugeValues {
+            chunks: family.copy_gauges(&mut values),
+            values,
+        }
+    }
 }
 
 /// One series: its encoded label set and its values.
@@ -178,6 +196,44 @@ impl FamilySnapshot {
             let mut records = 0;
             for record in chunk.records() {
                 copy_record(record, &mut self.words, values::LOST);
+                records += 1;
+            }
+            use_it(self)?;
+            self.first += records;
+        }
+        Ok(())
+    }
+
+    /// The same for a family of gauges, with these values.
+    pub fn take_gauges<E>(
+        &mut self,
+        gauges: &GaugeValues,
+        mut use_it: impl FnMut(&FamilySnapshot) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.end = u64::MAX;
+        self.first = 0;
+        let mut values = gauges.values.iter();
+        for chunk in gauges.chunks.iter() {
+            self.words.clear();
+            let mut records = 0;
+            // The last chunk may have got more since.
+            for (record, value) in chunk.records().zip(values.by_ref()) {
+                let start = self.words.len();
+                copy_record(record, &mut self.words, values::LOST);
+                let copy = &mut self.words[start..];
+                let flags = match value {
+                    None => values::HIDDEN,
+                    Some(value) => {
+                        let (bits, is_float) = value.to_bits();
+                        copy[values::SHOWN] = bits.to_le();
+                        if is_float {
+                            values::SHOWN_FLOAT
+                        } else {
+                            0
+                        }
+                    }
+                };
+                copy[values::HEAD] = u64::from(flags).to_le();
                 records += 1;
             }
             use_it(self)?;

@@ -9,7 +9,7 @@ use super::refusals::{Refusals, Refused};
 use super::ring::Ring;
 use super::{life, record, seqlock, values};
 use crate::model::clock::Clock;
-use crate::model::{Buckets, Kind};
+use crate::model::{Buckets, Kind, Number};
 use crate::policy::{FamilyPolicy, Limit};
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::*};
 use crate::sync::Published;
@@ -303,6 +303,17 @@ impl Family {
             out.clear();
             records(&self.chunks()).for_each(|record| record::copy(record, out, values::LOST));
         });
+    }
+
+    /// Replaces `out` by the values of all gauges, by record in the memory that is returned; `None` for those that readers don't see.
+    pub(crate) fn copy_gauges(&self, out: &mut Vec<Option<Number>>) -> Chunks {
+        seqlock::read(&self.showing, || {
+            out.clear();
+            out.reserve_exact(self.series_count());
+            let chunks = self.chunks();
+            out.extend(records(&chunks).map(values::shown));
+            chunks
+        })
     }
 
     /// Shows readers the gauges that were written while corked.

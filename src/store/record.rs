@@ -98,28 +98,42 @@ pub(crate) fn labels(record: &[AtomicU64]) -> (&[AtomicU64], usize) {
     (&record[record.len() - bytes.div_ceil(8)..], bytes)
 }
 
-/// Appends a consistent copy of `record` to `out`, each word little-endian, so that the label set is text. For any
-/// thread. A record that its writer never finishes is copied with the flags `lost`.
-pub(crate) fn copy(record: &[AtomicU64], out: &mut Vec<u64>, lost: u32) {
-    let (start, mut patience) = (out.len(), Patience::new());
+/// What `look` makes of `record` while nobody writes to it, and the head at that moment. For any thread. `None` if no such moment came.
+pub(crate) fn read<T>(record: &[AtomicU64], mut look: impl FnMut() -> T) -> Option<(u64, T)> {
+    let mut patience = Patience::new();
     for attempt in 1_u64.. {
         let head = record[HEAD].load(Acquire);
         if (head >> 32) & 1 == 0 {
-            out.extend(record.iter().map(|word| word.load(Relaxed).to_le()));
+            let found = look();
             fence(Acquire);
             if record[HEAD].load(Relaxed) >> 32 == head >> 32 {
                 // Flags alone may have changed meanwhile; these go with the number.
-                out[start + HEAD] = head.to_le();
-                return;
+                return Some((head, found));
             }
-            out.truncate(start);
         }
         if attempt % SPINS != 0 {
             std::hint::spin_loop();
         } else if !patience.pause(Duration::ZERO, PATIENCE) {
-            out.extend(record.iter().map(|word| word.load(Relaxed).to_le()));
-            out[start + HEAD] = u64::from(lost).to_le();
-            return;
+            break;
         }
     }
+    None
+}
+
+/// Appends a consistent copy of `record` to `out`, each word little-endian, so that the label set is text. For any thread. If there is
+/// none to be had, the copy has the flags `lost`.
+pub(crate) fn copy(record: &[AtomicU64], out: &mut Vec<u64>, lost: u32) {
+    let start = out.len();
+    let mut copy = || {
+        out.truncate(start);
+        out.extend(record.iter().map(|word| word.load(Relaxed).to_le()));
+    };
+    let head = match read(record, &mut copy) {
+        Some((head, ())) => head,
+        None => {
+            copy();
+            u64::from(lost)
+        }
+    };
+    out[start + HEAD] = head.to_le();
 }

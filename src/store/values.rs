@@ -120,6 +120,15 @@ pub(super) fn flag(on: bool, flag: u32) -> u32 {
     }
 }
 
+/// A gauge's value as readers see it; `None` if they see none. For any thread.
+#[inline]
+pub(crate) fn shown(record: &[AtomicU64]) -> Option<Number> {
+    let (head, bits) = record::read(record, || record[SHOWN].load(Relaxed))?;
+    let flags = head as u32;
+    let is_shown = flags & (HIDDEN | GONE | FREE) == 0;
+    is_shown.then(|| Number::from_bits(bits, flags & SHOWN_FLOAT != 0))
+}
+
 /// Shows readers a gauge that was made or written while corked.
 pub(super) fn show(record: &[AtomicU64]) {
     let flags = record::flags(&record[HEAD]);

@@ -7,7 +7,7 @@ pub use format::Format;
 
 use super::escape;
 use crate::model::{canonical_text, plain_text, Kind, Number};
-use crate::snapshot::{FamilySnapshot, Point, Samples};
+use crate::snapshot::{FamilySnapshot, GaugeValues, Point, Samples};
 use crate::store::{Family, Store};
 use lines::{Lines, Own, Sample};
 use std::collections::{BTreeSet, HashMap};
@@ -77,11 +77,9 @@ pub fn page(
             .filter(|family| only.is_none_or(|only| only.contains(&family.name)))
     };
     // All gauges at once, since modules set several in one collection.
-    let gauges: HashMap<*const Family, FamilySnapshot> = store.consistently(|| {
+    let gauges: HashMap<*const Family, Gauges> = store.consistently(|| {
         let gauges = wanted().filter(|family| family.kind == Kind::Gauge);
-        gauges
-            .map(|family| (Arc::as_ptr(family), FamilySnapshot::of(family)))
-            .collect()
+        gauges.map(|family| (Arc::as_ptr(family), Gauges::of(family))).collect()
     });
     let mut snapshot = FamilySnapshot::new();
     for family in wanted() {
@@ -90,7 +88,8 @@ pub fn page(
         };
         let mut writer = SeriesWriter::new(&mut lines, family, options, format);
         match gauges.get(&Arc::as_ptr(family)) {
-            Some(gauge) => writer.write(gauge)?,
+            Some(Gauges::Values(values)) => snapshot.take_gauges(values, |part| writer.write(part))?,
+            Some(Gauges::Whole(gauges)) => writer.write(gauges)?,
             None if family.has_lives() => {
                 snapshot.take(family);
                 writer.write(&snapshot)?;
@@ -105,6 +104,22 @@ pub fn page(
     match format.is_openmetrics() {
         true => out.write_all(b"# EOF\n"),
         false => Ok(()),
+    }
+}
+
+/// The gauges of a family at one moment.
+enum Gauges {
+    Values(GaugeValues),
+    /// Of series that expire, whose records may be others' by the time that they are written.
+    Whole(FamilySnapshot),
+}
+
+impl Gauges {
+    fn of(family: &Family) -> Gauges {
+        match family.expires() {
+            true => Gauges::Whole(FamilySnapshot::of(family)),
+            false => Gauges::Values(GaugeValues::of(family)),
+        }
     }
 }
 

@@ -1,6 +1,8 @@
 //! The exporter: its threads, and how they end.
 
+mod desk;
 mod log;
+mod page;
 mod patience;
 mod renderer;
 mod routes;
@@ -22,10 +24,14 @@ use renderer::{Renderer, Source};
 use site::Pages;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::runtime::Builder;
 use tokio::sync::watch;
 use tokio::task::LocalSet;
+
+/// How long a page that is being made may wait for the clients that fetch it, in all. With this, one that reads 300 MB a second costs
+/// little memory, however large the page.
+const PATIENCE: Duration = Duration::from_millis(250);
 
 /// What is served, where, and to whom.
 #[derive(Clone, Debug, PartialEq)]
@@ -95,6 +101,7 @@ impl Exporter {
             own_metrics: Arc::clone(own_metrics),
             metrics: Arc::clone(&self.metrics),
             notices: Arc::clone(notices),
+            patience: PATIENCE,
         })?;
         let (stop, stopping) = watch::channel(false);
         let (options, collecting, probes) = (self.options.http.clone(), self.options.collecting, self.options.probes);

@@ -6,7 +6,7 @@ use super::connection::{Connection, Connections, Cut, Evicted};
 use super::token::TokenFile;
 use super::watched::{Answer, Watched};
 use super::{plain, Event, Head, Options, Site};
-use hyper::body::{Body, Incoming};
+use hyper::body::{Body as _, Incoming};
 use hyper::header::{HeaderValue, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -199,7 +199,7 @@ impl<S: Site> Server<S> {
     }
 
     /// Serves one connection to its end.
-    async fn converse<C>(&self, connection: &Rc<Connection>, socket: C, peer: Option<IpAddr>)
+    async fn converse<C>(self: &Rc<Self>, connection: &Rc<Connection>, socket: C, peer: Option<IpAddr>)
     where
         C: AsyncRead + AsyncWrite + Unpin,
     {
@@ -239,7 +239,7 @@ impl<S: Site> Server<S> {
     }
 
     async fn answer(
-        &self,
+        self: &Rc<Self>,
         connection: &Rc<Connection>,
         peer: Option<IpAddr>,
         request: Request<Incoming>,
@@ -264,8 +264,9 @@ impl<S: Site> Server<S> {
             },
         };
         // hyper leaves it out of an answer to HEAD if it is 0. Where there can't be content it has no place (RFC 9110, section 8.6).
-        if response.status() != StatusCode::NO_CONTENT {
-            let length = HeaderValue::from(response.body().len());
+        let length = response.body().length();
+        if let Some(length) = length.filter(|_| response.status() != StatusCode::NO_CONTENT) {
+            let length = HeaderValue::from(length);
             response.headers_mut().insert(CONTENT_LENGTH, length);
         }
         if closes {
@@ -273,10 +274,26 @@ impl<S: Site> Server<S> {
                 .headers_mut()
                 .insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        for _ in 0..self.connections.make_room_for(connection, response.body()) {
+        connection.answered(response.body().load());
+        match response.body_mut().made() {
+            None => self.make_room_for(connection),
+            Some(made) => {
+                let (server, connection) = (Rc::clone(self), Rc::clone(connection));
+                spawn_local(async move {
+                    // One that couldn't be made to its end takes no more room either.
+                    let _ = made.await;
+                    connection.made();
+                    server.make_room_for(&connection);
+                });
+            }
+        }
+        response.map(|body| Answer::new(body, Rc::clone(connection)))
+    }
+
+    fn make_room_for(&self, latest: &Connection) {
+        for _ in 0..self.connections.make_room_for(latest) {
             self.site.note(Event::Cut(Cut::Room));
         }
-        response.map(|bytes| Answer::new(bytes, Rc::clone(connection)))
     }
 
     fn check(&self, peer: Option<IpAddr>, head: &Head) -> Result<(), Denied> {
