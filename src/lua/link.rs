@@ -22,6 +22,7 @@ pub(super) const NO_METRIC: &CStr = c"metre: a metric expected";
 /// # Safety
 /// - There is a table at `table`, an absolute index, and something on top of the stack, which is taken off.
 /// - There is room for one value, and nothing with a destructor is alive.
+#[inline(always)]
 pub(super) unsafe fn set_link(state: *mut lua_State, table: c_int) {
     // SAFETY: a raw assignment runs no metamethod, and its key is neither nil nor NaN.
     unsafe {
@@ -37,6 +38,7 @@ pub(super) unsafe fn set_link(state: *mut lua_State, table: c_int) {
 /// # Safety
 /// - There is a table at `table`, an absolute index.
 /// - There is room for one value.
+#[inline(always)]
 pub(super) unsafe fn push_link(state: *mut lua_State, table: c_int) {
     // SAFETY: a raw look-up runs no metamethod and can't raise.
     unsafe {

@@ -9,20 +9,22 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::ffi::c_int;
 use std::mem::MaybeUninit;
+use std::panic::Location;
 
 /// Ends the process in debug builds, with the message, unless the condition holds.
 macro_rules! holds {
     ($condition:expr, $($message:tt)+) => {
         if cfg!(debug_assertions) && !$condition {
-            $crate::lua::preconditions::broken(file!(), line!(), format_args!($($message)+));
+            $crate::lua::preconditions::broken(format_args!($($message)+));
         }
     };
 }
 pub(super) use holds;
 
 #[cold]
-pub(super) fn broken(file: &str, line: u32, message: std::fmt::Arguments<'_>) -> ! {
-    eprintln!("metre, {file}:{line}: a contract is broken: {message}");
+#[track_caller]
+pub(super) fn broken(message: std::fmt::Arguments<'_>) -> ! {
+    eprintln!("metre, {}: a contract is broken: {message}", Location::caller());
     std::process::abort();
 }
 
@@ -120,6 +122,7 @@ pub(super) struct Room {
 /// # Safety
 /// `state` is the state that the function was called with.
 #[inline(always)]
+#[track_caller]
 pub(super) unsafe fn room(state: *mut lua_State, values: c_int) -> Room {
     if !cfg!(debug_assertions) {
         return Room { top: 0 };
@@ -142,6 +145,7 @@ impl Room {
     /// # Safety
     /// `state` is the state that the function was called with.
     #[inline(always)]
+    #[track_caller]
     pub(super) unsafe fn left(self, state: *mut lua_State, values: c_int) {
         if cfg!(debug_assertions) {
             // SAFETY: by the contract above.
@@ -161,6 +165,7 @@ impl Room {
 /// # Safety
 /// `state` is the state that the function was called with.
 #[inline(always)]
+#[track_caller]
 pub(super) unsafe fn absolute(state: *mut lua_State, index: c_int, type_: c_int) {
     if cfg!(debug_assertions) {
         // SAFETY: the index is looked at first.
