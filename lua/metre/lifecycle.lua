@@ -20,15 +20,16 @@ local function text(err)
 	return ok and as_text or "an error that is a " .. type(err);
 end
 
--- What native functions say once their Lua state is closing, which stops everything by itself; and when they can't do anything.
-local closing = "the Lua state is closing";
-local busy = "Lua 5.1 runs a debug hook in the middle of another call";
-
 -- Native functions return nil and a message when they fail, which nobody expects of these, and whether that was logged before.
+-- When their Lua state is closing, everything stops by itself.
 local function report(_, err, logged)
-	if err == busy then
+	if not err or logged then
+		return;
+	end
+	local native = require "metre.native";
+	if err == native.busy then
 		log("warn", "Not done: %s", err);
-	elseif err and err ~= closing and not logged then
+	elseif err ~= native.closing then
 		log("error", "Please report: %s", text(err));
 	end
 end

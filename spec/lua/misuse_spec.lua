@@ -68,6 +68,22 @@ describe("the guard of a native function", function ()
 	end);
 end);
 
+describe("what callers get where a native function has failed", function ()
+	it("is found by the name that the function has in the log", function ()
+		local sources = assert(io.popen("cat " .. os.getenv("METRE_ROOT") .. "/src/lua/*.rs"));
+		local text = sources:read("*a");
+		sources:close();
+		local names = {};
+		for name in text:gmatch('[^%w_]run%(%s*state,%s*"([^"]+)"') do
+			names[name] = true;
+		end
+		assert.is_true(names.clear and names["iter_samples.next"]);
+		for name in pairs(require "metre.panics") do
+			assert.is_true(names[name], name .. " is no native function's name");
+		end
+	end);
+end);
+
 describe("a debug hook that raises", function ()
 	it("makes an error that is a string, or its own", function ()
 		local stats = assert(require "metre".new());

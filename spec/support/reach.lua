@@ -186,6 +186,119 @@ local function wrong_keys()
 end
 
 -- END of wrong objects
+-- BEGIN of what the debug library hands out
+
+-- The upvalues of a C function. (Lua 5.1 shows none.)
+local function upvalues(f)
+	local found, index = {}, 1;
+	while debug.getupvalue(f, index) do
+		local _, value = debug.getupvalue(f, index);
+		found[index] = value;
+		index = index + 1;
+	end
+	return found;
+end
+
+-- What has a finalizer is given anything else; what works on upvalues finds other things in the tables among them.
+local function handed_out()
+	local stats = new();
+	local registry = stats.metric_registry;
+	local others = { 1, "x", false, {}, print, io.stdout, stats._native };
+	local used = {};
+	for _, kind in ipairs(kinds) do
+		for _, prefix in ipairs { "", "leased_" } do
+			local family = register(registry, kind, prefix .. kind);
+			local metric, view = family:with_labels("x", "y"), family.data:get("x", "y");
+			for _ = 1, 5 do
+				family:with_labels("x", "y");
+			end
+			local functions = { family.with_labels, family.data.get, metric[updates[kind]], (metric:iter_samples()), (family:iter_metrics()) };
+			table.insert(used, { family = family, metric = metric, kind = kind, functions = functions });
+			-- Hidden fields: light userdata, and handles, which are as long as a guard's sentinel or longer.
+			for _, object in ipairs { view, type(metric) == "table" and metric or {} } do
+				for key, value in next, object do
+					table.insert(others, key);
+					table.insert(others, value);
+				end
+			end
+			table.insert(others, family._native);
+			for _, f in ipairs(functions) do
+				table.insert(others, f);
+				for _, value in pairs(upvalues(f)) do
+					table.insert(others, value);
+				end
+			end
+		end
+	end
+	-- The guards of mlua's functions, and their steps.
+	local calls = {};
+	for _, name in ipairs { "is_running", "notices", "cork", "uncork", "render" } do
+		local call = stats._native[name];
+		local sentinel, step = upvalues(call)[2], upvalues(call)[3];
+		if sentinel then
+			table.insert(calls, { call = call, sentinel = sentinel });
+			table.insert(others, sentinel);
+			tolerant(step, "x");
+			tolerant(step);
+		end
+	end
+	for _, of in ipairs(calls) do
+		local finalize = debug.getmetatable(of.sentinel).__gc;
+		for _, other in ipairs(others) do
+			if not rawequal(debug.getmetatable(other), debug.getmetatable(of.sentinel)) then
+				tolerant(finalize, other);
+			end
+		end
+		tolerant(finalize);
+	end
+	for _, of in ipairs(calls) do
+		assert(select(2, of.call()) ~= "the Lua state is closing");
+	end
+	for _, of in ipairs(used) do
+		use(of.family, of.metric, of.kind);
+		for _, f in ipairs(of.functions) do
+			for _, other in ipairs(others) do
+				tolerant(f, other, other, other);
+			end
+		end
+	end
+	-- Tables that functions keep for themselves: with wrong things in them, then made small, so that they have to grow again.
+	for _, of in ipairs(used) do
+		for _, f in ipairs(of.functions) do
+			for _, kept in pairs(upvalues(f)) do
+				if type(kept) == "table" then
+					local number = 0;
+					for key in next, kept do
+						number = number % #others + 1;
+						rawset(kept, key, others[number]);
+					end
+					use(of.family, of.metric, of.kind);
+					for key in next, kept do
+						rawset(kept, key, nil);
+					end
+					rawset(kept, "x", 1);
+					collectgarbage();
+					use(of.family, of.metric, of.kind);
+					use(of.family, of.metric, of.kind);
+				end
+			end
+		end
+	end
+	-- Families that are finalized by hand, twice.
+	for _, of in ipairs(used) do
+		local finalize = debug.getmetatable(of.family._native).__gc;
+		for _, other in ipairs(others) do
+			if type(other) ~= "userdata" then
+				tolerant(finalize, other);
+			end
+		end
+		tolerant(finalize, of.family._native);
+		tolerant(finalize, of.family._native);
+		use(of.family, of.metric, of.kind);
+	end
+end
+
+-- END of what the debug library hands out
 -- BEGIN of finalizers in the middle of calls
 
 -- Each metric counts what its own labels were asked for, whatever runs in between.
@@ -301,6 +414,7 @@ outlived();
 short_lived();
 wrong();
 wrong_keys();
+handed_out();
 interrupted();
 one_object();
 Kept = closing(); -- luacheck: ignore 111

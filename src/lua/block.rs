@@ -1,19 +1,17 @@
-//! The userdata blocks that Lua holds: one a family, and one a metric that somebody has (a *handle*; in families whose
-//! series go or have quantiles, a [`lease`](super::lease)).
+//! The userdata block of a family, which owns the family's memory, and what tells our userdata from anybody else's.
 //!
-//! Modules get a handle as what is behind a table of methods or a [`view`](super::view), and in families of many series as it
-//! is ([`place`](super::place)). It points into its family's memory, and its metatable keeps the family's block from being collected. A
-//! family's block outlives its content in one case only: its finalizer has run, at the end of the Lua state or
-//! together with everything that refers to it, and some other finalizer still uses a handle. Then the block's
-//! pointer is null, which every access checks.
+//! What modules hold of a family's metrics ([`handle`](super::handle), [`lease`](super::lease)) points into this memory, and keeps
+//! the block from being collected by its metatable. A block outlives its content in one case only: its finalizer has run, at the end
+//! of the Lua state or together with everything that refers to it, and some other finalizer still uses a metric. Then the
+//! block's pointer is null, which every access checks.
 
-use super::call::{pure, Stop};
+use super::call::{pure, run, Stop};
+use super::preconditions::{holds, room};
 use crate::model::Kind;
-use crate::store::{read_shape, Family, FamilyWriter};
+use crate::store::{Family, FamilyWriter};
 use mlua::ffi::{self, lua_State};
 use std::cell::{Cell, RefCell};
-use std::ffi::{c_int, c_void};
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::ffi::c_int;
 use std::sync::Arc;
 
 /// Marks our blocks: the address of a byte in this module, which nobody else
@@ -21,14 +19,23 @@ use std::sync::Arc;
 static TAGS: [u8; 2 * KINDS + 1] = [0; 2 * KINDS + 1];
 
 const KINDS: usize = Kind::ALL.len();
-/// Handles have the tags before this one, and leases those after it: one a kind.
+/// Handles have the tags up to this one, and leases those from the next one on: one a kind.
 const FAMILY_TAG: usize = KINDS;
-/// The first of the leases' tags.
-pub(super) const LEASE_TAGS: usize = FAMILY_TAG + 1;
 
+/// The tag of handles of a type.
 #[inline(always)]
-pub(super) fn tag(index: usize) -> *const u8 {
-    &raw const TAGS[index]
+pub(super) fn handle_tag(kind: Kind) -> *const u8 {
+    &raw const TAGS[kind as usize]
+}
+
+/// The tag of leases of a type.
+#[inline(always)]
+pub(super) fn lease_tag(kind: Kind) -> *const u8 {
+    &raw const TAGS[FAMILY_TAG + 1 + kind as usize]
+}
+
+fn family_tag() -> *const u8 {
+    &raw const TAGS[FAMILY_TAG]
 }
 
 /// What a family's block points to.
@@ -60,28 +67,42 @@ pub(super) struct FamilyBlock {
     state: Cell<*mut FamilyState>,
 }
 
-/// A handle's userdata block.
-#[repr(C)]
-pub(super) struct Handle {
-    tag: *const u8,
-    record: *const AtomicU64,
-    family: *const FamilyBlock,
-    /// The address of the table whose methods have this handle, which they keep alive; null if there is none.
-    owner: *const c_void,
+/// How long a block may be.
+pub(super) enum Length {
+    /// As long as the type.
+    Exactly,
+    /// The type is only its beginning.
+    AtLeast,
 }
 
 /// The block at `index` if it is a userdata of `T`'s size with this tag first.
+///
+/// # Safety
+/// - `index` is valid, or that of a missing argument.
+/// - `T` begins with its tag, and is no stricter aligned than a pointer.
 #[inline(always)]
-unsafe fn block_at<T>(state: *mut lua_State, index: c_int, tag: *const u8) -> Option<*const T> {
-    // SAFETY: only as many bytes are read as there are, and both blocks begin with a pointer. A foreign userdata of this size may have
-    // anything there, also bytes that nobody has written; they are compared alone, and with an address that nobody else has.
-    // Light userdata have the length 0. Lua aligns blocks for any C type.
+pub(super) unsafe fn block_at<T>(
+    state: *mut lua_State,
+    index: c_int,
+    tag: *const u8,
+    length: Length,
+) -> Option<*const T> {
+    // SAFETY:
+    // - `lua_touserdata` gives null for what is no userdata. Light userdata, which may be any address, have the length 0.
+    // - So as many bytes as `T` has are there when the first of them are read. Lua aligns blocks for any C type.
+    // - A foreign userdata may have anything there, also bytes that nobody has written. They are compared alone, with
+    //   the address of a byte of this module, which no other module has.
     unsafe {
         let block = ffi::lua_touserdata(state, index);
-        let ours = !block.is_null()
-            && ffi::lua_rawlen(state, index) as usize == size_of::<T>()
-            && block.cast::<*const u8>().read() == tag;
-        ours.then_some(block.cast())
+        if block.is_null() {
+            return None;
+        }
+        let found = ffi::lua_rawlen(state, index) as usize;
+        let fits = match length {
+            Length::Exactly => found == size_of::<T>(),
+            Length::AtLeast => found >= size_of::<T>(),
+        };
+        (fits && block.cast::<*const u8>().read() == tag).then_some(block.cast())
     }
 }
 
@@ -89,13 +110,14 @@ impl FamilyBlock {
     /// Pushes a new block, empty and without a metatable yet.
     ///
     /// # Safety
-    /// There is room on the stack.
+    /// There is room for one value, and nothing with a destructor is alive.
     pub(super) unsafe fn push(state: *mut lua_State) -> *const FamilyBlock {
-        // SAFETY: the block has the size of what is written to it.
+        // SAFETY: the block has the size of what is written to it, and Lua aligns it for any C type.
         unsafe {
+            room(state, 1);
             let block: *mut FamilyBlock = ffi::lua_newuserdata(state, size_of::<FamilyBlock>()).cast();
             block.write(FamilyBlock {
-                tag: tag(FAMILY_TAG),
+                tag: family_tag(),
                 state: Cell::new(std::ptr::null_mut()),
             });
             block
@@ -104,18 +126,20 @@ impl FamilyBlock {
 
     /// Gives an empty block its content.
     pub(super) fn fill(&self, content: FamilyState) {
+        holds!(self.state.get().is_null(), "a block is filled twice");
         self.state.set(Box::into_raw(Box::new(content)));
     }
 
     /// The block at `index`, or an error.
     ///
     /// # Safety
-    /// `index` is valid. The block is used no longer than it is on the stack or otherwise referred to.
+    /// - `index` is valid, or that of a missing argument.
+    /// - The block is used no longer than it is on the stack or otherwise referred to.
     #[inline(always)]
     pub(super) unsafe fn at<'a>(state: *mut lua_State, index: c_int) -> Result<&'a FamilyBlock, Stop> {
-        // SAFETY: by the contract above; blocks are changed through cells alone.
+        // SAFETY: what has the tag was written by `push` and is changed through cells alone; it lives by the second condition.
         unsafe {
-            match block_at(state, index, tag(FAMILY_TAG)) {
+            match block_at::<FamilyBlock>(state, index, family_tag(), Length::Exactly) {
                 Some(block) => Ok(&*block),
                 None => Err(c"metre: a metric family expected".into()),
             }
@@ -125,20 +149,27 @@ impl FamilyBlock {
     /// The block that is an upvalue of the function that runs.
     ///
     /// # Safety
-    /// The function was made with a family's block there. (Upvalues of C functions are out of reach for Lua code, but for the
-    /// debug library, which can do as much to any C function.)
+    /// - The function was made with a family's block there. (Lua code gets at upvalues of C functions by the debug library
+    ///   alone; who sets one can do as much to any C function.)
+    /// - The block is used no longer than the function runs.
     #[inline(always)]
     pub(super) unsafe fn of_call<'a>(state: *mut lua_State, upvalue: c_int) -> &'a FamilyBlock {
-        // SAFETY: by the contract above; the function keeps the block.
-        unsafe { &*ffi::lua_touserdata(state, ffi::lua_upvalueindex(upvalue)).cast() }
+        let index = ffi::lua_upvalueindex(upvalue);
+        // SAFETY: by the contract above; the function that runs keeps its upvalues.
+        unsafe {
+            holds!(FamilyBlock::at(state, index).is_ok(), "upvalue {upvalue} is no family");
+            &*ffi::lua_touserdata(state, index).cast()
+        }
     }
 
     /// Runs `use_it` on the content, or gives `None` if that is gone. Whatever Lua does, nothing of the content is kept
     /// meanwhile: `use_it` calls nothing that runs Lua, and what it returns borrows nothing.
     #[inline(always)]
     pub(super) fn with<T: 'static>(&self, use_it: impl FnOnce(&FamilyState) -> T) -> Result<Option<T>, Stop> {
-        // SAFETY: null, or from `fill`'s box, which only `finalize` drops, setting the pointer to null; that runs in a
-        // finalizer, so not in here.
+        // SAFETY:
+        // - The pointer is null or from `fill`'s box, which `finalize` alone drops, setting the pointer to null.
+        // - `finalize` runs in a finalizer or in a call of `__gc` by hand. Both need Lua, which `use_it` doesn't run.
+        // - All threads but Lua's know the family by its `Arc`, never the content.
         pure(|| unsafe { self.state.get().as_ref() }.map(use_it))
     }
 
@@ -146,137 +177,21 @@ impl FamilyBlock {
     fn finalize(&self) {
         let content = self.state.replace(std::ptr::null_mut());
         if !content.is_null() {
-            // SAFETY: it came from `Box::into_raw`, and is dropped once, as the pointer is null from now on.
+            // SAFETY: it came from `Box::into_raw`, is dropped once, as the pointer is null from now on, and nobody is inside of
+            // `with`, which runs no Lua.
             drop(unsafe { Box::from_raw(content) });
         }
     }
 }
 
-/// `__gc` of families.
+/// `__gc` of families. By `debug.getmetatable` Lua code can call it with anything, also twice.
 pub(super) unsafe extern "C-unwind" fn family_gc(state: *mut lua_State) -> c_int {
-    // SAFETY: the block is on the stack. Nobody is inside of `with`, which runs no Lua.
+    // SAFETY: the argument stays on the stack while the block is used, and what drops the content runs in `pure`.
     unsafe {
-        super::call::run(state, "__gc", || {
+        run(state, "__gc", || {
             let block = FamilyBlock::at(state, 1)?;
             pure(|| block.finalize())?;
             Ok(0)
         })
     }
-}
-
-impl Handle {
-    /// Pushes a handle without a metatable.
-    ///
-    /// # Safety
-    /// There is room on the stack. `record` is one of the family in `family`, whose block the metatable that the
-    /// caller sets keeps alive.
-    pub(super) unsafe fn push(
-        state: *mut lua_State,
-        record: *const AtomicU64,
-        kind: Kind,
-        family: *const FamilyBlock,
-        owner: *const c_void,
-    ) {
-        // SAFETY: the block has the size of what is written to it.
-        unsafe {
-            #[cfg(lua_user_values)]
-            let block = ffi::lua_newuserdatauv(state, size_of::<Handle>(), 0);
-            #[cfg(not(lua_user_values))]
-            let block = ffi::lua_newuserdata(state, size_of::<Handle>());
-            block.cast::<Handle>().write(Handle {
-                tag: tag(kind as usize),
-                record,
-                family,
-                owner,
-            });
-        }
-    }
-
-    /// The handle of a metric of type `kind` at `index`.
-    ///
-    /// # Safety
-    /// `index` is valid. The handle is used no longer than it is on the stack or otherwise referred to.
-    #[inline(always)]
-    pub(super) unsafe fn at<'a>(state: *mut lua_State, index: c_int, kind: Kind) -> Option<&'a Handle> {
-        // SAFETY: nobody writes to a handle's block, so a shared reference is sound while it lives.
-        unsafe { block_at::<Handle>(state, index, tag(kind as usize)).map(|block| &*block) }
-    }
-
-    /// The handle that is the first upvalue of the function that runs, if the first argument is the table that has this
-    /// function as a method.
-    ///
-    /// # Safety
-    /// The function was made with a handle there; see [`FamilyBlock::of_call`].
-    #[inline(always)]
-    pub(super) unsafe fn of_call<'a>(state: *mut lua_State) -> Option<&'a Handle> {
-        // SAFETY: by the contract above; the function keeps the handle. Two objects that are alive never have one address, and
-        // the function keeps the owner alive, too.
-        unsafe {
-            let handle: &Handle = &*ffi::lua_touserdata(state, ffi::lua_upvalueindex(1)).cast();
-            (ffi::lua_topointer(state, 1) == handle.owner).then_some(handle)
-        }
-    }
-
-    /// The family's block.
-    #[inline(always)]
-    pub(super) fn family(&self) -> &FamilyBlock {
-        // SAFETY: the handle's metatable keeps the block's memory.
-        unsafe { &*self.family }
-    }
-
-    /// [`FamilyBlock::with`], with the first `words` words of the record too.
-    ///
-    /// # Safety
-    /// The record has as many (`cell`'s layout).
-    #[inline(always)]
-    pub(super) unsafe fn with_words<T: 'static>(
-        &self,
-        words: usize,
-        use_it: impl FnOnce(&FamilyState, &[AtomicU64]) -> T,
-    ) -> Result<Option<T>, Stop> {
-        self.family().with(|family| {
-            // SAFETY: records neither move nor go while their family is there.
-            let record = unsafe { std::slice::from_raw_parts(self.record, words) };
-            use_it(family, record)
-        })
-    }
-
-    /// [`FamilyBlock::with`], with the whole record but for the labels too.
-    #[inline(always)]
-    pub(super) fn with<T: 'static>(
-        &self,
-        use_it: impl FnOnce(&FamilyState, &[AtomicU64]) -> T,
-    ) -> Result<Option<T>, Stop> {
-        self.family().with(|family| {
-            let words = family.family.record_words();
-            // SAFETY: as many as its family's records have; records neither move nor go while their family is there.
-            let record = unsafe { std::slice::from_raw_parts(self.record, words) };
-            use_it(family, record)
-        })
-    }
-}
-
-impl Handle {
-    /// [`FamilyBlock::with`], with the encoded label set too.
-    pub(super) fn with_labels<T: 'static>(
-        &self,
-        use_it: impl FnOnce(&FamilyState, &[u8]) -> T,
-    ) -> Result<Option<T>, Stop> {
-        self.family().with(|family| {
-            // SAFETY: a record begins with its own length, which never changes; records neither move nor go while their family is
-            // there.
-            let (record, label_bytes) = unsafe {
-                let (words, label_bytes) = read_shape((*self.record).load(Relaxed));
-                (std::slice::from_raw_parts(self.record, words), label_bytes)
-            };
-            let labels = record.iter().skip(record.len() - label_bytes.div_ceil(8));
-            let labels = labels.flat_map(|word| word.load(Relaxed).to_le_bytes());
-            use_it(family, &labels.take(label_bytes).collect::<Vec<u8>>())
-        })
-    }
-}
-
-/// A key for the registry or for a hidden field: the address of a static.
-pub(super) fn key(of: &'static u8) -> *const c_void {
-    (&raw const *of).cast()
 }

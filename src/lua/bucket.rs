@@ -1,13 +1,15 @@
 //! A histogram's buckets as modules see them: `metric[i].threshold`, `.threshold_s`, `.count`.
 //!
 //! They are elements of the metric's view, made when first asked for, and stay the same objects. A bucket is a table with
-//! two hidden fields, the handle and its number; its count comes from `__index`.
+//! two hidden fields, its number and the same [`link`](super::link) as the view's; its count comes from `__index`.
 
-use super::block::key;
-use super::call::{bytes_at, push_bytes, run, set_function, Short, Stop};
-use super::lease::Metric;
-use super::view::{self, LINK, NO_VIEW};
-use super::{number, register};
+use super::call::{run, Stop};
+use super::link::{self, linked, NO_METRIC};
+use super::metric::Metric;
+use super::number;
+use super::preconditions::{absolute, room};
+use super::tables::{key, protect, set_function};
+use super::text::{bytes_at, push_bytes, Short};
 use crate::model::{Kind, Number};
 use crate::store::values;
 use mlua::ffi::{self, lua_State};
@@ -21,39 +23,49 @@ static METATABLE: u8 = 0;
 /// Makes the metatable for buckets.
 ///
 /// # Safety
-/// There is room on the stack.
+/// There is room for three values, and nothing with a destructor is alive.
 pub(super) unsafe fn make_metatable(state: *mut lua_State) {
-    // SAFETY: everything that is pushed ends in the registry.
+    // SAFETY: the table's index is counted from below; everything that is pushed ends in the table, and the table in the registry.
     unsafe {
+        let room = room(state, 3);
         ffi::lua_createtable(state, 0, 4);
         let table = ffi::lua_gettop(state);
         set_function(state, table, c"__index", index, 0);
         set_function(state, table, c"__newindex", new_index, 0);
         set_function(state, table, c"__pairs", pairs, 0);
-        register::protect(state, table);
+        protect(state, table);
         ffi::lua_rawsetp(state, ffi::LUA_REGISTRYINDEX, key(&METATABLE));
+        room.left(state, 0);
     }
 }
 
-/// Makes the buckets of the view at `view`, an absolute index, its elements, unless they are already.
+/// Makes the buckets of the view at `view` its elements, unless they are already.
 ///
 /// # Safety
-/// There is a view at `view`, of this handle, which stays on the stack.
-pub(super) unsafe fn fill(state: *mut lua_State, view: c_int, handle: Metric<'_>) -> Result<(), Stop> {
-    // SAFETY: by the contract above; the tables are new.
+/// - There is a view at `view`, an absolute index, or another table whose link this metric is.
+/// - The metric's userdata stays on the stack.
+/// - There is room for five values, and nothing with a destructor is alive.
+pub(super) unsafe fn fill(state: *mut lua_State, view: c_int, metric: Metric<'_>) -> Result<(), Stop> {
+    // SAFETY:
+    // - Whatever finalizers Lua runs meanwhile, the metric's userdata is on the stack.
+    // - Fields are set in new tables, which have no metatable yet; the view's elements are set by raw assignments.
+    // - There are fewer buckets than a C `int` counts, as each has its words in a record.
     unsafe {
+        let room = room(state, 5);
+        absolute(state, view, ffi::LUA_TTABLE);
         if ffi::lua_rawlen(state, view) as usize > 0 {
             return Ok(());
         }
         let mut number = 1;
-        while let Some(bucket) = bucket(handle, number)? {
+        while let Some(bucket) = bucket(metric, number)? {
             ffi::lua_createtable(state, 0, 4);
+            let table = ffi::lua_gettop(state);
             number::push(state, bucket.threshold);
             ffi::lua_setfield(state, -2, c"threshold".as_ptr());
             push_bytes(state, bucket.le.as_bytes());
             ffi::lua_setfield(state, -2, c"threshold_s".as_ptr());
-            ffi::lua_rawgetp(state, view, key(&LINK));
-            ffi::lua_rawsetp(state, -2, key(&LINK));
+            link::push_link(state, view);
+            link::set_link(state, table);
             number::push_count(state, number as u64);
             ffi::lua_rawsetp(state, -2, key(&NUMBER));
             ffi::lua_rawgetp(state, ffi::LUA_REGISTRYINDEX, key(&METATABLE));
@@ -61,11 +73,12 @@ pub(super) unsafe fn fill(state: *mut lua_State, view: c_int, handle: Metric<'_>
             ffi::lua_rawseti(state, view, number as ffi::lua_Integer);
             number += 1;
         }
+        room.left(state, 0);
         Ok(())
     }
 }
 
-/// What is to know of a bucket.
+/// What modules see of a bucket.
 struct Bucket {
     threshold: Number,
     le: Short,
@@ -73,8 +86,8 @@ struct Bucket {
 }
 
 /// The bucket with this number, counted from 1.
-fn bucket(handle: Metric<'_>, number: usize) -> Result<Option<Bucket>, Stop> {
-    let bucket = handle.with(|family, record| {
+fn bucket(metric: Metric<'_>, number: usize) -> Result<Option<Bucket>, Stop> {
+    let bucket = metric.with(|family, record| {
         let bucket = family.family.buckets.as_slice().get(number.checked_sub(1)?)?;
         Some(Bucket {
             threshold: bucket.threshold,
@@ -85,14 +98,19 @@ fn bucket(handle: Metric<'_>, number: usize) -> Result<Option<Bucket>, Stop> {
     Ok(bucket.flatten())
 }
 
-/// Pushes the count of the bucket that is the first argument.
+/// Pushes the count of the bucket that is the first argument, above what it has looked at.
+///
+/// # Safety
+/// There is room for three values.
 unsafe fn push_count(state: *mut lua_State) -> Result<(), Stop> {
-    // SAFETY: the bucket's hidden fields are looked at as what they may be by now.
+    // SAFETY: with the debug library the hidden fields may be anything by now. `linked` finds a metric in tables alone and leaves its
+    // userdata on the stack; what isn't a number counts as 0, which no bucket has.
     unsafe {
-        let handle = view::linked_handle(state, 1, Kind::Histogram).ok_or(NO_VIEW)?;
+        room(state, 3);
+        let metric = linked(state, 1, Kind::Histogram).ok_or(NO_METRIC)?;
         ffi::lua_rawgetp(state, 1, key(&NUMBER));
         let number = ffi::lua_tonumberx(state, -1, std::ptr::null_mut()) as usize;
-        match bucket(handle, number)? {
+        match bucket(metric, number)? {
             Some(bucket) => number::push_count(state, bucket.count),
             None => ffi::lua_pushnil(state),
         }
@@ -102,7 +120,7 @@ unsafe fn push_count(state: *mut lua_State) -> Result<(), Stop> {
 
 /// `bucket.count`.
 unsafe extern "C-unwind" fn index(state: *mut lua_State) -> c_int {
-    // SAFETY: a raw function's state.
+    // SAFETY: there are two values; the text of the second one is looked at where it is on the stack.
     unsafe {
         run(state, "bucket.__index", || {
             ffi::lua_settop(state, 2);
@@ -115,15 +133,16 @@ unsafe extern "C-unwind" fn index(state: *mut lua_State) -> c_int {
     }
 }
 
-/// `bucket.count = …`, which changes nothing. Anything else is the module's own.
+/// `bucket.count = …`, which changes nothing. All other keys are the module's own.
 unsafe extern "C-unwind" fn new_index(state: *mut lua_State) -> c_int {
-    // SAFETY: the handle stays on the stack; only the bucket, a table, is changed.
+    // SAFETY: `linked` leaves the metric's userdata on the stack, where it stays while the metric is used. It was a table that had
+    // it, so there is one at 1 to set a key in; for nil and NaN Lua raises an error.
     unsafe {
         run(state, "bucket.__newindex", || {
             ffi::lua_settop(state, 3);
-            let handle = view::linked_handle(state, 1, Kind::Histogram).ok_or(NO_VIEW)?;
+            let metric = linked(state, 1, Kind::Histogram).ok_or(NO_METRIC)?;
             if bytes_at(state, 2) == Some(b"count") {
-                view::refuse_assignment(state, handle);
+                link::refuse_assignment(state, metric);
             } else {
                 ffi::lua_settop(state, 3);
                 ffi::lua_rawset(state, 1);
@@ -135,16 +154,16 @@ unsafe extern "C-unwind" fn new_index(state: *mut lua_State) -> c_int {
 
 /// `pairs(bucket)`.
 unsafe extern "C-unwind" fn pairs(state: *mut lua_State) -> c_int {
-    // SAFETY: the tables are on the stack.
+    // SAFETY: the tables are at 1 and 3, counted from below, and stay there. The third one is new.
     unsafe {
         run(state, "bucket.__pairs", || {
             ffi::lua_settop(state, 1);
             // Looked into below, so it has to be a table.
-            view::linked_handle(state, 1, Kind::Histogram).ok_or(NO_VIEW)?;
+            linked(state, 1, Kind::Histogram).ok_or(NO_METRIC)?;
             ffi::lua_settop(state, 1);
-            ffi::lua_pushcfunction(state, view::next);
+            ffi::lua_pushcfunction(state, link::next);
             ffi::lua_createtable(state, 0, 3);
-            view::copy_entries(state, 1, 3);
+            link::copy_entries(state, 1, 3);
             push_count(state)?;
             ffi::lua_setfield(state, 3, c"count".as_ptr());
             ffi::lua_settop(state, 3);

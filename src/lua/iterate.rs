@@ -1,8 +1,11 @@
 //! Walking a family's metrics: `iter_metrics()` and `clear()`.
 
 use super::block::FamilyBlock;
-use super::call::{push_bytes, run, Stop};
-use super::{number, place, update};
+use super::call::{run, Stop};
+use super::objects::{push_view, Series};
+use super::preconditions::room;
+use super::text::push_bytes;
+use super::{number, update};
 use crate::model::labels;
 use crate::store::Location;
 use mlua::ffi::{self, lua_State};
@@ -10,7 +13,7 @@ use std::ffi::c_int;
 
 /// `clear(family)`: resets every metric, forgets none.
 pub(super) unsafe extern "C-unwind" fn clear(state: *mut lua_State) -> c_int {
-    // SAFETY: the family is on the stack; resetting runs no Lua code.
+    // SAFETY: the family's block is the first argument, which stays on the stack; resetting runs no Lua code.
     unsafe {
         run(state, "clear", || {
             FamilyBlock::at(state, 1)?.with(|family| {
@@ -26,10 +29,10 @@ pub(super) unsafe extern "C-unwind" fn clear(state: *mut lua_State) -> c_int {
     }
 }
 
-/// `iter_metrics(family)`: an iterator of `labels, view`, in the order of creation. Its upvalues are the family, the place of
-/// the last metric, or -1, and its serial number.
+/// `iter_metrics(family)`: an iterator of `labels, view`, in the order of creation. Its upvalues are the family, the location of
+/// the last series, or -1, and the serial number of that series.
 pub(super) unsafe extern "C-unwind" fn iter_metrics(state: *mut lua_State) -> c_int {
-    // SAFETY: the upvalues are pushed; `next` relies on the family's type.
+    // SAFETY: there are three values when they become upvalues, the first one a family's block, which `next` needs.
     unsafe {
         run(state, "iter_metrics", || {
             ffi::lua_settop(state, 1);
@@ -42,12 +45,12 @@ pub(super) unsafe extern "C-unwind" fn iter_metrics(state: *mut lua_State) -> c_
     }
 }
 
-/// `expire(family)`: lets go of some of its series whose time is over. Returns how many it has looked at, and whether there
-/// are more.
+/// `expire(family)`: lets go of some of the family's series whose time is over. Returns how many series it has looked at, and whether
+/// there are more to look at.
 pub(super) unsafe extern "C-unwind" fn expire(state: *mut lua_State) -> c_int {
     /// How many series are looked at, which takes well below a millisecond.
     const BUDGET: usize = 10_000;
-    // SAFETY: the family is on the stack; two values are pushed.
+    // SAFETY: the family's block is the first argument, which stays on the stack; two values are pushed.
     unsafe {
         run(state, "expire", || {
             let done = FamilyBlock::at(state, 1)?.with(|family| family.writer.borrow_mut().expire(BUDGET))?;
@@ -59,8 +62,14 @@ pub(super) unsafe extern "C-unwind" fn expire(state: *mut lua_State) -> c_int {
     }
 }
 
+/// The iterator of `iter_metrics`.
 unsafe extern "C-unwind" fn next(state: *mut lua_State) -> c_int {
-    // SAFETY: the family is an upvalue, so it lives throughout.
+    // SAFETY:
+    // - The function keeps its upvalue, the family's block. Its other upvalues are numbers, which anything else reads as 0.
+    // - The memory for the labels has as many bytes as the slice, which are zeros before it is made. Nobody else writes to that
+    //   userdata, which has no metatable and stays on the stack, at 1, until the function returns.
+    // - Between `block.with` and the next use of the series Lua may have run finalizers. A series that is gone by then is passed over,
+    //   and `push_view` gets along with one that goes later.
     unsafe {
         run(state, "iter_metrics.next", || {
             let family = ffi::lua_upvalueindex(1);
@@ -74,9 +83,9 @@ unsafe extern "C-unwind" fn next(state: *mut lua_State) -> c_int {
                 let next = block.with(|family| {
                     let next = family.writer.borrow().next(after)?;
                     let bytes = family.writer.borrow().label_bytes(next.0);
-                    Some((next, bytes, place::place(family, next.0)))
+                    Some((next, bytes, Series::at(family, next.0)))
                 })?;
-                let Some((next, bytes, metric)) = next.flatten() else {
+                let Some((next, bytes, series)) = next.flatten() else {
                     ffi::lua_pushnil(state);
                     return Ok(1);
                 };
@@ -92,7 +101,7 @@ unsafe extern "C-unwind" fn next(state: *mut lua_State) -> c_int {
                 let labels = std::slice::from_raw_parts_mut(memory, bytes);
                 let there = block.with(|family| {
                     let writer = family.writer.borrow();
-                    // A finalizer that Lua has run just now may have let it go.
+                    // A finalizer that Lua has run just now may have let the series go.
                     let there = writer.is_there(next);
                     if there {
                         writer.copy_labels(next.0, labels);
@@ -101,7 +110,7 @@ unsafe extern "C-unwind" fn next(state: *mut lua_State) -> c_int {
                 })?;
                 if there == Some(true) {
                     push_labels(state, block, labels)?;
-                    place::push_view(state, family, metric, labels)?;
+                    push_view(state, family, series, labels)?;
                     return Ok(2);
                 }
             }
@@ -112,10 +121,14 @@ unsafe extern "C-unwind" fn next(state: *mut lua_State) -> c_int {
 /// Pushes the label values as a list, with its length in `n` as Prosody's own; without labels an empty table.
 ///
 /// # Safety
-/// The labels stay where they are while Lua runs.
+/// - The labels stay where they are while Lua runs.
+/// - The block is referred to while Lua runs.
+/// - There is room for three values, and nothing with a destructor is alive.
 unsafe fn push_labels(state: *mut lua_State, block: &FamilyBlock, labels: &[u8]) -> Result<(), Stop> {
-    // SAFETY: values are pushed within LUA_MINSTACK.
+    // SAFETY: the table is new, and its index counted from below. There are no more values than label names, whose number a
+    // C `int` holds.
     unsafe {
+        let room = room(state, 3);
         let names = block.with(|family| family.family.label_names.len())?;
         let names = names.ok_or(c"metre: the Lua state is closing")?;
         ffi::lua_createtable(state, names as c_int, c_int::from(names > 0));
@@ -129,6 +142,7 @@ unsafe fn push_labels(state: *mut lua_State, block: &FamilyBlock, labels: &[u8])
         }
         number::push_integer(state, names as i64);
         ffi::lua_setfield(state, table, c"n".as_ptr());
+        room.left(state, 1);
         Ok(())
     }
 }

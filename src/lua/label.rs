@@ -1,13 +1,13 @@
 //! From label values to metrics: `with_labels`, `with_partial_label`, `data:get`.
 
 use super::block::{FamilyBlock, FamilyState};
-use super::call::{bytes_at, pure, push_bytes, run, string_at, Outcome, Stop};
+use super::call::{pure, run, Outcome, Stop};
 use super::lease::Leased;
 use super::notice::{self, About};
-use super::place::{place, push_handles, push_lease, push_metric, push_view, Place};
-use super::{number, recent, view};
+use super::objects::{push_lease, push_metric, push_metrics, push_view, Series};
+use super::text::{bytes_at, push_bytes, string_at};
+use super::{label_text, recent, view};
 use crate::model::labels::{self, LabelSet};
-use crate::model::Number;
 use crate::policy::Limit;
 use crate::store::Assigned;
 use mlua::ffi::{self, lua_State};
@@ -17,12 +17,11 @@ use std::ffi::c_int;
 /// table of its metrics.
 const FAMILY: c_int = 1;
 const PREFIX: c_int = 2;
-const HANDLES_UPVALUE: c_int = 3;
+const METRICS: c_int = 3;
 
 /// `with_labels_of(family, prefix or nil)`: the family's `with_labels`.
 pub(super) unsafe extern "C-unwind" fn with_labels_of(state: *mut lua_State) -> c_int {
-    // SAFETY: a raw function's state.
-    // Two upvalues more are for what it finds.
+    // SAFETY: nothing has been done to the stack. `with_labels` has two more upvalues, for what it finds, which are nil.
     unsafe {
         run(state, "with_labels_of", || {
             closure_over(state, with_labels, recent::KEPT)
@@ -32,12 +31,19 @@ pub(super) unsafe extern "C-unwind" fn with_labels_of(state: *mut lua_State) -> 
 
 /// `get_of(family)`: the `get` of the family's `data`.
 pub(super) unsafe extern "C-unwind" fn get_of(state: *mut lua_State) -> c_int {
-    // SAFETY: a raw function's state.
-    unsafe { run(state, "get_of", || closure_over(state, get, HANDLES_UPVALUE)) }
+    // SAFETY: nothing has been done to the stack.
+    unsafe { run(state, "get_of", || closure_over(state, get, METRICS)) }
 }
 
+/// The function, with the upvalues that [`FAMILY`] and the others name, and nil for what is above them.
+///
+/// # Safety
+/// The stack has the arguments alone, and nothing with a destructor is alive.
 unsafe fn closure_over(state: *mut lua_State, function: ffi::lua_CFunction, upvalues: c_int) -> Outcome {
-    // SAFETY: these are pushed; the family's type is checked, which the function relies on.
+    // SAFETY:
+    // - There are two values, and the table of metrics becomes the third. So the upvalues are what their constants say.
+    // - The first one is a family's block, and the prefix nil or whole label values, which the function relies on. It stays on the
+    //   stack while its bytes are looked at.
     unsafe {
         ffi::lua_settop(state, 2);
         FamilyBlock::at(state, 1)?;
@@ -45,7 +51,7 @@ unsafe fn closure_over(state: *mut lua_State, function: ffi::lua_CFunction, upva
         if !pure(|| labels::is_encoded(prefix))? {
             return Err(c"metre: label values that are encoded expected".into());
         }
-        push_handles(state, FAMILY);
+        push_metrics(state, FAMILY);
         ffi::lua_settop(state, upvalues);
         ffi::lua_pushcclosure(state, function, upvalues);
         Ok(1)
@@ -54,7 +60,7 @@ unsafe fn closure_over(state: *mut lua_State, function: ffi::lua_CFunction, upva
 
 /// `family:with_labels(...)`: the metric of these label values, new if there is none.
 unsafe extern "C-unwind" fn with_labels(state: *mut lua_State) -> c_int {
-    // SAFETY: the upvalues are those of `closure_over`.
+    // SAFETY: `closure_over` has made the upvalues, and nothing with a destructor is alive.
     unsafe {
         run(state, "with_labels", || match recent::push_found(state) {
             true => Ok(1),
@@ -63,28 +69,35 @@ unsafe extern "C-unwind" fn with_labels(state: *mut lua_State) -> c_int {
     }
 }
 
-/// The same without looking at what was found lately.
+/// [`with_labels`] without looking at what was found lately.
+///
+/// # Safety
+/// - The function that runs is `with_labels`.
+/// - The stack has the arguments alone, and nothing with a destructor is alive.
 unsafe fn look_up(state: *mut lua_State) -> Outcome {
-    // SAFETY: the upvalues are those of `closure_over`.
+    // SAFETY:
+    // - Upvalues have absolute indices. They are the family's block, which the series is one of, and the table of its metrics.
+    // - `find` has made strings of all arguments, as many as there are label names. `tell` leaves the stack as it was.
+    // - A family without serial numbers has no leases.
     unsafe {
         let arguments = ffi::lua_gettop(state);
         let found = find(state, |family, labels| {
             let (location, placed) = family.writer.borrow_mut().find_or_create(labels)?;
-            Some((place(family, location), placed))
+            Some((Series::at(family, location), placed))
         })?;
-        let (place, placed) = found.ok_or(c"metre: no room for another series in this family")?;
+        let (series, placed) = found.ok_or(c"metre: no room for another series in this family")?;
         if placed != Assigned::Plainly {
             tell(state, FamilyBlock::of_call(state, FAMILY), placed);
         }
-        match place.serial {
+        match series.serial {
             None => {
-                let handles = ffi::lua_upvalueindex(HANDLES_UPVALUE);
-                push_metric(state, handles, ffi::lua_upvalueindex(FAMILY), place);
+                let metrics = ffi::lua_upvalueindex(METRICS);
+                push_metric(state, metrics, ffi::lua_upvalueindex(FAMILY), series);
                 if placed == Assigned::Plainly {
                     recent::remember(state, arguments.max(1) as usize - 1);
                 }
             }
-            Some(serial) => push_own_lease(state, place, serial, placed)?,
+            Some(serial) => push_own_lease(state, series, serial, placed)?,
         }
         Ok(1)
     }
@@ -93,22 +106,25 @@ unsafe fn look_up(state: *mut lua_State) -> Outcome {
 /// The label set of these values and the arguments from the second to the last one.
 ///
 /// # Safety
-/// The arguments are strings.
+/// All arguments from the second to the last one are strings.
 #[inline(always)]
 unsafe fn label_set(state: *mut lua_State, prefix: &[u8], last: c_int) -> LabelSet {
     let mut set = LabelSet::new();
     set.push_encoded(prefix);
     for index in 2..=last {
-        // SAFETY: the string stays on the stack.
+        // SAFETY: by the contract above; the string is on the stack while it is copied.
         set.push(unsafe { string_at(state, index) });
     }
     set
 }
 
 /// Logs what became of a label set.
+///
+/// # Safety
+/// Nothing with a destructor is alive, and `family` is referred to while Lua runs, or not used any more then.
 #[cold]
 unsafe fn tell(state: *mut lua_State, family: &FamilyBlock, placed: Assigned) {
-    // SAFETY: no value on the stack is named.
+    // SAFETY: by the contract above; no index is given.
     unsafe {
         match placed {
             Assigned::Plainly => {}
@@ -131,15 +147,18 @@ unsafe fn tell(state: *mut lua_State, family: &FamilyBlock, placed: Assigned) {
 
 /// `family.data:get(...)`: the metric of these label values to read, nil if there is none.
 unsafe extern "C-unwind" fn get(state: *mut lua_State) -> c_int {
-    // SAFETY: the upvalues are those of `closure_over`.
+    // SAFETY:
+    // - `closure_over` has made the upvalues; the family's is an absolute index.
+    // - A view without a serial number needs no labels.
+    // - The lease that is pushed is on top when it is wrapped.
     unsafe {
         run(state, "get", || {
             let found = find(state, |family, labels| {
                 let location = family.writer.borrow().find(labels)?;
-                Some(place(family, location))
+                Some(Series::at(family, location))
             });
-            let place = match found {
-                Ok(Some(place)) => place,
+            let series = match found {
+                Ok(Some(series)) => series,
                 Err(Stop::Panicked) => return Err(Stop::Panicked),
                 Ok(None) | Err(Stop::Misuse(_)) => {
                     ffi::lua_pushnil(state);
@@ -147,11 +166,11 @@ unsafe extern "C-unwind" fn get(state: *mut lua_State) -> c_int {
                 }
             };
             let family = ffi::lua_upvalueindex(FAMILY);
-            match place.serial {
-                None => push_view(state, family, place, &[])?,
+            match series.serial {
+                None => push_view(state, family, series, &[])?,
                 Some(serial) => {
-                    push_own_lease(state, place, serial, Assigned::Plainly)?;
-                    view::wrap(state, place.kind)?;
+                    push_own_lease(state, series, serial, Assigned::Plainly)?;
+                    view::wrap(state, series.kind)?;
                 }
             }
             Ok(1)
@@ -159,11 +178,19 @@ unsafe extern "C-unwind" fn get(state: *mut lua_State) -> c_int {
     }
 }
 
-/// A lease has the labels that were asked for, to find the series again. It has them from the arguments, since Lua may run
-/// a finalizer meanwhile that lets the series go.
+/// Pushes the lease of a series with the labels that were asked for, to find the series again. It has them from the arguments,
+/// since Lua may run a finalizer meanwhile that lets the series go.
+///
+/// # Safety
+/// - The function that runs is one that `closure_over` has made, and the series is one of the family that it has.
+/// - The stack has the arguments alone. All but the first one are strings.
+/// - There is room for four values, and nothing with a destructor is alive.
 #[cold]
-unsafe fn push_own_lease(state: *mut lua_State, place: Place, serial: u64, placed: Assigned) -> Result<(), Stop> {
-    // SAFETY: the upvalues are those of `closure_over`; the arguments are strings by now.
+unsafe fn push_own_lease(state: *mut lua_State, series: Series, serial: u64, placed: Assigned) -> Result<(), Stop> {
+    // SAFETY:
+    // - The upvalues are the family's block and the table of its metrics.
+    // - The prefix is an upvalue, and the arguments stay on the stack: so all of them are there when the labels are written.
+    // - The label sets live in `pure` alone.
     unsafe {
         let arguments = ffi::lua_gettop(state);
         let prefix = bytes_at(state, ffi::lua_upvalueindex(PREFIX)).unwrap_or_default();
@@ -173,13 +200,13 @@ unsafe fn push_own_lease(state: *mut lua_State, place: Place, serial: u64, place
             _ => pure(|| label_set(state, prefix, arguments).as_bytes().len())?,
         };
         let of = Leased {
-            location: place.location,
+            location: series.location,
             serial,
             label_bytes,
             limited: matches!(placed, Assigned::Limited(limit) if limit.may_pass()),
         };
-        let handles = ffi::lua_upvalueindex(HANDLES_UPVALUE);
-        push_lease(state, handles, ffi::lua_upvalueindex(FAMILY), place, of, |labels| {
+        let metrics = ffi::lua_upvalueindex(METRICS);
+        push_lease(state, metrics, ffi::lua_upvalueindex(FAMILY), series, of, |labels| {
             let set = label_set(state, prefix, arguments);
             // The arguments are what they were.
             let length = labels.len().min(set.as_bytes().len());
@@ -188,14 +215,22 @@ unsafe fn push_own_lease(state: *mut lua_State, place: Place, serial: u64, place
     }
 }
 
-/// Runs `look_up` with the label set that the arguments after the first are. `None` if that gave it, or at the end of
-/// the state.
+/// Runs `look_up` with the label set that the arguments after the first are, which it makes strings. `None` if `look_up` gave
+/// that, or at the end of the state.
+///
+/// # Safety
+/// - The function that runs is one that `closure_over` has made.
+/// - The stack has the arguments alone, and nothing with a destructor is alive.
+/// - `look_up` calls nothing in Lua.
 #[inline(always)]
 unsafe fn find<T: 'static>(
     state: *mut lua_State,
     look_up: impl FnOnce(&FamilyState, &[u8]) -> Option<T>,
 ) -> Result<Option<T>, Stop> {
-    // SAFETY: the upvalues are those of `closure_over`. `with` calls nothing that can raise: `bytes_at` doesn't.
+    // SAFETY:
+    // - The family's block and the prefix are upvalues, which the function keeps whatever Lua code `make_text` runs.
+    // - All arguments are strings when the label set is made of them: that code doesn't get at this function's stack.
+    // - The label set, which has a destructor, lives in `with` alone, where nothing can raise: `string_at` doesn't.
     unsafe {
         let block = FamilyBlock::of_call(state, FAMILY);
         let prefix = bytes_at(state, ffi::lua_upvalueindex(PREFIX)).unwrap_or_default();
@@ -211,7 +246,7 @@ unsafe fn find<T: 'static>(
         }
         for index in 2..=top {
             if ffi::lua_type(state, index) != ffi::LUA_TSTRING {
-                make_text(state, index, block);
+                label_text::make_text(state, index, block);
                 if ffi::lua_type(state, index) != ffi::LUA_TSTRING {
                     return Err(c"metre: no room on the stack for the text of a label value".into());
                 }
@@ -227,13 +262,16 @@ unsafe fn find<T: 'static>(
 
 /// `prefix(family, prefix or nil, value)`: the encoded prefix with one more value.
 pub(super) unsafe extern "C-unwind" fn prefix(state: *mut lua_State) -> c_int {
-    // SAFETY: all values stay on the stack. The string is built from pieces by Lua itself, so no buffer is alive.
+    // SAFETY:
+    // - The block and the value are on the stack, where they stay while they are used.
+    // - The string is built by Lua from three pieces on the stack, so nothing with a destructor is alive. What is no text there, as
+    //   `make_text` had no room, raises an error.
     unsafe {
         run(state, "prefix", || {
             ffi::lua_settop(state, 3);
             let block = FamilyBlock::at(state, 1)?;
             if ffi::lua_type(state, 3) != ffi::LUA_TSTRING {
-                make_text(state, 3, block);
+                label_text::make_text(state, 3, block);
             }
             if ffi::lua_type(state, 2) != ffi::LUA_TSTRING {
                 push_bytes(state, b"");
@@ -246,64 +284,5 @@ pub(super) unsafe extern "C-unwind" fn prefix(state: *mut lua_State) -> c_int {
             ffi::lua_concat(state, 3);
             Ok(1)
         })
-    }
-}
-
-/// Replaces the label value at `index`, which is not a string, by text. Numbers become their digits, whole ones
-/// without a point, so that 1 and 1.0 are one label value as they are one key of a Lua table; nil becomes the empty
-/// value; anything else what `tostring` makes of it, or the name of its type if that fails or would be an address.
-#[cold]
-unsafe fn make_text(state: *mut lua_State, index: c_int, block: &FamilyBlock) {
-    // SAFETY: values are pushed within LUA_MINSTACK and end in the slot they replace. `tostring` runs protected.
-    unsafe {
-        let type_ = ffi::lua_type(state, index);
-        if type_ != ffi::LUA_TNUMBER {
-            notice::send(
-                state,
-                block,
-                About::Label,
-                "label value",
-                Some(index),
-                "is not a string",
-            );
-        }
-        if ffi::lua_checkstack(state, 4) == 0 {
-            return;
-        }
-        match type_ {
-            ffi::LUA_TNUMBER => push_number_text(state, index),
-            ffi::LUA_TBOOLEAN if ffi::lua_toboolean(state, index) != 0 => push_bytes(state, b"true"),
-            ffi::LUA_TBOOLEAN => push_bytes(state, b"false"),
-            ffi::LUA_TNIL => push_bytes(state, b""),
-            _ if ffi::luaL_getmetafield(state, index, c"__tostring".as_ptr()) != 0 => {
-                ffi::lua_pushvalue(state, index);
-                let failed = ffi::lua_pcall(state, 1, 1, 0) != 0;
-                if failed || ffi::lua_type(state, -1) != ffi::LUA_TSTRING {
-                    ffi::lua_pop(state, 1);
-                    ffi::lua_pushstring(state, ffi::lua_typename(state, type_));
-                }
-            }
-            _ => {
-                ffi::lua_pushstring(state, ffi::lua_typename(state, type_));
-            }
-        }
-        ffi::lua_replace(state, index);
-    }
-}
-
-unsafe fn push_number_text(state: *mut lua_State, index: c_int) {
-    const TWO_63: f64 = 9_223_372_036_854_775_808.0;
-    // SAFETY: text is pushed from buffers of this function, which have no destructors.
-    unsafe {
-        match number::number_at(state, index) {
-            Some(Number::Int(n)) => push_bytes(state, itoa::Buffer::new().format(n).as_bytes()),
-            Some(Number::Float(x)) if x.trunc() == x && x.abs() < TWO_63 => {
-                push_bytes(state, itoa::Buffer::new().format(x as i64).as_bytes());
-            }
-            Some(Number::Float(x)) if x.is_finite() => push_bytes(state, ryu::Buffer::new().format(x).as_bytes()),
-            Some(Number::Float(x)) if x.is_nan() => push_bytes(state, b"nan"),
-            Some(Number::Float(x)) if x > 0.0 => push_bytes(state, b"inf"),
-            _ => push_bytes(state, b"-inf"),
-        }
     }
 }

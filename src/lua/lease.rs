@@ -3,8 +3,9 @@
 //! Unlike a handle it doesn't point to the record, which may be another series' by now. It has the record's location and the
 //! serial number of the series, and its label set, so that an update finds a new series where the old one has gone.
 
-use super::block::{tag, FamilyBlock, FamilyState, Handle, LEASE_TAGS};
+use super::block::{block_at, lease_tag, FamilyBlock, FamilyState, Length};
 use super::call::Stop;
+use super::preconditions::room;
 use crate::model::Kind;
 use crate::store::{Assigned, FamilyWriter, Location};
 use mlua::ffi::{self, lua_State};
@@ -12,7 +13,7 @@ use std::cell::Cell;
 use std::ffi::c_int;
 use std::sync::atomic::AtomicU64;
 
-/// A lease's userdata block. The encoded label set follows on it.
+/// A lease's userdata block. The encoded label set follows on it. After `push` and its caller nobody writes but to the cells.
 #[repr(C)]
 pub(super) struct Lease {
     tag: *const u8,
@@ -22,7 +23,7 @@ pub(super) struct Lease {
     /// Right after this, with the block's own pointer.
     labels: *const u8,
     label_bytes: usize,
-    /// If the label set ran into a limit: how many series had gone by then. Once more have, there may be room.
+    /// If the label set ran into a limit: how many series had gone by then. Once more series have gone, there may be room.
     limited_at: Cell<u64>,
 }
 
@@ -42,15 +43,22 @@ impl Lease {
     /// Pushes a lease without a metatable, and returns where its labels are to be written: zeros by now.
     ///
     /// # Safety
-    /// There is room on the stack. The metatable that the caller sets keeps `family` alive.
+    /// - There is room for one value, and nothing with a destructor is alive.
+    /// - `kind` is the type of the family in the block `family`.
+    /// - The caller sets a metatable that keeps `family` alive.
+    /// - The caller writes the labels at once: while that goes on, Lua doesn't run and nobody else looks at the lease.
     pub(super) unsafe fn push<'a>(
         state: *mut lua_State,
         kind: Kind,
         family: *const FamilyBlock,
         of: Leased,
     ) -> &'a mut [u8] {
-        // SAFETY: the block has the size of what is written to it, and lives as long as it is on the stack.
+        // SAFETY:
+        // - The block has the size of a lease and its labels, and Lua aligns it for any C type.
+        // - The labels are zeros before a slice is made of them. The slice begins where the lease ends, so nothing else is borrowed
+        //   with it, and the block is on the stack as long as the caller writes.
         unsafe {
+            room(state, 1);
             let size = size_of::<Lease>() + of.label_bytes;
             #[cfg(lua_user_values)]
             let block = ffi::lua_newuserdatauv(state, size, 0);
@@ -59,7 +67,7 @@ impl Lease {
             let labels = block.cast::<u8>().add(size_of::<Lease>());
             labels.write_bytes(0, of.label_bytes);
             block.cast::<Lease>().write(Lease {
-                tag: tag(LEASE_TAGS + kind as usize),
+                tag: lease_tag(kind),
                 family,
                 serial: Cell::new(of.serial),
                 location: Cell::new(of.location),
@@ -75,18 +83,12 @@ impl Lease {
     /// The lease of a metric of type `kind` at `index`.
     ///
     /// # Safety
-    /// `index` is valid. The lease is used no longer than it is on the stack or otherwise referred to.
+    /// - `index` is valid, or that of a missing argument.
+    /// - The lease is used no longer than it is on the stack or otherwise referred to.
     pub(super) unsafe fn at<'a>(state: *mut lua_State, index: c_int, kind: Kind) -> Option<&'a Lease> {
-        // SAFETY: the address is read only if there are as many bytes as a lease has at least, and it begins with a pointer,
-        // which is that of no foreign userdata. Leases are changed through cells alone, but for the labels, which their
-        // maker fills.
-        unsafe {
-            let block = ffi::lua_touserdata(state, index);
-            let ours = !block.is_null()
-                && ffi::lua_rawlen(state, index) as usize >= size_of::<Lease>()
-                && block.cast::<*const u8>().read() == tag(LEASE_TAGS + kind as usize);
-            ours.then(|| &*block.cast::<Lease>())
-        }
+        // SAFETY: what has the tag was written by `push`, and is changed through cells alone once its maker has filled in the
+        // labels, which are behind what this refers to.
+        unsafe { block_at::<Lease>(state, index, lease_tag(kind), Length::AtLeast).map(|block| &*block) }
     }
 
     /// Whether this is a lease of that series of the family in `block`.
@@ -94,17 +96,20 @@ impl Lease {
         self.family == block && self.serial.get() == serial
     }
 
-    fn family(&self) -> &FamilyBlock {
-        // SAFETY: the lease's metatable keeps the block's memory.
+    /// The family's block.
+    pub(super) fn family(&self) -> &FamilyBlock {
+        // SAFETY: the lease's metatable keeps the block's memory, whether it has content or not.
         unsafe { &*self.family }
     }
 
-    fn labels(&self) -> &[u8] {
-        // SAFETY: `push` made room for as many bytes and wrote them; blocks stay where they are.
+    /// The encoded label set.
+    pub(super) fn labels(&self) -> &[u8] {
+        // SAFETY: `push` made room for as many bytes and wrote them, right behind this; blocks stay where they are, and the lease is
+        // borrowed meanwhile.
         unsafe { std::slice::from_raw_parts(self.labels, self.label_bytes) }
     }
 
-    /// Runs `use_it` on the record, which counts as updated. If the series has gone, there is a new one. `None` at the end of
+    /// Runs `use_it` on the record, which counts as updated. If the series has gone, a new one is made. `None` at the end of
     /// the Lua state, and if there is no room for a series at all.
     pub(super) fn update<T: 'static>(
         &self,
@@ -128,8 +133,8 @@ impl Lease {
         Ok(result.flatten())
     }
 
-    /// Runs `use_it` on the record to read it. If the series has gone, and there is no new one, all is zero, as it would be in
-    /// that.
+    /// Runs `use_it` on the record to read it. If the series has gone, it runs on the record of the series that has its labels by now,
+    /// or else on zeros, which a new series would have.
     pub(super) fn read<T: 'static>(
         &self,
         use_it: impl FnOnce(&FamilyState, &[AtomicU64]) -> T,
@@ -161,69 +166,5 @@ impl Lease {
         self.serial.set(writer.serial(location)?);
         self.location.set(location);
         Some(())
-    }
-}
-
-/// A metric that somebody holds.
-#[derive(Clone, Copy)]
-pub(super) enum Metric<'a> {
-    Handle(&'a Handle),
-    Lease(&'a Lease),
-}
-
-impl<'a> Metric<'a> {
-    /// The metric of type `kind` at `index`.
-    ///
-    /// # Safety
-    /// `index` is valid. It is used no longer than it is on the stack or otherwise referred to.
-    pub(super) unsafe fn at(state: *mut lua_State, index: c_int, kind: Kind) -> Option<Metric<'a>> {
-        // SAFETY: by the contract above.
-        unsafe {
-            match Handle::at(state, index, kind) {
-                Some(handle) => Some(Metric::Handle(handle)),
-                None => Lease::at(state, index, kind).map(Metric::Lease),
-            }
-        }
-    }
-
-    /// The family's block.
-    pub(super) fn family(&self) -> &FamilyBlock {
-        match self {
-            Metric::Handle(handle) => handle.family(),
-            Metric::Lease(lease) => lease.family(),
-        }
-    }
-
-    /// Runs `use_it` on the whole record but for the labels, to read it.
-    pub(super) fn with<T: 'static>(
-        &self,
-        use_it: impl FnOnce(&FamilyState, &[AtomicU64]) -> T,
-    ) -> Result<Option<T>, Stop> {
-        match self {
-            Metric::Handle(handle) => handle.with(use_it),
-            Metric::Lease(lease) => lease.read(use_it),
-        }
-    }
-
-    /// Runs `use_it` on the encoded label set.
-    pub(super) fn with_labels<T: 'static>(
-        &self,
-        use_it: impl FnOnce(&FamilyState, &[u8]) -> T,
-    ) -> Result<Option<T>, Stop> {
-        match self {
-            Metric::Handle(handle) => handle.with_labels(use_it),
-            Metric::Lease(lease) => lease.family().with(|family| use_it(family, lease.labels())),
-        }
-    }
-
-    /// The same, to change it.
-    pub(super) fn update<T: 'static>(
-        &self,
-        use_it: impl FnOnce(&FamilyState, &[AtomicU64]) -> T,
-    ) -> Result<Option<T>, Stop> {
-        match self {
-            Metric::Handle(handle) => handle.with(use_it),
-            Metric::Lease(lease) => lease.update(use_it),
-        }
     }
 }

@@ -1,8 +1,11 @@
 //! Telling operators, once, that something was repaired or not taken.
 
-use super::block::{key, FamilyBlock};
-use super::call::{self, Short};
-use super::lease::Metric;
+use super::block::FamilyBlock;
+use super::call::{push_instead, run};
+use super::metric::Metric;
+use super::preconditions::{make_room, room};
+use super::tables::key;
+use super::text::{bytes_at, push_bytes, Short};
 use crate::model::{labels, Kind};
 use crate::policy::Limit;
 use crate::runtime::panics;
@@ -10,6 +13,7 @@ use crate::store::{FamilyFields, Refused};
 use mlua::ffi::{self, lua_State};
 use std::ffi::c_int;
 
+/// The callback for notices in the registry.
 static CALLBACK: u8 = 0;
 
 /// What a notice is about; one of each per family is logged.
@@ -45,9 +49,9 @@ impl About {
 
 /// `on_notice(f)`: from now on `f(family_name, what, value or nil, why, outcome)` is called for each notice.
 pub(super) unsafe extern "C-unwind" fn on_notice(state: *mut lua_State) -> c_int {
-    // SAFETY: one value is on the stack and is taken off.
+    // SAFETY: the stack is brought to one value, which the registry takes off.
     unsafe {
-        call::run(state, "on_notice", || {
+        run(state, "on_notice", || {
             ffi::lua_settop(state, 1);
             ffi::lua_rawsetp(state, ffi::LUA_REGISTRYINDEX, key(&CALLBACK));
             Ok(0)
@@ -58,7 +62,8 @@ pub(super) unsafe extern "C-unwind" fn on_notice(state: *mut lua_State) -> c_int
 /// Counts that the value at `index` was refused, and logs it once.
 ///
 /// # Safety
-/// `index` is an absolute index of a value.
+/// - `index` is an absolute index of a value.
+/// - Nothing with a destructor is alive, and nobody uses `family` once Lua has been called, unless it is referred to.
 #[cold]
 pub(super) unsafe fn refused(
     state: *mut lua_State,
@@ -76,7 +81,7 @@ pub(super) unsafe fn refused(
         Refused::ReadOnly => About::Field,
         _ => About::Value,
     };
-    // SAFETY: by the contract above.
+    // SAFETY: by the contract above; Lua has not been called yet.
     unsafe {
         match noted {
             Ok(_) => send(state, family, about, what, Some(index), why.reason()),
@@ -85,13 +90,16 @@ pub(super) unsafe fn refused(
     }
 }
 
-/// There is no notice, since something has panicked.
+/// Counts a panic in place of a notice.
+///
+/// # Safety
+/// Nothing with a destructor is alive.
 #[cold]
 unsafe fn give_up(state: *mut lua_State) {
-    // SAFETY: what is pushed is popped.
+    // SAFETY: room is made first, also where the caller has used its own up; the one value that is pushed is popped.
     unsafe {
-        if ffi::lua_checkstack(state, 4) != 0 {
-            call::push_instead(state, "notice");
+        if make_room(state, 4) {
+            push_instead(state, "notice");
             ffi::lua_pop(state, 1);
         }
     }
@@ -101,7 +109,8 @@ unsafe fn give_up(state: *mut lua_State) {
 /// at `index`: `what`, a short form of the value if it can be shown, `why`. Errors in the callback go nowhere.
 ///
 /// # Safety
-/// `index` is an absolute index, of a value or none.
+/// - `index`, if there is one, is an absolute index of a value.
+/// - Nothing with a destructor is alive, and nobody uses `family` once Lua has been called, unless it is referred to.
 #[cold]
 pub(super) unsafe fn send(
     state: *mut lua_State,
@@ -116,7 +125,7 @@ pub(super) unsafe fn send(
         let known = family.noticed.replace(family.noticed.get() | bit) & bit != 0;
         (!known).then(|| Short::of(&family.family.raw_name))
     });
-    // SAFETY: by the contract above.
+    // SAFETY: by the contract above; the name is a copy, so the family isn't used from here on.
     unsafe {
         match name {
             Ok(Some(Some(name))) => call_back(state, name, what, index, why, outcome),
@@ -133,7 +142,8 @@ const MOST_SERIES: u32 = 10;
 /// one by one, and then that there are more.
 ///
 /// # Safety
-/// `index` is an absolute index of a value, and a raw function's state. The metric isn't used once Lua has been called.
+/// - `index` is an absolute index of a value.
+/// - Nothing with a destructor is alive, and nobody uses `metric` once Lua has been called, unless it is referred to.
 #[cold]
 pub(super) unsafe fn without_sum(state: *mut lua_State, metric: Metric<'_>, what: &'static str, index: c_int) {
     let told = metric.with_labels(|family, labels| {
@@ -146,7 +156,7 @@ pub(super) unsafe fn without_sum(state: *mut lua_State, metric: Metric<'_>, what
             _ => None,
         }
     });
-    // SAFETY: by the contract above.
+    // SAFETY: by the contract above; the name is a copy, so the metric isn't used from here on.
     unsafe {
         let (kind, name) = match told {
             Ok(Some(Some(told))) => told,
@@ -191,35 +201,44 @@ fn series_name(family: &FamilyFields, labels: &[u8]) -> String {
 /// Calls the callback. Errors in it go nowhere.
 ///
 /// # Safety
-/// `index` is an absolute index, of a value or none.
+/// - `index`, if there is one, is an absolute index of a value.
+/// - Nothing with a destructor is alive.
 unsafe fn call_back(state: *mut lua_State, name: Short, what: &str, index: Option<c_int>, why: &str, outcome: &str) {
-    // SAFETY: what is pushed is popped.
+    // SAFETY:
+    // - Room is made first; the call, which is protected, takes the function and its five arguments off.
+    // - The texts are static or on Rust's stack (`Short`), so they stay where they are while Lua runs.
     unsafe {
-        if ffi::lua_checkstack(state, 8) == 0 {
+        if !make_room(state, 8) {
             return;
         }
+        let room = room(state, 8);
         let top = ffi::lua_gettop(state);
         ffi::lua_rawgetp(state, ffi::LUA_REGISTRYINDEX, key(&CALLBACK));
-        call::push_bytes(state, name.as_bytes());
-        call::push_bytes(state, what.as_bytes());
+        push_bytes(state, name.as_bytes());
+        push_bytes(state, what.as_bytes());
         match index {
             Some(index) => push_short(state, index),
             None => ffi::lua_pushnil(state),
         }
-        call::push_bytes(state, why.as_bytes());
-        call::push_bytes(state, outcome.as_bytes());
+        push_bytes(state, why.as_bytes());
+        push_bytes(state, outcome.as_bytes());
         ffi::lua_pcall(state, 5, 0, 0);
         ffi::lua_settop(state, top);
+        room.left(state, 0);
     }
 }
 
 /// Pushes the value at `index` if it is a number or short text, else the name of its type.
+///
+/// # Safety
+/// - `index` is an absolute index of a value, which stays on the stack.
+/// - There is room for one value, and nothing with a destructor is alive.
 unsafe fn push_short(state: *mut lua_State, index: c_int) {
     const LONGEST: usize = 60;
-    // SAFETY: the value is on the stack while it is looked at.
+    // SAFETY: text is looked at where it is on the stack; the names of types are static, and `lua_typename` gets none but a value's.
     unsafe {
         let type_ = ffi::lua_type(state, index);
-        let short = call::bytes_at(state, index).is_some_and(|text| text.len() <= LONGEST);
+        let short = bytes_at(state, index).is_some_and(|text| text.len() <= LONGEST);
         if type_ == ffi::LUA_TNUMBER || short {
             ffi::lua_pushvalue(state, index);
         } else {

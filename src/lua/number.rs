@@ -1,5 +1,6 @@
 //! Numbers across the wall.
 
+use super::preconditions::room;
 use crate::model::Number;
 use mlua::ffi::{self, lua_State};
 use std::ffi::c_int;
@@ -7,8 +8,8 @@ use std::ffi::c_int;
 /// The number at `index`. Text that Lua's arithmetic would take for a finite number is one.
 ///
 /// # Safety
-/// - `index` is valid or none.
-/// - There is room on the stack for one value: text is read beside it on Lua 5.3 and 5.4.
+/// - `index` is an argument's, also a missing one's, or a negative one.
+/// - There is room for one value: text is read beside it on Luas that have integers.
 #[inline(always)]
 pub(super) unsafe fn number_at(state: *mut lua_State, index: c_int) -> Option<Number> {
     // SAFETY: none of these raises. `lua_tonumberx` is asked for numbers alone, so it converts nothing.
@@ -24,15 +25,23 @@ pub(super) unsafe fn number_at(state: *mut lua_State, index: c_int) -> Option<Nu
     }
 }
 
+/// The number that the text at `index` stands for, if there is text.
+///
+/// # Safety
+/// Those of [`number_at`].
 #[cold]
 unsafe fn from_text(state: *mut lua_State, index: c_int) -> Option<Number> {
-    // SAFETY: `lua_tonumberx` raises nothing; `lua_stringtonumber` reads a string that is on the stack.
+    // SAFETY:
+    // - `lua_tolstring` is asked for strings alone, so it converts nothing; the text stays on the stack, below the number.
+    // - `lua_stringtonumber` pushes one value if it returns more than 0, and a number then, so that this isn't called again.
+    // - `lua_tonumberx` looks into text without converting it in its slot, and raises nothing.
     unsafe {
         if ffi::lua_type(state, index) != ffi::LUA_TSTRING {
             return None;
         }
         #[cfg(lua_integers)]
         {
+            let room = room(state, 1);
             let mut length = 0;
             let text = ffi::lua_tolstring(state, index, &mut length);
             let read = ffi::lua_stringtonumber(state, text);
@@ -41,6 +50,7 @@ unsafe fn from_text(state: *mut lua_State, index: c_int) -> Option<Number> {
             }
             let number = number_at(state, -1);
             ffi::lua_pop(state, 1);
+            room.left(state, 0);
             number.filter(|number| read == length + 1 && number.is_finite())
         }
         #[cfg(not(lua_integers))]
@@ -55,10 +65,11 @@ unsafe fn from_text(state: *mut lua_State, index: c_int) -> Option<Number> {
 /// Pushes a number; whole ones stay whole where Lua has integers.
 ///
 /// # Safety
-/// There is room on the stack.
+/// There is room for one value.
 pub(super) unsafe fn push(state: *mut lua_State, number: Number) {
-    // SAFETY: pushing a number allocates nothing.
+    // SAFETY: pushing a number allocates nothing, so it doesn't raise.
     unsafe {
+        room(state, 1);
         match number {
             Number::Int(n) => push_integer(state, n),
             Number::Float(x) => ffi::lua_pushnumber(state, x),
@@ -69,10 +80,11 @@ pub(super) unsafe fn push(state: *mut lua_State, number: Number) {
 /// Pushes a whole number.
 ///
 /// # Safety
-/// There is room on the stack.
+/// There is room for one value.
 pub(super) unsafe fn push_integer(state: *mut lua_State, n: i64) {
     // SAFETY: as in `push`.
     unsafe {
+        room(state, 1);
         #[cfg(lua_integers)]
         ffi::lua_pushinteger(state, n);
         #[cfg(not(lua_integers))]
@@ -83,8 +95,8 @@ pub(super) unsafe fn push_integer(state: *mut lua_State, n: i64) {
 /// Pushes a count.
 ///
 /// # Safety
-/// There is room on the stack.
+/// There is room for one value.
 pub(super) unsafe fn push_count(state: *mut lua_State, count: u64) {
-    // SAFETY: as in `push`. No process lives to count 2^63 samples.
+    // SAFETY: by the contract above. No process lives to count 2^63 samples.
     unsafe { push_integer(state, count as i64) }
 }

@@ -1,8 +1,10 @@
 //! `metric:iter_samples()`: what a metric would put on a page, in that order.
 
-use super::call::{push_bytes, run, Short};
-use super::lease::Metric;
-use super::{number, view};
+use super::call::run;
+use super::link::linked;
+use super::metric::Metric;
+use super::number;
+use super::text::{push_bytes, Short};
 use crate::model::{plain_text, Kind, Number};
 use crate::store::{values, Family};
 use mlua::ffi::{self, lua_State};
@@ -14,18 +16,18 @@ pub(super) fn iter_samples_of(kind: Kind) -> ffi::lua_CFunction {
     for_kind!(kind, iter_samples)
 }
 
-/// Returns an iterator and the metric. The iterator's upvalues are the handle and the number of the last sample.
+/// `metric:iter_samples()`: an iterator and the metric. The iterator's upvalues are the handle or lease, and how many samples it has
+/// given.
 unsafe extern "C-unwind" fn iter_samples<const KIND: usize>(state: *mut lua_State) -> c_int {
     let kind = Kind::ALL[KIND];
-    // SAFETY: the handle is pushed and becomes an upvalue.
+    // SAFETY: either way one userdata is pushed, a handle or a lease, which becomes an upvalue with the number above it.
     unsafe {
         run(state, "iter_samples", || {
             ffi::lua_settop(state, 1);
             match Metric::at(state, 1, kind) {
                 Some(_) => ffi::lua_pushvalue(state, 1),
                 None => {
-                    view::linked_handle(state, 1, kind)
-                        .ok_or(c"metre: a metric expected; call iter_samples with ':'")?;
+                    linked(state, 1, kind).ok_or(c"metre: a metric expected; call iter_samples with ':'")?;
                 }
             }
             number::push_integer(state, 0);
@@ -39,7 +41,8 @@ unsafe extern "C-unwind" fn iter_samples<const KIND: usize>(state: *mut lua_Stat
 /// `suffix, extra labels or nil, value` of the next sample.
 unsafe extern "C-unwind" fn next<const KIND: usize>(state: *mut lua_State) -> c_int {
     let kind = Kind::ALL[KIND];
-    // SAFETY: the handle is an upvalue, so it lives throughout.
+    // SAFETY: the function keeps its upvalue, the metric's userdata. The sample has no destructor, and its texts are static or on
+    // Rust's stack, while Lua allocates.
     unsafe {
         run(state, "iter_samples.next", || {
             let metric = Metric::at(state, ffi::lua_upvalueindex(1), kind).ok_or(c"metre: a metric expected")?;

@@ -1,11 +1,13 @@
 //! `set`, `add`, `sample` and `reset`: the calls that must cost nothing.
 
-use super::block::{FamilyState, Handle};
+use super::block::FamilyState;
 use super::call::{run, Outcome, Stop};
-use super::lease::Metric;
+use super::handle::Handle;
+use super::link::linked;
+use super::metric::Metric;
 use super::notice::{self, About};
 use super::number::number_at;
-use super::view;
+use super::preconditions::room;
 use crate::model::{Kind, Number};
 use crate::store::{updates, values, Refused, Taken};
 use mlua::ffi::{self, lua_State};
@@ -18,10 +20,13 @@ trait Update {
     const KIND: Kind;
     /// Its name as a method.
     const METHOD: &'static str;
-    /// The words of a record that it gets; all but those of the labels, if they are none.
+    /// How many words of a record it gets; 0 for all but those of the labels.
     const WORDS: usize = 0;
 
-    /// Does it.
+    /// Whether the number is a sample, which the window of quantiles gets as well.
+    const IS_SAMPLE: bool = false;
+
+    /// Updates the record.
     fn run(record: &[AtomicU64], number: Number, family: &FamilyState) -> Result<Taken, Refused>;
 }
 
@@ -80,6 +85,7 @@ impl Update for CounterAdd {
 impl Update for HistogramSample {
     const KIND: Kind = Kind::Histogram;
     const METHOD: &'static str = "sample";
+    const IS_SAMPLE: bool = true;
 
     #[inline(always)]
     fn run(record: &[AtomicU64], sample: Number, family: &FamilyState) -> Result<Taken, Refused> {
@@ -90,6 +96,7 @@ impl Update for HistogramSample {
 impl Update for SummarySample {
     const KIND: Kind = Kind::Summary;
     const METHOD: &'static str = "sample";
+    const IS_SAMPLE: bool = true;
     const WORDS: usize = values::SUMMARY_RECORD_WORDS;
 
     #[inline(always)]
@@ -111,7 +118,7 @@ pub(super) fn methods(kind: Kind) -> Methods {
     }
 }
 
-/// Those that a metric of this type has as functions of its own, with its handle and itself as upvalues.
+/// The updates that a metric of this type has as functions of its own, with its handle and itself as upvalues.
 pub(super) fn bound_methods(kind: Kind) -> Methods {
     match kind {
         Kind::Gauge => &[(c"set", bound::<GaugeSet>), (c"add", bound::<GaugeAdd>)],
@@ -121,20 +128,22 @@ pub(super) fn bound_methods(kind: Kind) -> Methods {
     }
 }
 
-/// The metric that is the first argument: a lease, or the one behind a view.
+/// The metric that is the first argument, or the one behind a table that is.
 ///
 /// # Safety
-/// The metric is used no longer than the first argument stays where it is.
+/// - There is room for three values.
+/// - The metric is used no longer than the first argument and what this pushes stay on the stack.
 #[inline]
 unsafe fn any_metric<'a>(state: *mut lua_State, kind: Kind) -> Result<Metric<'a>, Stop> {
     // SAFETY: by the contract above.
     unsafe {
+        room(state, 3);
         if let Some(metric) = Metric::at(state, 1, kind) {
             return Ok(metric);
         }
-        // So that the handle doesn't come to stand for a missing argument.
+        // So that the userdata doesn't come to stand for a missing argument.
         ffi::lua_settop(state, 2);
-        view::linked_handle(state, 1, kind).ok_or_else(|| wrong_self(kind).into())
+        linked(state, 1, kind).ok_or_else(|| wrong_self(kind).into())
     }
 }
 
@@ -148,15 +157,17 @@ fn wrong_self(kind: Kind) -> &'static CStr {
     }
 }
 
-/// The method of a metric that has it as an element: runs the update with the number that is the second argument. What isn't
-/// taken, or not like any other, is logged once.
+/// The method of a metric that has it as an element: runs the update with the number that is the second argument. A value that isn't
+/// taken, or not plainly, is logged once.
 unsafe extern "C-unwind" fn bound<U: Update>(state: *mut lua_State) -> c_int {
-    // SAFETY: `bound_methods` gives it to metrics of this type only, with their handle, which the function keeps. Records of this
-    // type have as many words (`cell`'s layout).
+    // SAFETY:
+    // - Only metrics of the type `U::KIND` have this function, by `bound_methods`, with their handle and themselves as upvalues.
+    // - Records of this type have `U::WORDS` words or more, by the layout that the constant is taken from.
+    // - A number has no destructor, so the metric is the only thing alive when Lua is called, and it is an upvalue's.
     unsafe {
         run(state, U::METHOD, || {
-            let Some(handle) = Handle::of_call(state) else {
-                return update_any(state, U::KIND, U::METHOD, U::run);
+            let Some(handle) = Handle::of_call(state, U::KIND) else {
+                return update_any::<U>(state);
             };
             // This closure is used nowhere else, so that the compiler puts it here and doesn't call it: two nanoseconds.
             let taken = match number_at(state, 2) {
@@ -177,30 +188,25 @@ unsafe extern "C-unwind" fn bound<U: Update>(state: *mut lua_State) -> c_int {
     }
 }
 
-/// The same method of whatever else there is.
+/// The method of handles, leases and views.
 unsafe extern "C-unwind" fn any<U: Update>(state: *mut lua_State) -> c_int {
-    // SAFETY: a raw function's state.
-    unsafe { run(state, U::METHOD, || update_any(state, U::KIND, U::METHOD, U::run)) }
+    // SAFETY: nothing has been done to the stack.
+    unsafe { run(state, U::METHOD, || update_any::<U>(state)) }
 }
 
 /// Runs the update for whatever metric the first argument is.
 ///
 /// # Safety
-/// A raw function's state.
+/// The stack has the arguments alone, and nothing with a destructor is alive.
 #[inline(never)]
-unsafe fn update_any(
-    state: *mut lua_State,
-    kind: Kind,
-    method: &'static str,
-    update: fn(&[AtomicU64], Number, &FamilyState) -> Result<Taken, Refused>,
-) -> Outcome {
-    // SAFETY: the metric stays the first argument.
+unsafe fn update_any<U: Update>(state: *mut lua_State) -> Outcome {
+    // SAFETY: the metric's userdata is the first argument, or where `any_metric` leaves it, above the second one. There it stays.
     unsafe {
-        let metric = any_metric(state, kind)?;
+        let metric = any_metric(state, U::KIND)?;
         let taken = match number_at(state, 2) {
             Some(number) => metric.update(|family, record| {
-                let taken = update(record, number, family);
-                if let ("sample", Ok(taken)) = (method, taken) {
+                let taken = U::run(record, number, family);
+                if let (true, Ok(taken)) = (U::IS_SAMPLE, taken) {
                     updates::samples::into_window(record, number, taken, &family.family);
                 }
                 taken
@@ -208,7 +214,7 @@ unsafe fn update_any(
             None => Some(Err(Refused::NotANumber)),
         };
         if !matches!(taken, Some(Ok(Taken::Plainly))) {
-            tell(state, metric, method, taken);
+            tell(state, metric, U::METHOD, taken);
         }
         Ok(0)
     }
@@ -217,13 +223,15 @@ unsafe fn update_any(
 /// Logs what became of the second argument.
 ///
 /// # Safety
-/// A raw function's state.
+/// - The first argument is there, and the metric's userdata is on the stack or an upvalue.
+/// - There is room for one value, and nothing with a destructor is alive.
 #[cold]
 unsafe fn tell(state: *mut lua_State, metric: Metric<'_>, method: &'static str, taken: Option<Result<Taken, Refused>>) {
-    // SAFETY: the metric is there until `notice::send` has called Lua, and isn't used any more then. A missing second argument
-    // is nil.
+    // SAFETY: there is a second value, nil if the argument is missing, so its index is an absolute one.
     unsafe {
-        ffi::lua_settop(state, 2);
+        if ffi::lua_gettop(state) < 2 {
+            ffi::lua_settop(state, 2);
+        }
         match taken {
             Some(Err(why)) => notice::refused(state, metric.family(), method, 2, why),
             Some(Ok(Taken::Clamped)) => {
@@ -247,20 +255,17 @@ pub(super) fn reset(family: &FamilyState, record: &[AtomicU64]) {
     }
 }
 
-/// `reset()` of metrics of this type.
+/// The function that is `reset` of metrics of this type.
 pub(super) fn reset_of(kind: Kind) -> ffi::lua_CFunction {
     for_kind!(kind, reset_metric)
 }
 
 unsafe extern "C-unwind" fn reset_metric<const KIND: usize>(state: *mut lua_State) -> c_int {
-    // SAFETY: the metric stays the first argument.
+    // SAFETY: the metric's userdata is the first argument, or where `any_metric` leaves it.
     unsafe {
         run(state, "reset", || {
             let kind = Kind::ALL[KIND];
-            match Metric::at(state, 1, kind) {
-                Some(metric) => metric.update(reset)?,
-                None => any_metric(state, kind)?.update(reset)?,
-            };
+            any_metric(state, kind)?.update(reset)?;
             Ok(0)
         })
     }
