@@ -7,7 +7,7 @@ use super::routes::{self, Asked, Content, Probes};
 use crate::encode::exposition::format::thousandths;
 use crate::encode::exposition::{self, Format, Only};
 use crate::runtime::event_loop::{Collecting, EventLoop};
-use crate::runtime::metrics::ExporterMetrics;
+use crate::runtime::metrics::{ExporterMetrics, OwnMetrics};
 use crate::runtime::panics;
 use crate::store::Store;
 use crate::transport::http::header::{HeaderMap, HeaderName, HeaderValue};
@@ -30,6 +30,7 @@ pub(super) struct Pages {
     pub(super) renderer: Renderer,
     pub(super) store: Arc<Store>,
     pub(super) event_loop: Arc<EventLoop>,
+    pub(super) own_metrics: Arc<OwnMetrics>,
     pub(super) collecting: Collecting,
     pub(super) probes: Probes,
     pub(super) metrics: Arc<ExporterMetrics>,
@@ -66,6 +67,7 @@ impl Site for Pages {
 
     fn tick(&self) {
         self.event_loop.tick();
+        self.own_metrics.tick();
     }
 }
 
