@@ -214,10 +214,13 @@ impl Runtime {
         }
     }
 
-    /// Brings metre's own metrics up to date, for a page.
+    /// Brings metre's own metrics up to date, for a page. For Prosody's thread.
     pub fn update_own_metrics(&self) {
-        if !self.home.is_elsewhere() {
-            self.own_metrics.update();
+        if self.home.is_elsewhere() {
+            self.own_metrics.update_in_fork();
+        } else {
+            let has_threads = self.exporter.is_some() || !self.workers.is_empty();
+            self.own_metrics.update_for_prosody(!(has_threads && self.is_running()));
         }
     }
 

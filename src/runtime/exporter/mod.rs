@@ -106,13 +106,14 @@ impl Exporter {
         let (stop, stopping) = watch::channel(false);
         let (options, collecting, probes) = (self.options.http.clone(), self.options.collecting, self.options.probes);
         let (event_loop, notices, metrics) = (Arc::clone(event_loop), Arc::clone(notices), Arc::clone(&self.metrics));
-        let store = Arc::clone(store);
+        let (store, own_metrics) = (Arc::clone(store), Arc::clone(own_metrics));
         let serve = move || {
             survive(&notices, "the listener", || {
                 let site = Pages {
                     renderer: renderer.clone(),
                     store: Arc::clone(&store),
                     event_loop: Arc::clone(&event_loop),
+                    own_metrics: Arc::clone(&own_metrics),
                     collecting,
                     probes,
                     metrics: Arc::clone(&metrics),

@@ -10,7 +10,7 @@ use crate::encode::exposition::format::thousandths;
 use crate::encode::exposition::{self, Format, Only};
 use crate::runtime::collections::Collecting;
 use crate::runtime::event_loop::EventLoop;
-use crate::runtime::metrics::ExporterMetrics;
+use crate::runtime::metrics::{ExporterMetrics, OwnMetrics};
 use crate::runtime::panics;
 use crate::store::Store;
 use crate::transport::http::header::{HeaderMap, HeaderName, HeaderValue};
@@ -33,6 +33,7 @@ pub(super) struct Pages {
     pub(super) renderer: Renderer,
     pub(super) store: Arc<Store>,
     pub(super) event_loop: Arc<EventLoop>,
+    pub(super) own_metrics: Arc<OwnMetrics>,
     pub(super) collecting: Collecting,
     pub(super) probes: Probes,
     pub(super) metrics: Arc<ExporterMetrics>,
@@ -69,6 +70,7 @@ impl Site for Pages {
 
     fn tick(&self) {
         self.event_loop.tick();
+        self.own_metrics.tick();
     }
 }
 

@@ -21,6 +21,11 @@ use crate::sync::Mutex;
 use policy::PolicyMetrics;
 use process::ProcessMetrics;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How old a count of descriptors may be for metre's threads, where counting takes long; and for Prosody's, if there are none.
+const RECOUNT: Duration = Duration::from_secs(5);
+const RECOUNT_ALONE: Duration = Duration::from_secs(30);
 
 /// Metrics that are brought up to date before each page and each push.
 pub(super) struct OwnMetrics {
@@ -146,8 +151,36 @@ impl OwnMetrics {
         }
     }
 
-    /// Brings them up to date. If another thread is at it right now, that will do.
+    /// Brings them up to date, on one of metre's threads. If another thread is at it right now, that will do.
     pub(super) fn update(&self) {
+        self.update_all(Some(RECOUNT));
+    }
+
+    /// The same on Prosody's thread, which counts no descriptors where that takes long, unless it is `alone`: then rarely.
+    pub(super) fn update_for_prosody(&self, alone: bool) {
+        self.update_all(alone.then_some(RECOUNT_ALONE));
+    }
+
+    /// The same in a process that forked off from the one with metre's threads: those of the process alone, since all others
+    /// need what these threads may have locked.
+    pub(super) fn update_in_fork(&self) {
+        if let Some(mut families) = self.families.try_lock() {
+            if let Some(process) = &mut families.process {
+                process.update(Some(RECOUNT_ALONE));
+            }
+        }
+    }
+
+    /// Counts descriptors for the pages that Prosody's thread makes, where that takes long. For metre's threads, each second.
+    pub(super) fn tick(&self) {
+        if let Some(mut families) = self.families.try_lock() {
+            if let Some(process) = &mut families.process {
+                process.count_for_others(RECOUNT);
+            }
+        }
+    }
+
+    fn update_all(&self, recount: Option<Duration>) {
         let Some(mut families) = self.families.try_lock() else {
             return;
         };
@@ -173,7 +206,7 @@ impl OwnMetrics {
         }
         families.blocked.set(&[], self.event_loop.blocked().as_secs_f64());
         if let Some(process) = &mut families.process {
-            process.update();
+            process.update(recount);
         }
     }
 }
