@@ -17,7 +17,7 @@ def environment(version="5.4"):
     """Where a Lua finds metre as built for it, and the benchmarks."""
     return dict(
         os.environ,
-        LUA_PATH=f"{ROOT}/benches/lua/?.lua;{ROOT}/lua/?.lua;;",
+        LUA_PATH=f"{ROOT}/benches/lua/?.lua;{ROOT}/lua/?.lua;{ROOT}/spec/?.lua;;",
         LUA_CPATH=f"{ROOT}/target/lua/{version}/?.so;{ROOT}/target/bench/?.so;;",
     )
 

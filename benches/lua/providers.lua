@@ -1,17 +1,6 @@
 -- The providers that are compared, by name: functions of a configuration that return a registry.
 
-package.path = package.path .. ";/usr/lib/prosody/?.lua";
-
-if _VERSION == "Lua 5.4" then
-	package.cpath = package.cpath .. ";/usr/lib/prosody/?.so";
-else
-	-- Debian builds the parts of Prosody that are in C for Lua 5.4 alone. This stands in for what the providers call.
-	package.preload["util.time"] = function () return { now = os.time }; end
-	package.preload["util.table"] = function ()
-		return { pack = function (...) return { n = select("#", ...), ... }; end };
-	end
-	package.preload["util.format"] = function () return { format = string.format }; end
-end
+require "support.helper"; -- by which Prosody's is found
 
 local providers = {};
 

@@ -3,9 +3,7 @@
 -- Usage: lua start.lua PROVIDER. Prints lines: milliseconds of wall and of CPU time, and bytes of all that was loaded and made:
 -- private ones, and those of files.
 
-package.path = package.path .. ";/usr/lib/prosody/?.lua";
-package.cpath = package.cpath .. ";/usr/lib/prosody/?.so";
-
+require "support.helper"; -- by which Prosody's is found
 local memory = require "private";
 local now = require "util.time".now;
 require "util.logger"; -- Prosody has both long before its statistics

@@ -3,7 +3,7 @@
 -- Usage: lua statsd.lua PROVIDER PORT WORK [AMOUNT]
 
 local provider, port, work, amount = arg[1], tonumber(arg[2]), arg[3], tonumber(arg[4]);
-require "providers"; -- by which Prosody's is found
+require "support.helper"; -- by which Prosody's is found
 local memory = require "private";
 local socket = require "socket";
 

@@ -19,6 +19,17 @@ local function with(name, f)
 	return setmetatable({}, { [name] = f });
 end
 
+-- A function that runs it, the first time that it is called.
+local function once(run)
+	local ran = false;
+	return function ()
+		if not ran then
+			ran = true;
+			run();
+		end
+	end
+end
+
 -- Each runs what it is given, once if nothing goes wrong. Those in `plain` never cut it short by themselves.
 local plain = {};
 
@@ -35,25 +46,14 @@ end
 function plain.protected(run) assert(pcall(pcall, run)); end
 function plain.error_handler(run) xpcall(error, function () run(); end); end
 function plain.sort(run)
-	local ran = false;
+	local first = once(run);
 	table.sort({ 2, 1 }, function (a, b)
-		if not ran then
-			ran = true;
-			run();
-		end
+		first();
 		return a < b;
 	end);
 end
 function plain.gsub(run) string.gsub("x", ".", function () run(); end); end
-function plain.load(run)
-	local ran = false;
-	load_by_function(function ()
-		if not ran then
-			ran = true;
-			run();
-		end
-	end);
-end
+function plain.load(run) load_by_function(once(run)); end
 function plain.index(run) return with("__index", function () run(); end).x; end
 function plain.newindex(run) with("__newindex", function () run(); end).x = 1; end
 function plain.call(run) with("__call", function () run(); end)(); end
@@ -73,37 +73,21 @@ function plain.iterator(run)
 	for _ in function (_, last) if not last then run(); return 1; end end do end -- luacheck: ignore 542
 end
 function plain.finalizer(run)
-	local ran = false;
-	finalized(function ()
-		if not ran then
-			ran = true;
-			run();
-		end
-	end);
+	local first = once(run);
+	finalized(first);
 	collectgarbage();
 	collectgarbage();
 	-- In a finalizer of another one, or where collecting is stopped, nothing is finalized by now.
-	if not ran then
-		ran = true;
-		run();
-	end
+	first();
 end
 function plain.in_allocation(run)
-	local ran = false;
-	finalized(function ()
-		if not ran then
-			ran = true;
-			run();
-		end
-	end);
+	local first = once(run);
+	finalized(first);
 	collectgarbage("step", 0);
 	for i = 1, 50 do
 		local _ = { i, tostring(i) .. "x" };
 	end
-	if not ran then
-		ran = true;
-		run();
-	end
+	first();
 end
 if _VERSION == "Lua 5.4" then
 	local closing = load("local run = ... local x <close> = setmetatable({}, { __close = function () run(); end })");
@@ -123,11 +107,11 @@ end
 -- Those that may keep it from running, or end it anywhere.
 local rough = {};
 
--- As many C calls inside each other as Lua takes, and then again while they return.
-function rough.deep_in_c(run)
+-- As many calls inside each other as Lua takes, each by `call`, which is given the next one; and then `run` while they return.
+local function deep(run, call)
 	local left = 3;
 	local function down()
-		local ok = pcall(string.gsub, "x", ".", down);
+		local ok = pcall(call, down);
 		if not ok and left > 0 then
 			left = left - 1;
 			run();
@@ -136,16 +120,12 @@ function rough.deep_in_c(run)
 	down();
 end
 
+function rough.deep_in_c(run)
+	deep(run, function (down) string.gsub("x", ".", down); end);
+end
+
 function rough.deep_in_coroutines(run)
-	local left = 3;
-	local function down()
-		local ok = pcall(coroutine.wrap(down));
-		if not ok and left > 0 then
-			left = left - 1;
-			run();
-		end
-	end
-	down();
+	deep(run, function (down) coroutine.wrap(down)(); end);
 end
 
 -- At each of the last places on Lua's stack. LuaJIT's collector stands still there, for the reason given at `finalized`: any

@@ -15,18 +15,25 @@ local function fake_prosody(process_type)
 	};
 end
 
-local function with_prosody(prosody, f)
+-- Calls it in that Prosody, in which these modules of Prosody's are loaded.
+local function with_prosody(prosody, modules, f)
 	local old = rawget(_G, "prosody");
 	rawset(_G, "prosody", prosody);
+	for name, module in pairs(modules) do
+		package.loaded[name] = module;
+	end
 	local ok, err = pcall(f);
 	rawset(_G, "prosody", old);
+	for name in pairs(modules) do
+		package.loaded[name] = nil;
+	end
 	assert(ok, err);
 end
 
 describe("in Prosody", function ()
 	it("starts after daemonizing and stops after the last collection", function ()
 		local prosody = fake_prosody("prosody");
-		with_prosody(prosody, function ()
+		with_prosody(prosody, {}, function ()
 			local stats = require "metre".new();
 			local seen = {};
 			for _, handler in ipairs(prosody.handlers) do
@@ -45,14 +52,14 @@ describe("in Prosody", function ()
 
 	it("starts nothing in prosodyctl", function ()
 		local prosody = fake_prosody("prosodyctl");
-		with_prosody(prosody, function ()
+		with_prosody(prosody, {}, function ()
 			assert.truthy(require "metre".new());
 			assert.same({}, prosody.handlers);
 		end);
 	end);
 
 	it("looks for a relative config_file beside Prosody's own", function ()
-		with_prosody(fake_prosody("prosody"), function ()
+		with_prosody(fake_prosody("prosody"), {}, function ()
 			local config = { config_file = "metre.toml" };
 			local _, message = require "metre".new(config);
 			assert.truthy(message:find("/nonexistent/etc/metre.toml: cannot be read", 1, true));
@@ -268,23 +275,22 @@ describe("a Lua state", function ()
 	end);
 end);
 
+-- A program of spec/support.
+local function supporting(name)
+	return ("dofile(%q);"):format(os.getenv("METRE_ROOT") .. "/spec/support/" .. name);
+end
+
 describe("memory that is no longer there", function ()
 	it("can't be reached", function ()
-		local program = assert(io.open(os.getenv("METRE_ROOT") .. "/spec/support/reach.lua"));
-		local text = program:read("*a");
-		program:close();
-		run(text, 0, "fine\n");
+		run(supporting("reach.lua"), 0, "fine\n");
 		-- Without valgrind, too, which gives memory out again as late as it can.
-		run(text, 0, "fine\n", os.getenv("METRE_LUA"));
+		run(supporting("reach.lua"), 0, "fine\n", os.getenv("METRE_LUA"));
 	end);
 end);
 
 describe("a finalizer that raises an error", function ()
 	it("harms nothing, and the collector does its work", function ()
-		local program = assert(io.open(os.getenv("METRE_ROOT") .. "/spec/support/finalizers.lua"));
-		local text = program:read("*a");
-		program:close();
-		run(text, 0, "fine\n", os.getenv("METRE_LUA"));
+		run(supporting("finalizers.lua"), 0, "fine\n", os.getenv("METRE_LUA"));
 	end);
 end);
 
@@ -317,10 +323,9 @@ end);
 
 describe("a failure in the life cycle", function ()
 	it("is logged, and neither raised nor returned", function ()
-		local prosody = fake_prosody("prosody");
-		local retry;
-		package.loaded["util.timer"] = { add_task = function (_, f) retry = f; end };
-		with_prosody(prosody, function ()
+		local prosody, retry = fake_prosody("prosody"), nil;
+		local timer = { add_task = function (_, f) retry = f; end };
+		with_prosody(prosody, { ["util.timer"] = timer }, function ()
 			local lines = require "support.providers".logged_by(function ()
 				require "metre.lifecycle".attach {
 					start = function () return nil, "no start"; end;
@@ -336,17 +341,17 @@ describe("a failure in the life cycle", function ()
 				"error: Please report: no end", "error: Please report: no stop",
 			}, lines);
 		end);
-		package.loaded["util.timer"] = nil;
 		assert.is_nil(retry(), "not after it has stopped");
 	end);
 
 	it("is logged once, however often it is tried", function ()
 		local prosody, retry, answers = fake_prosody("prosody"), nil, nil;
-		package.loaded["util.timer"] = { add_task = function (_, f) retry = f; end };
-		package.loaded["net.server"] = { watchfd = function (_, f) answers = f; return {}; end };
-		package.loaded["core.statsmanager"] = {};
 		local tries = 0;
-		with_prosody(prosody, function ()
+		with_prosody(prosody, {
+			["util.timer"] = { add_task = function (_, f) retry = f; end };
+			["net.server"] = { watchfd = function (_, f) answers = f; return {}; end };
+			["core.statsmanager"] = {};
+		}, function ()
 			local lines = require "support.providers".logged_by(function ()
 				require "metre.lifecycle".attach {
 					start = function ()
@@ -368,9 +373,6 @@ describe("a failure in the life cycle", function ()
 				"warn: Neither exporter nor statsd pusher run yet: no descriptors; tried again until they do",
 			}, lines);
 		end);
-		for _, name in ipairs { "util.timer", "net.server", "core.statsmanager" } do
-			package.loaded[name] = nil;
-		end
 		assert.equal("function", type(answers));
 	end);
 end);
@@ -379,15 +381,16 @@ end);
 describe("once it is made", function ()
 	it("opens no file of its own", function ()
 		local prosody, answers = fake_prosody("prosody"), nil;
-		package.loaded["net.server"] = { watchfd = function (_, f) answers = f; return { close = function () end }; end };
-		package.loaded["core.statsmanager"] = {};
 		for name in pairs(package.loaded) do
 			if name:match("^metre") and name ~= "metre" .. "_lua" .. _VERSION:gsub("%D", "") then
 				package.loaded[name] = nil;
 			end
 		end
 		local path, cpath = package.path, package.cpath;
-		with_prosody(prosody, function ()
+		with_prosody(prosody, {
+			["net.server"] = { watchfd = function (_, f) answers = f; return { close = function () end }; end };
+			["core.statsmanager"] = {};
+		}, function ()
 			local stats = assert(require "metre".new {
 				statsd = "127.0.0.1:9"; rule = { { match = "nothing"; drop = true } };
 			});
@@ -400,7 +403,6 @@ describe("once it is made", function ()
 			assert.same({ "info: Pushing to the statsd server udp://127.0.0.1:9 every 1 s" }, lines);
 		end);
 		package.path, package.cpath = path, cpath;
-		package.loaded["net.server"], package.loaded["core.statsmanager"] = nil, nil;
 		assert.equal("function", type(answers));
 	end);
 end);

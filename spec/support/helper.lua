@@ -1,4 +1,4 @@
--- Makes Prosody's own libraries, the oracle, available on every Lua version.
+-- Makes Prosody's own libraries, the oracle, available on every Lua version, also to benchmarks.
 
 package.path = package.path .. ";/usr/lib/prosody/?.lua";
 
