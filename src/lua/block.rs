@@ -38,8 +38,8 @@ fn family_tag() -> *const u8 {
     &raw const TAGS[FAMILY_TAG]
 }
 
-/// What a family's block points to.
-pub(super) struct FamilyState {
+/// What a family's block points to, as long as it isn't finalized.
+pub(super) struct FamilyContent {
     pub(super) family: Arc<Family>,
     pub(super) writer: RefCell<FamilyWriter>,
     /// Which kinds of bad input have been logged, as bits.
@@ -48,9 +48,9 @@ pub(super) struct FamilyState {
     pub(super) without_sum: Cell<u32>,
 }
 
-impl FamilyState {
-    pub(super) fn new(writer: FamilyWriter) -> FamilyState {
-        FamilyState {
+impl FamilyContent {
+    pub(super) fn new(writer: FamilyWriter) -> FamilyContent {
+        FamilyContent {
             family: Arc::clone(writer.family()),
             writer: RefCell::new(writer),
             noticed: Cell::new(0),
@@ -64,7 +64,7 @@ impl FamilyState {
 pub(super) struct FamilyBlock {
     tag: *const u8,
     /// Null before it is filled and after it is finalized.
-    state: Cell<*mut FamilyState>,
+    content: Cell<*mut FamilyContent>,
 }
 
 /// How long a block may be.
@@ -118,16 +118,16 @@ impl FamilyBlock {
             let block: *mut FamilyBlock = ffi::lua_newuserdata(state, size_of::<FamilyBlock>()).cast();
             block.write(FamilyBlock {
                 tag: family_tag(),
-                state: Cell::new(std::ptr::null_mut()),
+                content: Cell::new(std::ptr::null_mut()),
             });
             block
         }
     }
 
     /// Gives an empty block its content.
-    pub(super) fn fill(&self, content: FamilyState) {
-        holds!(self.state.get().is_null(), "a block is filled twice");
-        self.state.set(Box::into_raw(Box::new(content)));
+    pub(super) fn fill(&self, content: FamilyContent) {
+        holds!(self.content.get().is_null(), "a block is filled twice");
+        self.content.set(Box::into_raw(Box::new(content)));
     }
 
     /// The block at `index`, or an error.
@@ -165,17 +165,17 @@ impl FamilyBlock {
     /// Runs `use_it` on the content, or gives `None` if that is gone. Whatever Lua does, nothing of the content is kept
     /// meanwhile: `use_it` calls nothing that runs Lua, and what it returns borrows nothing.
     #[inline(always)]
-    pub(super) fn with<T: 'static>(&self, use_it: impl FnOnce(&FamilyState) -> T) -> Result<Option<T>, Stop> {
+    pub(super) fn with<T: 'static>(&self, use_it: impl FnOnce(&FamilyContent) -> T) -> Result<Option<T>, Stop> {
         // SAFETY:
         // - The pointer is null or from `fill`'s box, which `finalize` alone drops, setting the pointer to null.
         // - `finalize` runs in a finalizer or in a call of `__gc` by hand. Both need Lua, which `use_it` doesn't run.
         // - All threads but Lua's know the family by its `Arc`, never the content.
-        pure(|| unsafe { self.state.get().as_ref() }.map(use_it))
+        pure(|| unsafe { self.content.get().as_ref() }.map(use_it))
     }
 
     /// Drops the content.
     fn finalize(&self) {
-        let content = self.state.replace(std::ptr::null_mut());
+        let content = self.content.replace(std::ptr::null_mut());
         if !content.is_null() {
             // SAFETY: it came from `Box::into_raw`, is dropped once, as the pointer is null from now on, and nobody is inside of
             // `with`, which runs no Lua.

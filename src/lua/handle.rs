@@ -3,7 +3,7 @@
 //! Modules get a handle as what is behind a table of methods or a [`view`](super::view), and in families of many series as it
 //! is ([`objects`](super::objects)).
 
-use super::block::{block_at, handle_tag, FamilyBlock, FamilyState, Length};
+use super::block::{block_at, handle_tag, FamilyBlock, FamilyContent, Length};
 use super::call::Stop;
 use super::preconditions::{holds, room};
 use crate::model::Kind;
@@ -125,7 +125,7 @@ impl Handle {
     pub(super) unsafe fn with_words<T: 'static>(
         &self,
         words: usize,
-        use_it: impl FnOnce(&FamilyState, &[AtomicU64]) -> T,
+        use_it: impl FnOnce(&FamilyContent, &[AtomicU64]) -> T,
     ) -> Result<Option<T>, Stop> {
         self.family().with(|family| {
             // SAFETY: `with` has the content, and `T` can't borrow from it; as many words by the contract above.
@@ -138,7 +138,7 @@ impl Handle {
     #[inline(always)]
     pub(super) fn with<T: 'static>(
         &self,
-        use_it: impl FnOnce(&FamilyState, &[AtomicU64]) -> T,
+        use_it: impl FnOnce(&FamilyContent, &[AtomicU64]) -> T,
     ) -> Result<Option<T>, Stop> {
         self.family().with(|family| {
             // SAFETY: `with` has the content; every record of a family has as many words before its labels.
@@ -150,7 +150,7 @@ impl Handle {
     /// [`FamilyBlock::with`], with the encoded label set too.
     pub(super) fn with_labels<T: 'static>(
         &self,
-        use_it: impl FnOnce(&FamilyState, &[u8]) -> T,
+        use_it: impl FnOnce(&FamilyContent, &[u8]) -> T,
     ) -> Result<Option<T>, Stop> {
         self.family().with(|family| {
             // SAFETY: `with` has the content; a record begins with its own length, which never changes.

@@ -1,6 +1,6 @@
 //! From label values to metrics: `with_labels`, `with_partial_label`, `data:get`.
 
-use super::block::{FamilyBlock, FamilyState};
+use super::block::{FamilyBlock, FamilyContent};
 use super::call::{pure, run, Outcome, Stop};
 use super::lease::Leased;
 use super::notice::{self, About};
@@ -223,7 +223,7 @@ unsafe fn push_own_lease(state: *mut lua_State, series: Series, serial: u64, pla
 #[inline(always)]
 unsafe fn find<T: 'static>(
     state: *mut lua_State,
-    look_up: impl FnOnce(&FamilyState, &[u8]) -> Option<T>,
+    look_up: impl FnOnce(&FamilyContent, &[u8]) -> Option<T>,
 ) -> Result<Option<T>, Stop> {
     // SAFETY:
     // - The family's block and the prefix are upvalues, which the function keeps whatever Lua code `make_text` runs.

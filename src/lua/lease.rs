@@ -3,7 +3,7 @@
 //! Unlike a handle it doesn't point to the record, which may be another series' by now. It has the record's location and the
 //! serial number of the series, and its label set, so that an update finds a new series where the old one has gone.
 
-use super::block::{block_at, lease_tag, FamilyBlock, FamilyState, Length};
+use super::block::{block_at, lease_tag, FamilyBlock, FamilyContent, Length};
 use super::call::Stop;
 use super::preconditions::room;
 use crate::model::Kind;
@@ -113,7 +113,7 @@ impl Lease {
     /// the Lua state, and if there is no room for a series at all.
     pub(super) fn update<T: 'static>(
         &self,
-        use_it: impl FnOnce(&FamilyState, &[AtomicU64]) -> T,
+        use_it: impl FnOnce(&FamilyContent, &[AtomicU64]) -> T,
     ) -> Result<Option<T>, Stop> {
         let result = self.family().with(|family| {
             let mut writer = family.writer.borrow_mut();
@@ -137,7 +137,7 @@ impl Lease {
     /// or else on zeros, which a new series would have.
     pub(super) fn read<T: 'static>(
         &self,
-        use_it: impl FnOnce(&FamilyState, &[AtomicU64]) -> T,
+        use_it: impl FnOnce(&FamilyContent, &[AtomicU64]) -> T,
     ) -> Result<Option<T>, Stop> {
         self.family().with(|family| {
             let words = family.family.record_words();

@@ -1,6 +1,6 @@
 //! From series to the objects that Lua holds for them: metrics, leases and views.
 
-use super::block::{FamilyBlock, FamilyState};
+use super::block::{FamilyBlock, FamilyContent};
 use super::call::{pure, Stop};
 use super::handle::Handle;
 use super::lease::{Lease, Leased};
@@ -36,7 +36,7 @@ const FEW: usize = 1000;
 
 impl Series {
     /// The series at `location`, which is one of the family's.
-    pub(super) fn at(family: &FamilyState, location: Location) -> Series {
+    pub(super) fn at(family: &FamilyContent, location: Location) -> Series {
         let writer = family.writer.borrow();
         let record = writer.record(location);
         let has_lives = family.family.has_lives();

@@ -1,6 +1,6 @@
 //! What the module gives to its Lua side, and the Lua side of a new family.
 
-use super::block::{family_gc, FamilyBlock, FamilyState};
+use super::block::{family_gc, FamilyBlock, FamilyContent};
 use super::call::{on_panic, run};
 use super::objects::{self, Series};
 use super::preconditions::{begins, room};
@@ -104,7 +104,7 @@ unsafe fn make_methods(state: *mut lua_State, kind: Kind) {
 pub(super) fn new_family(lua: &Lua, writer: FamilyWriter) -> LuaResult<LuaAnyUserData> {
     let kind = writer.family().kind;
     let no_new_index = for_kind!(kind, view::no_new_index);
-    let mut content = Some(FamilyState::new(writer));
+    let mut content = Some(FamilyContent::new(writer));
     // SAFETY:
     // - `exec_raw` runs this as a protected C function, so with room for `LUA_MINSTACK` values, and takes what is left on the stack.
     // - Where Lua raises, the content is this function's still, which drops it. The block gets it last, when nothing can

@@ -1,6 +1,6 @@
 //! `set`, `add`, `sample` and `reset`: the calls that must cost nothing.
 
-use super::block::FamilyState;
+use super::block::FamilyContent;
 use super::call::{run, Outcome, Stop};
 use super::handle::Handle;
 use super::link::linked;
@@ -27,7 +27,7 @@ trait Update {
     const IS_SAMPLE: bool = false;
 
     /// Updates the record.
-    fn run(record: &[AtomicU64], number: Number, family: &FamilyState) -> Result<Taken, Refused>;
+    fn run(record: &[AtomicU64], number: Number, family: &FamilyContent) -> Result<Taken, Refused>;
 }
 
 struct GaugeSet;
@@ -43,7 +43,7 @@ impl Update for GaugeSet {
     const WORDS: usize = cell::VALUE_WORDS;
 
     #[inline(always)]
-    fn run(record: &[AtomicU64], to: Number, family: &FamilyState) -> Result<Taken, Refused> {
+    fn run(record: &[AtomicU64], to: Number, family: &FamilyContent) -> Result<Taken, Refused> {
         cell::gauge::set(record, to, &family.family.cork);
         Ok(Taken::Plainly)
     }
@@ -55,7 +55,7 @@ impl Update for GaugeAdd {
     const WORDS: usize = cell::VALUE_WORDS;
 
     #[inline(always)]
-    fn run(record: &[AtomicU64], step: Number, family: &FamilyState) -> Result<Taken, Refused> {
+    fn run(record: &[AtomicU64], step: Number, family: &FamilyContent) -> Result<Taken, Refused> {
         cell::gauge::add(record, step, &family.family.cork);
         Ok(Taken::Plainly)
     }
@@ -66,7 +66,7 @@ impl Update for CounterSet {
     const METHOD: &'static str = "set";
     const WORDS: usize = cell::VALUE_WORDS;
 
-    fn run(record: &[AtomicU64], to: Number, family: &FamilyState) -> Result<Taken, Refused> {
+    fn run(record: &[AtomicU64], to: Number, family: &FamilyContent) -> Result<Taken, Refused> {
         cell::counter::set(record, to, &family.family)
     }
 }
@@ -77,7 +77,7 @@ impl Update for CounterAdd {
     const WORDS: usize = cell::VALUE_WORDS;
 
     #[inline(always)]
-    fn run(record: &[AtomicU64], step: Number, _: &FamilyState) -> Result<Taken, Refused> {
+    fn run(record: &[AtomicU64], step: Number, _: &FamilyContent) -> Result<Taken, Refused> {
         cell::counter::add(record, step)
     }
 }
@@ -88,7 +88,7 @@ impl Update for HistogramSample {
     const IS_SAMPLE: bool = true;
 
     #[inline(always)]
-    fn run(record: &[AtomicU64], sample: Number, family: &FamilyState) -> Result<Taken, Refused> {
+    fn run(record: &[AtomicU64], sample: Number, family: &FamilyContent) -> Result<Taken, Refused> {
         cell::samples::histogram(record, sample, &family.family)
     }
 }
@@ -100,7 +100,7 @@ impl Update for SummarySample {
     const WORDS: usize = cell::SUMMARY_WORDS;
 
     #[inline(always)]
-    fn run(record: &[AtomicU64], sample: Number, family: &FamilyState) -> Result<Taken, Refused> {
+    fn run(record: &[AtomicU64], sample: Number, family: &FamilyContent) -> Result<Taken, Refused> {
         cell::samples::summary(record, sample, &family.family)
     }
 }
@@ -172,7 +172,7 @@ unsafe extern "C-unwind" fn bound<U: Update>(state: *mut lua_State) -> c_int {
             // This closure is used nowhere else, so that the compiler puts it here and doesn't call it: two nanoseconds.
             let taken = match number_at(state, 2) {
                 Some(number) => {
-                    let update = |family: &FamilyState, record: &[AtomicU64]| U::run(record, number, family);
+                    let update = |family: &FamilyContent, record: &[AtomicU64]| U::run(record, number, family);
                     match U::WORDS {
                         0 => handle.with(update)?,
                         words => handle.with_words(words, update)?,
@@ -246,7 +246,7 @@ unsafe fn tell(state: *mut lua_State, metric: Metric<'_>, method: &'static str, 
 }
 
 /// Puts the metric with this record back to where it began.
-pub(super) fn reset(family: &FamilyState, record: &[AtomicU64]) {
+pub(super) fn reset(family: &FamilyContent, record: &[AtomicU64]) {
     let family = &family.family;
     match family.kind {
         Kind::Gauge => cell::gauge::set(record, Number::ZERO, &family.cork),

@@ -4,7 +4,7 @@
 //! A view is a table with one hidden field, its [`link`](super::link). Its other fields come from `__index`; a histogram's buckets
 //! become elements when first asked for, and at once on Luas that ask no metamethod for `#` and `ipairs`.
 
-use super::block::FamilyState;
+use super::block::FamilyContent;
 use super::call::{run, Stop};
 use super::link::{self, copy_entries, linked, refuse_assignment, NO_METRIC};
 use super::metric::Metric;
@@ -149,7 +149,7 @@ fn field_names(kind: Kind) -> &'static [&'static str] {
 }
 
 /// The field of this name, if there is one.
-fn field(family: &FamilyState, record: &[AtomicU64], name: &[u8]) -> Option<Number> {
+fn field(family: &FamilyContent, record: &[AtomicU64], name: &[u8]) -> Option<Number> {
     let family = &family.family;
     let created = || Number::Float(cell::created(record));
     let count = || Number::Int(cell::samples::count(record, family.count_words()) as i64);
