@@ -1,9 +1,9 @@
 //! The userdata block of a family, which owns the family's memory, and what tells our userdata from anybody else's.
 //!
-//! What modules hold of a family's metrics ([`handle`](super::handle), [`lease`](super::lease)) points into this memory, and keeps
-//! the block from being collected by its metatable. A block outlives its content in one case only: its finalizer has run, at the end
-//! of the Lua state or together with everything that refers to it, and some other finalizer still uses a metric. Then the
-//! block's pointer is null, which every access checks.
+//! What modules hold of a family's metrics ([`handle`](super::handle), [`lease`](super::lease)) points into this
+//! memory, and keeps the block from being collected by its metatable. A block outlives its content in one case only:
+//! its finalizer has run, at the end of the Lua state or together with everything that refers to it, and some other
+//! finalizer still uses a metric. Then the block's pointer is null, which every access checks.
 
 use super::call::{pure, run, Stop};
 use super::preconditions::{holds, room};
@@ -88,7 +88,8 @@ pub(super) unsafe fn block_at<T>(
     length: Length,
 ) -> Option<*const T> {
     // SAFETY:
-    // - `lua_touserdata` gives null for what is no userdata. Light userdata, which may be any address, have the length 0.
+    // - `lua_touserdata` gives null for what is no userdata. Light userdata, which may be any address, have the length
+    //   0.
     // - So as many bytes as `T` has are there when the first of them are read. Lua aligns blocks for any C type.
     // - A foreign userdata may have anything there, also bytes that nobody has written. They are compared alone, with
     //   the address of a byte of this module, which no other module has.
@@ -137,7 +138,8 @@ impl FamilyBlock {
     /// - The block is used no longer than it is on the stack or otherwise referred to.
     #[inline(always)]
     pub(super) unsafe fn at<'a>(state: *mut lua_State, index: c_int) -> Result<&'a FamilyBlock, Stop> {
-        // SAFETY: what has the tag was written by `push` and is changed through cells alone; it lives by the second condition.
+        // SAFETY: what has the tag was written by `push` and is changed through cells alone; it lives by the second
+        // condition.
         unsafe {
             match block_at::<FamilyBlock>(state, index, family_tag(), Length::Exactly) {
                 Some(block) => Ok(&*block),
@@ -149,8 +151,8 @@ impl FamilyBlock {
     /// The block that is an upvalue of the function that runs.
     ///
     /// # Safety
-    /// - The function was made with a family's block there. (Lua code gets at upvalues of C functions by the debug library
-    ///   alone; who sets one can do as much to any C function.)
+    /// - The function was made with a family's block there. (Lua code gets at upvalues of C functions by the debug
+    ///   library alone; who sets one can do as much to any C function.)
     /// - The block is used no longer than the function runs.
     #[inline(always)]
     pub(super) unsafe fn of_call<'a>(state: *mut lua_State, upvalue: c_int) -> &'a FamilyBlock {
@@ -177,8 +179,8 @@ impl FamilyBlock {
     fn finalize(&self) {
         let content = self.content.replace(std::ptr::null_mut());
         if !content.is_null() {
-            // SAFETY: it came from `Box::into_raw`, is dropped once, as the pointer is null from now on, and nobody is inside of
-            // `with`, which runs no Lua.
+            // SAFETY: it came from `Box::into_raw`, is dropped once, as the pointer is null from now on, and nobody is
+            // inside of `with`, which runs no Lua.
             drop(unsafe { Box::from_raw(content) });
         }
     }

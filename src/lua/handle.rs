@@ -1,7 +1,7 @@
 //! What Lua holds for a metric in a family whose series stay: a *handle*, a userdata that points to the record.
 //!
-//! Modules get a handle as what is behind a table of methods or a [`view`](super::view), and in families of many series as it
-//! is ([`objects`](super::objects)).
+//! Modules get a handle as what is behind a table of methods or a [`view`](super::view), and in families of many series
+//! as it is ([`objects`](super::objects)).
 
 use super::block::{block_at, handle_tag, FamilyBlock, FamilyContent, Length};
 use super::call::Stop;
@@ -61,7 +61,8 @@ impl Handle {
     /// - The handle is used no longer than it is on the stack or otherwise referred to.
     #[inline(always)]
     pub(super) unsafe fn at<'a>(state: *mut lua_State, index: c_int, kind: Kind) -> Option<&'a Handle> {
-        // SAFETY: what has the tag was written by `push`, and nobody writes to it, so a shared reference is sound while it lives.
+        // SAFETY: what has the tag was written by `push`, and nobody writes to it, so a shared reference is sound while
+        // it lives.
         unsafe { block_at::<Handle>(state, index, handle_tag(kind), Length::Exactly).map(|block| &*block) }
     }
 
@@ -69,17 +70,17 @@ impl Handle {
     /// function as a method.
     ///
     /// # Safety
-    /// - The function was made with a handle of a metric of type `kind` there, and with that handle's owner as another upvalue;
-    ///   see [`FamilyBlock::of_call`].
+    /// - The function was made with a handle of a metric of type `kind` there, and with that handle's owner as another
+    ///   upvalue; see [`FamilyBlock::of_call`].
     /// - The handle is used no longer than the function runs.
     #[inline(always)]
     pub(super) unsafe fn of_call<'a>(state: *mut lua_State, kind: Kind) -> Option<&'a Handle> {
         let index = ffi::lua_upvalueindex(1);
         // SAFETY:
         // - By the contract there is a handle, which the function that runs keeps.
-        // - `lua_topointer` reads no memory of ours. What it gives is the owner's address for the owner alone, which the function
-        //   keeps, too, as no two objects that are alive have one address; or for a light userdata with that address,
-        //   which gets the update of its owner and reaches nothing else.
+        // - `lua_topointer` reads no memory of ours. What it gives is the owner's address for the owner alone, which
+        //   the function keeps, too, as no two objects that are alive have one address; or for a light userdata with
+        //   that address, which gets the update of its owner and reaches nothing else.
         unsafe {
             holds!(
                 Handle::at(state, index, kind).is_some(),

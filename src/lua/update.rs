@@ -157,11 +157,12 @@ fn wrong_self(kind: Kind) -> &'static CStr {
     }
 }
 
-/// The method of a metric that has it as an element: runs the update with the number that is the second argument. A value that isn't
-/// taken, or not plainly, is logged once.
+/// The method of a metric that has it as an element: runs the update with the number that is the second argument. A
+/// value that isn't taken, or not plainly, is logged once.
 unsafe extern "C-unwind" fn bound<U: Update>(state: *mut lua_State) -> c_int {
     // SAFETY:
-    // - Only metrics of the type `U::KIND` have this function, by `bound_methods`, with their handle and themselves as upvalues.
+    // - Only metrics of the type `U::KIND` have this function, by `bound_methods`, with their handle and themselves as
+    //   upvalues.
     // - Records of this type have `U::WORDS` words or more, by the layout that the constant is taken from.
     // - A number has no destructor, so the metric is the only thing alive when Lua is called, and it is an upvalue's.
     unsafe {
@@ -169,7 +170,8 @@ unsafe extern "C-unwind" fn bound<U: Update>(state: *mut lua_State) -> c_int {
             let Some(handle) = Handle::of_call(state, U::KIND) else {
                 return update_any::<U>(state);
             };
-            // This closure is used nowhere else, so that the compiler puts it here and doesn't call it: two nanoseconds.
+            // This closure is used nowhere else, so that the compiler puts it here and doesn't call it: two
+            // nanoseconds.
             let taken = match number_at(state, 2) {
                 Some(number) => {
                     let update = |family: &FamilyContent, record: &[AtomicU64]| U::run(record, number, family);
@@ -200,7 +202,8 @@ unsafe extern "C-unwind" fn any<U: Update>(state: *mut lua_State) -> c_int {
 /// The stack has the arguments alone, and nothing with a destructor is alive.
 #[inline(never)]
 unsafe fn update_any<U: Update>(state: *mut lua_State) -> Outcome {
-    // SAFETY: the metric's userdata is the first argument, or where `any_metric` leaves it, above the second one. There it stays.
+    // SAFETY: the metric's userdata is the first argument, or where `any_metric` leaves it, above the second one. There
+    // it stays.
     unsafe {
         let metric = any_metric(state, U::KIND)?;
         let taken = match number_at(state, 2) {
