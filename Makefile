@@ -13,6 +13,10 @@ CARGO ?= cargo
 # For how long each part of a fuzzing run goes on.
 SECONDS ?= 600
 BUILD = target/lua
+# The module for Lua 5.4 without optimization, with debug assertions, that can be made to panic.
+CHECKED = target/check/metre_lua54.so
+# The reference server, as the tests use it.
+STATSD = target/statsd/node_modules/statsd/stats.js
 
 # LuaJIT reads 5.1's directories and takes 5.1's name for the module.
 FEATURE = lua$(subst .,,$(1))
@@ -95,18 +99,16 @@ deb: $(call MODULE,5.4) ## build a package for Debian's Prosody in target/deb
 SUITES = lint rust-tests lua-tests install-tests prosody-tests
 LONG_SUITES = supply model-tests fuzz-tests asan-tests exits package-tests debian13-tests soak-tests
 
-check: ## the short loop: formatting, clippy, unit tests and the specs on Lua 5.4, without optimization and valgrind; a minute or two
-	@.ci/setup build lint lua prosody
+check: $(CHECKED) ## the short loop: formatting, clippy, unit tests and the specs on Lua 5.4, without optimization and valgrind; half a minute
+	@.ci/setup lint lua prosody
 	$(CARGO) fmt --check
 	luacheck --quiet bin/metre lua spec benches
-	$(CARGO) clippy --locked --features lua54 -- -D warnings
-	$(CARGO) test --locked --lib
-	$(CARGO) build --locked --features lua54
-	install -D -m 644 target/debug/libmetre.so target/check/metre_lua54.so
-	@# Not what runs under valgrind.
-	METRE_MODULES=$(CURDIR)/target/check spec/run 5.4 --filter-out=a.Lua.state --filter-out=memory.that.is
+	@printf '%s\n' '$(SPECS_CHECKED) --exclude-pattern=statsd_spec' '$(SPECS_CHECKED) --pattern=statsd_spec' \
+		'$(CARGO) clippy --locked --features lua54 -- -D warnings && $(CARGO) test --locked --lib' | .ci/two
 
-test: ## the first tier: everything on Lua 5.4 and this machine's Prosody, units and specs on all Luas; about fifteen minutes
+SPECS_CHECKED = METRE_VALGRIND= METRE_MODULES=$(CURDIR)/$(dir $(CHECKED)) spec/run 5.4
+
+test: ## the first tier: everything on Lua 5.4 and this machine's Prosody, units and specs on all Luas; ten minutes
 	@MAKE="$(MAKE)" .ci/suites $(SUITES)
 
 test-rest: ## the second tier: Debian 13, packages in clean roots, models, fuzzing, exits, soak
@@ -114,12 +116,14 @@ test-rest: ## the second tier: Debian 13, packages in clean roots, models, fuzzi
 
 test-all: test test-rest ## both tiers, which is what CI runs
 
-rust-tests:
-	@.ci/setup build
-	$(CARGO) test --locked --lib --tests
+RUST_TESTS = --lib $(patsubst tests/%.rs,--test=%,$(wildcard tests/*.rs))
 
-# What threads can do in turn, in every order.
-model-tests:
+rust-tests: ## units and tests of the core, without Lua; a minute
+	@.ci/setup build
+	$(CARGO) test --locked --lib --tests --no-run
+	@printf '$(CARGO) test --locked %s\n' $(RUST_TESTS) | .ci/two
+
+model-tests: ## what threads can do in turn, in every order (loom); a minute
 	@.ci/setup build
 	$(CARGO) test --locked --features model --lib interleavings
 
@@ -127,17 +131,20 @@ sanitize: ## run the core under the thread sanitizer and Miri, where Rust has th
 	@.ci/setup build
 	spec/sanitize
 
-lua-tests: $(foreach version,$(LUA_VERSIONS),$(call MODULE,$(version)))
+# What takes longest first. Each module keeps one processor busy for most of the time that it takes to build, so the specs of those that are
+# there run beside it.
+lua-tests: $(CHECKED) ## the specs on all Luas, under valgrind and natively, and on the module with debug assertions; seven minutes
 	@.ci/setup lua prosody
-	@# Two at a time, each with its output together.
-	@printf '%s\n' $(LUA_VERSIONS) | xargs -P 2 -I '{}' sh -c ' \
-		printed=$$(METRE_MODULES=$(CURDIR)/$(BUILD)/{} spec/run {} 2>&1) && failed=0 || failed=1; \
-		printf "== busted on Lua %s\n%s\n" {} "$$printed"; exit $$failed'
-	@# The same calls each time: a change is told from luck. New ones are lua-fuzz's.
-	spec/luafuzz --seed 1 --seconds 3 --valgrind 3
+	@{ \
+		echo '$(SPECS_CHECKED)'; \
+		for lua in jit 5.3 5.2 5.1 5.4; do \
+			$(MAKE) --no-print-directory LUA_VERSION=$$lua >&2 || { echo 'echo no module for Lua '$$lua'; exit 1'; break; }; \
+			echo "METRE_MODULES=$(CURDIR)/$(BUILD)/$$lua spec/run $$lua"; \
+			echo "spec/luafuzz --versions $$lua --jobs 1 --seed 1 --seconds 3 --valgrind 3"; \
+		done; \
+	} | .ci/two
 
-# The module with the address sanitizer, which is one more build.
-asan-tests:
+asan-tests: ## the module with the address sanitizer; a minute
 	@.ci/setup build lua prosody
 	spec/asan
 	spec/luafuzz --seed 1 --seconds 0 --asan 3
@@ -154,42 +161,31 @@ exits: $(foreach version,$(LUA_VERSIONS),$(call MODULE,$(version))) ## end scrip
 	$(PYTHON) spec/exits/exits.py $(RUNS)
 	METRE_MODULES=$(CURDIR)/$(BUILD)/5.4 $(PYTHON) spec/exits/prosody.py $(RUNS)
 
-install-tests: $(call MODULE,5.1) $(call MODULE,5.4)
+install-tests: $(call MODULE,5.1) $(call MODULE,5.4) ## make install, make uninstall and luarocks make; seconds
 	@.ci/setup lua prosody rocks
 	spec/install
 
-package-tests: $(foreach version,$(LUA_VERSIONS),$(call MODULE,$(version))) rocks deb
+package-tests: $(foreach version,$(LUA_VERSIONS),$(call MODULE,$(version))) rocks deb ## rocks and the Debian package in clean roots; a minute
 	@.ci/setup packages debian prosody
 	spec/packages/run
 
-# Everything of spec/prosody with Debian 13's Prosody, and metre built by Debian 13's own Rust.
-debian13-tests: rocks deb $(PANICS) $(STATSD)
+debian13-tests: rocks deb $(CHECKED) $(STATSD) ## spec/prosody with Debian 13's Prosody, and metre built by its own Rust; five minutes
 	@.ci/setup packages debian prosody statsd
 	spec/debian13/run
-
-# The reference server, as the tests use it.
-STATSD = target/statsd/node_modules/statsd/stats.js
 
 $(STATSD):
 	@.ci/setup statsd
 	npm install --prefix target/statsd --no-package-lock --no-audit --no-fund --omit=optional statsd@0.9.0
 	@touch $@
 
-# The module that can be made to panic.
-PANICS = target/panics/metre_lua54.so
-
-$(PANICS): $(SOURCES)
+$(CHECKED): $(SOURCES)
 	@$(SETUP) build
 	$(CARGO) build --locked --features lua54,panics
 	install -D -m 644 target/debug/libmetre.so $@
 
-prosody-tests: $(call MODULE,5.4) $(PANICS) $(STATSD)
+prosody-tests: $(call MODULE,5.4) $(CHECKED) $(STATSD) ## a real Prosody with real clients, scrapers and statsd servers; a minute and a half
 	@.ci/setup prosody statsd
-	@# Two at a time, each with its output together.
-	@printf '%s\n' $(notdir $(wildcard spec/prosody/test_*.py)) | sort -r | xargs -P 2 -I '{}' sh -c ' \
-		export METRE_MODULES=$(CURDIR)/$(BUILD)/5.4 METRE_PANICS=$(CURDIR)/target/panics; \
-		printed=$$($(PYTHON) -m unittest discover -v -s spec/prosody -p {} 2>&1) && failed=0 || failed=1; \
-		printf "== %s\n%s\n" {} "$$printed"; exit $$failed'
+	METRE_MODULES=$(CURDIR)/$(BUILD)/5.4 METRE_PANICS=$(CURDIR)/$(dir $(CHECKED)) $(PYTHON) spec/prosody/cases.py
 
 MINUTES ?= 10
 HOGS ?= 4
@@ -198,7 +194,7 @@ JOBS ?= 2
 # A variable's value, if somebody has given one.
 given = $(if $(filter file,$(origin $(1))),,$($(1)))
 
-stress: $(foreach version,$(LUA_VERSIONS),$(call MODULE,$(version))) $(PANICS) $(STATSD) ## run tests again and again beside HOGS=4 busy processes, for MINUTES=60 or RUNS of TESTS="rust/policy prosody/*", JOBS=2 at a time
+stress: $(foreach version,$(LUA_VERSIONS),$(call MODULE,$(version))) $(CHECKED) $(STATSD) ## run tests again and again beside HOGS=4 busy processes, for MINUTES=60 or RUNS of TESTS="rust/policy prosody/*", JOBS=2 at a time
 	@.ci/setup build lua prosody statsd
 	@TESTS="$(TESTS)" RUNS="$(call given,RUNS)" MINUTES="$(call given,MINUTES)" HOGS="$(HOGS)" JOBS="$(JOBS)" $(PYTHON) spec/stress/stress.py
 
@@ -206,7 +202,7 @@ soak: $(call MODULE,5.4) ## have faults hit a real Prosody under load for MINUTE
 	@.ci/setup prosody soak
 	@METRE_MODULES=$(CURDIR)/$(BUILD)/5.4 MINUTES=$(MINUTES) $(PYTHON) spec/soak/soak.py
 
-soak-tests:
+soak-tests: ## make soak for a minute
 	@$(MAKE) --no-print-directory soak MINUTES=1
 
 # Tools of others, at fixed versions.
@@ -226,14 +222,14 @@ fuzz-targets: $(CARGO_FUZZ)
 	$(CARGO) metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml >/dev/null
 	$(CARGO_FUZZ) build --sanitizer none --no-cfg-fuzzing --codegen-units 16 --target-dir target/fuzz
 
-fuzz-tests: fuzz-targets
+fuzz-tests: fuzz-targets ## each fuzz target for some seconds; two minutes and a half, of building
 	fuzz/run 8 $(TARGETS)
 
 fuzz: fuzz-targets ## look for inputs that break the core, SECONDS=600 for each of TARGETS="page statsd http config"; then lua-fuzz
 	fuzz/run $(SECONDS) $(TARGETS)
 	@$(MAKE) --no-print-directory lua-fuzz
 
-lint: ## check formatting, and look for mistakes in Rust and Lua
+lint: ## formatting, mistakes in Rust and Lua, log lines and documents; a minute
 	@.ci/setup build lint python
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
@@ -248,7 +244,7 @@ lint: ## check formatting, and look for mistakes in Rust and Lua
 $(TOOLS)/cargo-deny:
 	CARGO_PROFILE_DEV_DEBUG=false $(CARGO) install cargo-deny@0.20.2 --locked --quiet --debug --no-default-features --root target/tools
 
-supply: $(TOOLS)/cargo-deny ## check licences, sources and versions of what metre is made of
+supply: $(TOOLS)/cargo-deny ## check licences, sources and versions of what metre is made of; a minute
 	@.ci/setup build python
 	$(CARGO) fetch --locked --quiet
 	$(TOOLS)/cargo-deny --offline --locked check bans licenses sources

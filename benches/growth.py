@@ -27,7 +27,7 @@ CALLS = {"held": "counter add", "found": "with_labels + add", "new": "new series
 def measured(provider, size):
     """Costs of calls in ns, of a page in ms, and resident bytes a series."""
     memory = run_lua("5.4", "memory.lua", provider, "counter", size)
-    return {**run_lua("5.4", "growth.lua", provider, size), "resident": memory["resident"]}
+    return {**run_lua("5.4", "growth.lua", provider, size), "resident": memory["private"]}
 
 
 def measure():

@@ -1,7 +1,7 @@
 """What a series takes of memory.
 
-Anonymous resident memory (of /proc/self/smaps_rollup: exact, and without the pages of files) with that many series in one family, less
-that of the empty family, both after full garbage collections; a process each. Labels are host and user, "example.org" and "user123".
+Private memory (benches/lua/private.lua) with that many series in one family, less that of the empty family, both after full garbage
+collections; a process each. Labels are host and user, "example.org" and "user123".
 """
 
 import os
@@ -28,9 +28,9 @@ def run(report):
     rows = []
     for case, arguments in CASES.items():
         own, ours = (found[provider, case] for provider in PROVIDERS)
-        rows.append([case, own["resident"], ours["resident"], own["resident"] / ours["resident"], own["lua"], ours["lua"]])
+        rows.append([case, own["private"], ours["private"], own["private"] / ours["private"], own["lua"], ours["lua"]])
     report.table(
-        f"Resident bytes a series of 2 labels, medians of {ROUNDS}",
+        f"Private bytes a series of 2 labels, medians of {ROUNDS}",
         ["bytes", "Prosody's", "metre", "ratio", "Prosody's, in Lua", "metre, in Lua"],
         rows,
     )

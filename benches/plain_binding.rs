@@ -5,7 +5,7 @@
 
 use metre::encode::exposition::{self, Format, Options};
 use metre::model::{Kind, LabelSet, Number};
-use metre::store::{cell, FamilySpec, FamilyWriter, Location, Store};
+use metre::store::{updates, FamilySpec, FamilyWriter, Location, Store};
 use mlua::prelude::*;
 use mlua::Variadic;
 use std::cell::RefCell;
@@ -116,8 +116,8 @@ impl LuaUserData for Metric {
             let writer = this.writer.borrow();
             let (record, family, step) = (writer.record(this.at), writer.family(), number(step)?);
             match family.kind {
-                Kind::Gauge => cell::gauge::add(record, step, &family.cork),
-                Kind::Counter => drop(cell::counter::add(record, step).map_err(refused)?),
+                Kind::Gauge => updates::gauge::add(record, step, &family.cork),
+                Kind::Counter => drop(updates::counter::add(record, step).map_err(refused)?),
                 _ => return Err(LuaError::runtime("only gauges and counters have add()")),
             }
             Ok(())
@@ -126,8 +126,8 @@ impl LuaUserData for Metric {
             let writer = this.writer.borrow();
             let (record, family, value) = (writer.record(this.at), writer.family(), number(value)?);
             match family.kind {
-                Kind::Gauge => cell::gauge::set(record, value, &family.cork),
-                Kind::Counter => drop(cell::counter::set(record, value, family).map_err(refused)?),
+                Kind::Gauge => updates::gauge::set(record, value, &family.cork),
+                Kind::Counter => drop(updates::counter::set(record, value, family).map_err(refused)?),
                 _ => return Err(LuaError::runtime("only gauges and counters have set()")),
             }
             Ok(())
@@ -136,8 +136,8 @@ impl LuaUserData for Metric {
             let writer = this.writer.borrow();
             let (record, family, sample) = (writer.record(this.at), writer.family(), number(sample)?);
             let taken = match family.kind {
-                Kind::Histogram => cell::samples::histogram(record, sample, family),
-                Kind::Summary => cell::samples::summary(record, sample, family),
+                Kind::Histogram => updates::samples::histogram(record, sample, family),
+                Kind::Summary => updates::samples::summary(record, sample, family),
                 _ => return Err(LuaError::runtime("only histograms and summaries have sample()")),
             };
             taken.map(drop).map_err(refused)

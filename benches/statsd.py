@@ -138,7 +138,7 @@ def away(report):
     report.table(f"The server is away from second {GOES} to {RETURNS} of {ENDS}", ["", "number"], [
         ["adds", 1_000_000],
         ["of which arrived", int(counted)],
-        ["resident kB before", memory[GOES - 2]],
+        ["private kB before", memory[GOES - 2]],
         ["at most while it is away", max(memory[GOES:RETURNS])],
         ["at the end", memory[-1]],
     ])

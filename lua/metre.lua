@@ -54,7 +54,6 @@ local function make(config, statsd)
 		_native = provider;
 	}, stats_mt);
 	lifecycle.attach(provider, function () return registry.expire(stats.metric_registry); end);
-	native.trim();
 	return stats;
 end
 

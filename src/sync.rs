@@ -1,8 +1,9 @@
-//! What threads share: atomics, locks, published values, waiting. With the feature `model` they are loom's, which tries out what threads can
-//! do in turn and what each may see of the others' writes (`src/interleavings/`); without it they are the standard library's.
+//! What threads share: atomics, locks, published values, waiting. With the feature `model` they are loom's, which tries
+//! out what threads can do in turn and what each may see of the others' writes (`src/interleavings/`); without it they
+//! are the standard library's.
 //!
-//! Nothing here but [`ThreadsMutex`] has memory that locks share: a lock that nobody holds can be taken in a process that forked off, whatever the
-//! others were doing.
+//! Nothing here but [`ThreadsMutex`] has memory that locks share: a lock that nobody holds can be taken in a process
+//! that forked off, whatever the others were doing.
 
 #[cfg(feature = "model")]
 use loom::sync as base;
@@ -17,7 +18,7 @@ pub(crate) mod atomic {
     pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
     pub(crate) fn fence(order: Ordering) {
-        super::fork::point();
+        super::step();
         loom::sync::atomic::fence(order);
     }
 }
@@ -52,8 +53,9 @@ impl<T> Mutex<T> {
     }
 }
 
-/// A lock that metre's own threads alone take: a word and no more, and a panic doesn't spoil it. Those that wait stand in a table for the whole
-/// process, which a fork can leave locked. So it is for nothing that Prosody's thread takes; `docs/design.md`, "Locks", names them.
+/// A lock that metre's own threads alone take: a word and no more, and a panic doesn't spoil it. Those that wait stand
+/// in a table for the whole process, which a fork can leave locked. So it is for nothing that Prosody's thread takes;
+/// `docs/design.md`, "Locks", names them.
 #[cfg(not(feature = "model"))]
 pub(crate) type ThreadsMutex<T> = parking_lot::Mutex<T>;
 #[cfg(feature = "model")]
@@ -64,7 +66,7 @@ impl<T> Deref for MutexGuard<'_, T> {
 
     fn deref(&self) -> &T {
         #[cfg(feature = "model")]
-        fork::point();
+        step();
         &self.0
     }
 }
@@ -72,7 +74,7 @@ impl<T> Deref for MutexGuard<'_, T> {
 impl<T> DerefMut for MutexGuard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
         #[cfg(feature = "model")]
-        fork::point();
+        step();
         &mut self.0
     }
 }
@@ -90,8 +92,8 @@ impl Condvar {
         self.0.notify_all();
     }
 
-    /// Gives the lock back until somebody notifies, or until then. In a model that time never comes: who relies on it instead of being
-    /// notified is found.
+    /// Gives the lock back until somebody notifies, or until then. In a model that time never comes: who relies on it
+    /// instead of being notified is found.
     pub(crate) fn wait_until<'a, T>(&self, guard: MutexGuard<'a, T>, until: Instant) -> MutexGuard<'a, T> {
         let left = until.saturating_duration_since(Instant::now());
         let waited = self.0.wait_timeout(guard.0, left);
@@ -99,7 +101,8 @@ impl Condvar {
     }
 }
 
-/// A value that is replaced as a whole. Nobody waits for anybody, even for a thread that is gone for ever in the middle of it.
+/// A value that is replaced as a whole. Nobody waits for anybody, even for a thread that is gone for ever in the middle
+/// of it.
 pub(crate) struct Published<T> {
     #[cfg(not(feature = "model"))]
     value: arc_swap::ArcSwap<T>,
@@ -126,7 +129,8 @@ impl<T> Published<T> {
         self.value.load_full()
     }
 
-    /// Replaces the value by what `change` makes of it, which is called again if somebody else was faster. Returns the one before.
+    /// Replaces the value by what `change` makes of it, which is called again if somebody else was faster. Returns the
+    /// one before.
     pub(crate) fn change(&self, mut change: impl FnMut(&T) -> T) -> Arc<T> {
         self.value.rcu(|value| change(value))
     }
@@ -149,6 +153,13 @@ impl<T> Published<T> {
 thread_local! {
     /// How often a [`Patience`] of the model that runs lets somebody look.
     pub(crate) static MOST_LOOKS: std::cell::Cell<usize> = const { std::cell::Cell::new(usize::MAX) };
+    /// What the model that runs has each thread do in the middle of what others may see half done.
+    pub(crate) static AT_EACH_STEP: std::cell::Cell<fn()> = const { std::cell::Cell::new(|| ()) };
+}
+
+#[cfg(feature = "model")]
+fn step() {
+    AT_EACH_STEP.get()();
 }
 
 /// How long somebody looks again and again.
@@ -181,101 +192,6 @@ impl Patience {
             }
             let now = Instant::now();
             now < *self.end.get_or_insert(now + limit)
-        }
-    }
-}
-
-/// A fork in a model: the other threads stop where they are, having locked what they have locked, until the child is done. Should it wait for
-/// them, all wait, which loom finds.
-#[cfg(feature = "model")]
-pub(crate) mod fork {
-    use loom::sync::atomic::{AtomicBool, Ordering::AcqRel};
-    use loom::sync::{Condvar, Mutex};
-    use loom::thread::{current, ThreadId};
-    use std::cell::RefCell;
-    use std::sync::Arc;
-
-    thread_local! {
-        static FORK: RefCell<Option<Arc<Fork>>> = const { RefCell::new(None) };
-    }
-
-    struct Fork {
-        child: ThreadId,
-        /// Asked at each point, so that loom knows that the order matters.
-        begun: AtomicBool,
-        state: Mutex<State>,
-        changed: Condvar,
-    }
-
-    #[derive(Clone, Copy, PartialEq)]
-    enum State {
-        /// The other thread runs.
-        Before,
-        /// It stands still, or has ended.
-        Stands,
-        /// The child is done.
-        After,
-    }
-
-    impl Fork {
-        fn set(&self, state: State) {
-            *self.state.lock().unwrap() = state;
-            self.changed.notify_all();
-        }
-
-        fn wait_while(&self, state: State) {
-            let mut now = self.state.lock().unwrap();
-            while *now == state {
-                now = self.changed.wait(now).unwrap();
-            }
-        }
-    }
-
-    fn get() -> Option<Arc<Fork>> {
-        FORK.with_borrow(Option::clone)
-    }
-
-    /// There will be a fork, in which the thread that calls this goes on.
-    pub(crate) fn prepare() {
-        FORK.set(Some(Arc::new(Fork {
-            child: current().id(),
-            begun: AtomicBool::new(false),
-            state: Mutex::new(State::Before),
-            changed: Condvar::new(),
-        })));
-    }
-
-    /// Runs the other thread.
-    pub(crate) fn other<T>(run: impl FnOnce() -> T) -> T {
-        let result = run();
-        if let Some(fork) = get() {
-            fork.set(State::Stands);
-        }
-        result
-    }
-
-    /// From now on only the child goes on, until [`end`]. (The other thread must have come to where it stands: loom's `try_lock` waits if
-    /// somebody takes the lock at that moment.)
-    pub(crate) fn begin() {
-        if let Some(fork) = get() {
-            fork.begun.fetch_or(true, AcqRel);
-            fork.wait_while(State::Before);
-        }
-    }
-
-    pub(crate) fn end() {
-        if let Some(fork) = FORK.take() {
-            fork.set(State::After);
-        }
-    }
-
-    /// Where the other thread may stand: in the middle of something.
-    pub(crate) fn point() {
-        if let Some(fork) = get().filter(|fork| fork.child != current().id()) {
-            if fork.begun.fetch_or(false, AcqRel) {
-                fork.set(State::Stands);
-                fork.wait_while(State::Stands);
-            }
         }
     }
 }

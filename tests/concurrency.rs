@@ -3,7 +3,7 @@
 use metre::model::labels::LabelSet;
 use metre::model::{Kind, Number};
 use metre::snapshot::{FamilySnapshot, Point};
-use metre::store::{cell, FamilySpec, FamilyWriter, Store};
+use metre::store::{updates, FamilySpec, FamilyWriter, Store};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
@@ -68,9 +68,9 @@ fn a_histogram_is_never_torn() {
                     _ => Number::Float(3.0),
                 };
                 let record = writer.record(location);
-                cell::samples::histogram(record, sample, &family).expect("a sample");
+                updates::samples::histogram(record, sample, &family).expect("a sample");
                 if round % 1000 == 999 {
-                    cell::samples::reset(record, &family);
+                    updates::samples::reset(record, &family);
                 }
             }
         },
@@ -101,11 +101,11 @@ fn a_gauge_is_never_seen_between_cork_and_uncork() {
     let count = |shares: [i64; 3]| {
         store.cork();
         for location in hosts {
-            cell::gauge::set(writer.record(location), Number::ZERO, cork);
+            updates::gauge::set(writer.record(location), Number::ZERO, cork);
         }
         for (location, share) in hosts.into_iter().zip(shares) {
             for _ in 0..share {
-                cell::gauge::add(writer.record(location), Number::Int(1), cork);
+                updates::gauge::add(writer.record(location), Number::Int(1), cork);
             }
         }
         store.uncork();
@@ -149,7 +149,7 @@ fn gauges_of_several_families_are_seen_from_the_same_uncork() {
                 store.cork();
                 for (writer, location) in &gauges {
                     let value = Number::Int(round as i64);
-                    cell::gauge::set(writer.record(*location), value, &writer.family().cork);
+                    updates::gauge::set(writer.record(*location), value, &writer.family().cork);
                 }
                 store.uncork();
                 // Closer together than collections ever are, but with time for a look at all of them in between.
@@ -188,7 +188,7 @@ fn series_and_families_appear_whole() {
             for number in 0..SERIES {
                 let pad = "x".repeat(number % 50);
                 let location = create(&mut writer, &[&number.to_string(), &pad]);
-                cell::counter::add(writer.record(location), Number::Int(number as i64)).expect("a step");
+                updates::counter::add(writer.record(location), Number::Int(number as i64)).expect("a step");
                 if number % 100 == 0 {
                     register(&store, spec(Kind::Gauge, &format!("g{number}"), &[]));
                 }

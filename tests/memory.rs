@@ -5,7 +5,7 @@ mod common;
 use common::{add, family, idle_policy, sweep, TTL};
 use metre::model::Kind;
 use metre::policy::Limits;
-use metre::store::{Placed, Store};
+use metre::store::{Assigned, Store};
 use std::time::Duration;
 
 fn resident() -> usize {
@@ -30,7 +30,7 @@ fn memory_of_series_that_have_gone_is_used_again() {
                 &format!("{round:0>width$}-{number}", width = 20 + 10 * round),
                 1,
             );
-            assert_eq!(placed, Placed::Plainly);
+            assert_eq!(placed, Assigned::Plainly);
         }
         assert_eq!(writer.family().series_count(), 50_000);
         sweep(&mut writer);

@@ -4,7 +4,7 @@ use metre::encode::exposition::{page, Format, Options};
 use metre::model::labels::LabelSet;
 use metre::model::{Kind, Number};
 use metre::policy::{Pattern, Policy, Rule};
-use metre::store::{cell, FamilySpec, FamilyWriter, Repair, Store, Taken};
+use metre::store::{updates, FamilySpec, FamilyWriter, Repair, Store, Taken};
 
 mod common;
 
@@ -28,11 +28,11 @@ fn sample(writer: &mut FamilyWriter, labels: &[&str], sample: f64) -> Taken {
     let (at, _) = writer.find_or_create(set.as_bytes()).expect("room");
     let (record, family, sample) = (writer.record(at), writer.family(), Number::Float(sample));
     let taken = match family.kind {
-        Kind::Summary => cell::samples::summary(record, sample, family),
-        _ => cell::samples::histogram(record, sample, family),
+        Kind::Summary => updates::samples::summary(record, sample, family),
+        _ => updates::samples::histogram(record, sample, family),
     };
     let taken = taken.expect("a sample");
-    cell::samples::into_window(record, sample, taken, family);
+    updates::samples::into_window(record, sample, taken, family);
     taken
 }
 
@@ -124,8 +124,8 @@ fn what_may_be_negative_loses_its_sum_until_a_reset() {
     assert_eq!((of_summary.without_sum(), of_histogram.without_sum()), (1, 1));
     assert_eq!(of_summary.clamped(), 0);
     let at = summary.find(common::label("x").as_bytes()).expect("a series");
-    cell::samples::reset(summary.record(at), &of_summary);
-    cell::samples::reset(summary.record(at), &of_summary);
+    updates::samples::reset(summary.record(at), &of_summary);
+    updates::samples::reset(summary.record(at), &of_summary);
     assert_eq!(of_summary.without_sum(), 0);
     assert_eq!(sample(&mut summary, &["x"], -5.0), Taken::FirstNegative);
     assert_eq!(of_summary.without_sum(), 1);

@@ -1,4 +1,4 @@
-//! Limits and idle series in the store: nothing is lost or told twice, and memory comes back.
+//! Limits and idle series in the store: nothing is lost or reported twice, and memory comes back.
 
 mod common;
 
@@ -9,7 +9,7 @@ use metre::policy::{Limits, Pattern};
 use metre::snapshot::changes::{Changes, News};
 use metre::snapshot::reservoir::Reservoirs;
 use metre::snapshot::FamilySnapshot;
-use metre::store::{cell, FamilyWriter, Journal, Placed, Store};
+use metre::store::{updates, Assigned, FamilyWriter, Journal, Store};
 use proptest::prelude::*;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::ops::ControlFlow;
@@ -49,7 +49,7 @@ struct Sender {
     changes: Changes,
     samples: Option<Reservoirs>,
     /// By label value: the counter's total or the sum of samples, and their number.
-    told: HashMap<String, (f64, u64)>,
+    reported: HashMap<String, (f64, u64)>,
     /// Series that have a name, as the encoder gives each one: by number.
     named: HashMap<usize, String>,
 }
@@ -59,7 +59,7 @@ impl Sender {
         Sender {
             changes: Changes::new(Arc::clone(writer.family())),
             samples: samples.then(|| Reservoirs::new(1 << 20)),
-            told: HashMap::new(),
+            reported: HashMap::new(),
             named: HashMap::new(),
         }
     }
@@ -69,10 +69,10 @@ impl Sender {
         let Sender {
             changes,
             samples,
-            told,
+            reported,
             named,
         } = self;
-        let tell = |number: usize, series: &metre::snapshot::Series<'_>, news: News<'_>| {
+        let report = |number: usize, series: &metre::snapshot::Series<'_>, news: News<'_>| {
             let value = series.label_values().next().expect("a label");
             let name = String::from_utf8(value.to_vec()).expect("UTF-8");
             if news == News::Gone {
@@ -84,7 +84,7 @@ impl Sender {
                 let before = named.insert(number, name.clone());
                 assert_eq!(before, None, "{name} has another one's number");
             }
-            let (sum, count) = told.entry(name).or_default();
+            let (sum, count) = reported.entry(name).or_default();
             match news {
                 News::Gauge(value) => *sum = value.as_f64(),
                 News::Counter(step) => *sum += step.as_f64(),
@@ -105,9 +105,9 @@ impl Sender {
         let flow = match changes.family().kind {
             Kind::Gauge => {
                 let snapshot = FamilySnapshot::of(&Arc::clone(changes.family()));
-                changes.tell_gauges(&snapshot, false, tell)
+                changes.report_gauges(&snapshot, false, report)
             }
-            _ => changes.tell_totals(false, samples.as_mut(), tell),
+            _ => changes.report_totals(false, samples.as_mut(), report),
         };
         assert!(flow.is_continue());
         if let (Some(journal), Some(pass)) = (store.journal(), pass) {
@@ -147,7 +147,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_is_told_is_what_was_counted(
+    fn what_is_reported_is_what_was_counted(
         steps in prop::collection::vec(step(), 1..150),
         kind in 0_usize..4,
         one_by_one in any::<bool>(),
@@ -171,8 +171,8 @@ proptest! {
                     if let Some(at) = writer.find(label(&name(which)).as_bytes()).filter(|_| kind != Kind::Gauge) {
                         let (record, family) = (writer.record(at), writer.family());
                         match kind {
-                            Kind::Counter => cell::counter::reset(record, family),
-                            _ => cell::samples::reset(record, family),
+                            Kind::Counter => updates::counter::reset(record, family),
+                            _ => updates::samples::reset(record, family),
                         }
                     }
                 }
@@ -184,11 +184,11 @@ proptest! {
         }
         sender.pass(&store);
         for (name, (sum, count)) in all {
-            let (told_sum, told_count) = sender.told.get(&name).copied().unwrap_or_default();
+            let (reported_sum, reported_count) = sender.reported.get(&name).copied().unwrap_or_default();
             match kind {
-                Kind::Histogram if !one_by_one => prop_assert_eq!(told_count, count, "{}", name),
-                Kind::Gauge | Kind::Counter => prop_assert_eq!(told_sum, sum, "{}", name),
-                _ => prop_assert_eq!((told_sum, told_count), (sum, count), "{}", name),
+                Kind::Histogram if !one_by_one => prop_assert_eq!(reported_count, count, "{}", name),
+                Kind::Gauge | Kind::Counter => prop_assert_eq!(reported_sum, sum, "{}", name),
+                _ => prop_assert_eq!((reported_sum, reported_count), (sum, count), "{}", name),
             }
         }
     }
@@ -225,7 +225,7 @@ fn pages_and_pushes_are_right_while_series_come_and_go() {
                 sender.pass(&store);
             }
             sender.pass(&store);
-            sender.told
+            sender.reported
         })
     };
     let mut random = fastrand::Rng::with_seed(7);
@@ -245,11 +245,11 @@ fn pages_and_pushes_are_right_while_series_come_and_go() {
     }
     over.store(true, Release);
     reader.join().expect("no failure");
-    let told = pusher.join().expect("no failure");
+    let reported = pusher.join().expect("no failure");
     assert!(writer.family().expired() > ROUNDS);
-    assert_eq!(told.len(), all.len());
+    assert_eq!(reported.len(), all.len());
     for (name, sum) in all {
-        assert_eq!(told[&name].0, sum, "{name}");
+        assert_eq!(reported[&name].0, sum, "{name}");
     }
 }
 
@@ -285,7 +285,7 @@ fn limits_hold_whatever_comes_and_goes() {
     drop(writers);
     let mut writer = family(&store, Kind::Gauge, "d", &["l"]);
     let placed: HashSet<bool> = (0..300)
-        .map(|number| add(&mut writer, &number.to_string(), 1) == Placed::Plainly)
+        .map(|number| add(&mut writer, &number.to_string(), 1) == Assigned::Plainly)
         .collect();
     assert_eq!(placed, HashSet::from([true]));
 }
@@ -305,22 +305,22 @@ fn what_is_written_under_the_cork_is_not_pushed_where_another_series_was() {
     add(&mut writer, "stays", 6);
     add(&mut writer, "stays too", 6);
     sweep(&mut writer);
-    sender.told.clear();
+    sender.reported.clear();
     sender.pass(&store);
     store.clock().skip(Duration::from_secs(20));
     sweep(&mut writer);
-    // Its last value was told before.
-    assert_eq!(sender.told.get("old"), None);
-    // One that was made before, and one made now; both where another one was, once it was told.
+    // Its last value was reported before.
+    assert_eq!(sender.reported.get("old"), None);
+    // One that was made before, and one made now; both where another one was, once it was reported.
     writer.find_or_create(label("new").as_bytes());
     store.cork();
     add(&mut writer, "new", 7);
     add(&mut writer, "newer", 8);
     sender.pass(&store);
-    assert_eq!((sender.told.get("new"), sender.told.get("newer")), (None, None));
+    assert_eq!((sender.reported.get("new"), sender.reported.get("newer")), (None, None));
     store.uncork();
     sender.pass(&store);
-    assert_eq!((sender.told["new"].0, sender.told["newer"].0), (7.0, 8.0));
+    assert_eq!((sender.reported["new"].0, sender.reported["newer"].0), (7.0, 8.0));
 }
 
 #[test]
@@ -333,7 +333,7 @@ fn series_that_have_gone_take_no_places_while_the_server_is_away() {
     let mut writer = family(&store, Kind::Gauge, "x", &["l"]);
     for round in 0..4 {
         for number in 0..3 {
-            assert_eq!(add(&mut writer, &format!("{round}-{number}"), 1), Placed::Plainly);
+            assert_eq!(add(&mut writer, &format!("{round}-{number}"), 1), Assigned::Plainly);
         }
         sweep(&mut writer);
         for _ in 0..2 {
@@ -355,7 +355,7 @@ fn a_restart_that_nobody_sees_is_not_anybody_elses() {
             let mut writer = family(&store, Kind::Counter, &format!("a{number}"), &["host"]);
             add(&mut writer, "dropped", 1000);
             let (at, _) = writer.find_or_create(label("dropped").as_bytes()).expect("a series");
-            cell::counter::reset(writer.record(at), writer.family());
+            updates::counter::reset(writer.record(at), writer.family());
             writer
         })
         .collect();

@@ -7,9 +7,9 @@ use metre::encode::exposition::{self, Format};
 use metre::encode::statsd;
 use metre::model::{Kind, LabelSet, Number};
 use metre::policy::{Limits, Policy};
-use metre::runtime::{Level, Options, PushOptions, Runtime};
-use metre::store::{cell, FamilyWriter, Store};
-use metre::transport::Endpoint;
+use metre::runtime::{Level, Options, Runtime, StatsdOptions};
+use metre::store::{updates, values, FamilyWriter, Store};
+use metre::transport::statsd::Endpoint;
 use nix::sys::socket::{setsockopt, sockopt};
 use proptest::prelude::*;
 use std::collections::HashMap;
@@ -20,8 +20,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-fn options(server: &str) -> PushOptions {
-    PushOptions {
+fn options(server: &str) -> StatsdOptions {
+    StatsdOptions {
         server: Endpoint::parse(server).expect("a server"),
         flush_interval: Duration::from_millis(100),
         collect_interval: Duration::from_secs(10),
@@ -33,14 +33,14 @@ fn options(server: &str) -> PushOptions {
     }
 }
 
-fn provider(options: PushOptions) -> (Arc<Store>, Runtime) {
+fn provider(options: StatsdOptions) -> (Arc<Store>, Runtime) {
     provider_with(Policy::unlimited(), options)
 }
 
-fn provider_with(policy: Policy, options: PushOptions) -> (Arc<Store>, Runtime) {
+fn provider_with(policy: Policy, options: StatsdOptions) -> (Arc<Store>, Runtime) {
     let store = Arc::new(Store::with(policy, Some(options.samples())));
     let options = Options {
-        push: Some(options),
+        statsd: Some(options),
         export: None,
         page: exposition::Options::default(),
         self_metrics: true,
@@ -54,7 +54,7 @@ fn add(writer: &mut FamilyWriter, label: &str, step: i64) {
     let mut set = LabelSet::new();
     set.push(label.as_bytes());
     let (at, _) = writer.find_or_create(set.as_bytes()).expect("a series");
-    cell::counter::add(writer.record(at), Number::Int(step)).expect("a step");
+    updates::counter::add(writer.record(at), Number::Int(step)).expect("a step");
 }
 
 /// A server that sums up what it gets.
@@ -291,7 +291,7 @@ fn is_held_up_ending_each_connection() -> bool {
         let mut set = LabelSet::new();
         set.push(b"a");
         let (at, _) = writer.find_or_create(set.as_bytes()).expect("a series");
-        cell::counter::value(writer.record(at)).as_f64()
+        values::value(writer.record(at)).as_f64()
     };
     drop(listener);
     if held_up || before.elapsed() > LASTING {
@@ -523,7 +523,7 @@ fn gauges_are_told_to_a_server_that_was_away() {
     let mut gauges = family(&store, Kind::Gauge, "g", &[]);
     let mut counters = family(&store, Kind::Counter, "c", &["x"]);
     let (at, _) = gauges.find_or_create(&[]).expect("a series");
-    cell::gauge::set(gauges.record(at), Number::Int(-7), &gauges.family().cork);
+    updates::gauge::set(gauges.record(at), Number::Int(-7), &gauges.family().cork);
     runtime.start().expect("a thread");
     flush(&runtime);
     server.take_until(&mut Totals::new(), "g", -7.0);
@@ -575,19 +575,19 @@ proptest! {
             match operation {
                 Operation::Add(which, step) => {
                     let at = at(writer, which);
-                    cell::counter::add(writer.record(at), Number::Int(step)).expect("a step");
+                    updates::counter::add(writer.record(at), Number::Int(step)).expect("a step");
                     values[which] += step;
                     counted[which] += step;
                 }
                 Operation::Set(which, to) => {
                     let at = at(writer, which);
-                    cell::counter::set(writer.record(at), Number::Int(to), writer.family()).expect("a total");
+                    updates::counter::set(writer.record(at), Number::Int(to), writer.family()).expect("a total");
                     counted[which] += if to < values[which] { to } else { to - values[which] };
                     values[which] = to;
                 }
                 Operation::Reset(which) => {
                     let at = at(writer, which);
-                    cell::counter::reset(writer.record(at), writer.family());
+                    updates::counter::reset(writer.record(at), writer.family());
                     values[which] = 0;
                 }
                 // Another label key: the family that was there is replaced.

@@ -8,9 +8,9 @@ use metre::encode::exposition;
 use metre::encode::statsd;
 use metre::model::Kind;
 use metre::policy::Policy;
-use metre::runtime::{Level, Options, PushOptions, Runtime};
+use metre::runtime::{Level, Options, Runtime, StatsdOptions};
 use metre::store::{FamilyWriter, Store};
-use metre::transport::Endpoint;
+use metre::transport::statsd::Endpoint;
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
@@ -22,7 +22,7 @@ const PAUSE: Duration = Duration::from_millis(2);
 const LONGEST: usize = 1432;
 
 fn provider(server: &str) -> (Arc<Store>, Runtime, FamilyWriter) {
-    let push = PushOptions {
+    let push = StatsdOptions {
         server: Endpoint::parse(server).expect("a server"),
         flush_interval: Duration::from_millis(100),
         collect_interval: Duration::from_secs(10),
@@ -34,7 +34,7 @@ fn provider(server: &str) -> (Arc<Store>, Runtime, FamilyWriter) {
     };
     let store = Arc::new(Store::with(Policy::unlimited(), Some(push.samples())));
     let options = Options {
-        push: Some(push),
+        statsd: Some(push),
         export: None,
         page: exposition::Options::default(),
         self_metrics: true,

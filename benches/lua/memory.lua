@@ -1,9 +1,9 @@
 -- One process of benches/memory.py: how much memory a series takes.
 --
 -- Usage: lua memory.lua PROVIDER KIND SERIES [held]: with "held" somebody holds the handle of each series. Prints two lines:
--- resident bytes a series, and how many of them Lua has allocated.
+-- private bytes a series, and how many of them Lua has allocated.
 
-local resident = require "resident";
+local memory = require "private";
 
 local provider, kind, series, held = arg[1], arg[2], tonumber(arg[3]), arg[4] == "held";
 local extra = kind == "histogram" and { buckets = { 0.001, 0.01, 0.1, 1, 10, 100, 1000 } } or nil;
@@ -18,16 +18,15 @@ for i = 1, held and series or 0 do
 	handles[i] = false;
 end
 
--- The second time for what the first one's finalizers have let go. Anonymous memory is what is allocated: code that runs
--- for the first time isn't a series.
+-- The second time for what the first one's finalizers have let go.
 local function read()
 	collectgarbage();
 	collectgarbage();
-	return resident.bytes("Anonymous"), collectgarbage("count") * 1024;
+	return (memory()), collectgarbage("count") * 1024;
 end
 
 read(); -- so that what reading takes is there
-local resident_before, lua_before = read();
+local private_before, lua_before = read();
 -- Label values are new strings, as those that come from clients are.
 for i = 1, series do
 	local metric = family:with_labels("example.org", "user" .. i);
@@ -36,9 +35,9 @@ for i = 1, series do
 		handles[i] = metric;
 	end
 end
-local resident_after, lua_after = read();
+local private_after, lua_after = read();
 
-print("resident\t" .. (resident_after - resident_before) / series);
+print("private\t" .. (private_after - private_before) / series);
 print("lua\t" .. (lua_after - lua_before) / series);
 -- What was measured was still in use.
 assert(#handles == (held and series or 0) and registry.families.bench_memory == family);

@@ -1,16 +1,15 @@
 -- One process of benches/start.py: loads a provider for the first time and makes one.
 --
--- Usage: lua start.lua PROVIDER. Prints lines: milliseconds of wall and of CPU time, resident bytes of all that was loaded and
--- made, and of the native module alone: what is of its file, and what was written to (relocations, data).
+-- Usage: lua start.lua PROVIDER. Prints lines: milliseconds of wall and of CPU time, and bytes of all that was loaded and made:
+-- private ones, and those of files.
 
 package.path = package.path .. ";/usr/lib/prosody/?.lua";
 package.cpath = package.cpath .. ";/usr/lib/prosody/?.so";
 
-local resident = require "resident";
+local memory = require "private";
 local now = require "util.time".now;
 require "util.logger"; -- Prosody has both long before its statistics
 
-local native = "metre_lua54.so";
 local starts = {};
 
 function starts.prosody()
@@ -22,18 +21,16 @@ function starts.metre()
 end
 
 local start = starts[arg[1]];
-resident.bytes("Rss"); -- so that what reading takes is there
+memory(); -- so that what reading takes is there
 collectgarbage();
-local before = resident.bytes("Rss");
+local private, files = memory();
 local wall, cpu = now(), os.clock();
 local provider = start();
 cpu, wall = os.clock() - cpu, now() - wall;
-local after = resident.bytes("Rss");
+local private_after, files_after = memory();
 
 print("wall\t" .. wall * 1e3);
 print("cpu\t" .. cpu * 1e3);
-print("resident\t" .. after - before);
-local written = resident.bytes("Anonymous", native);
-print("file\t" .. resident.bytes("Rss", native) - written);
-print("written\t" .. written);
+print("private\t" .. private_after - private);
+print("files\t" .. files_after - files);
 assert(provider.metric_registry); -- was still in use

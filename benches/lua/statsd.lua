@@ -4,6 +4,7 @@
 
 local provider, port, work, amount = arg[1], tonumber(arg[2]), arg[3], tonumber(arg[4]);
 require "providers"; -- by which Prosody's is found
+local memory = require "private";
 local socket = require "socket";
 
 local stats = assert(require(provider).new({ statsd_server = "127.0.0.1", statsd_port = port }));
@@ -22,15 +23,6 @@ end
 local function histogram(name)
 	local family = registry:histogram("bench_" .. name, "seconds", "", labels, { buckets = seven() });
 	return family:with_labels("example.org", "c2s");
-end
-
-local function resident()
-	for line in io.lines("/proc/self/status") do
-		local kilobytes = line:match("^VmRSS:%s*(%d+)");
-		if kilobytes then
-			return kilobytes;
-		end
-	end
 end
 
 local works = {};
@@ -83,7 +75,7 @@ function works.full()
 	print(("%d %d"):format(rounds * #metrics, 3 * rounds * #metrics));
 end
 
--- A million adds, evenly over that many seconds, and the resident kilobytes now and then.
+-- A million adds, evenly over that many seconds, and the private kilobytes once a second.
 function works.million()
 	local metric = counter("counter");
 	flush(stats);
@@ -95,7 +87,7 @@ function works.million()
 		end
 		socket.sleep(math.max(0, start + step / 100 - socket.gettime()));
 		if step % 100 == 0 then
-			print(resident());
+			print(("%d"):format(memory() / 1024));
 			io.flush();
 		end
 	end

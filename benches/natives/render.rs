@@ -4,7 +4,7 @@ use crate::turns::{medians, tell, time, Runner};
 use crate::{user, HOST, LABELS, TYPE};
 use metre::encode::exposition::{self, Format, Options};
 use metre::model::{Kind, LabelSet, Number};
-use metre::store::{cell, FamilySpec, FamilyWriter, Store};
+use metre::store::{updates, FamilySpec, FamilyWriter, Store};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -91,8 +91,8 @@ fn ours(kind: Kind, series: usize) -> (Store, FamilyWriter) {
         let (at, _) = writer.find_or_create(labels.as_bytes()).expect("room");
         let record = writer.record(at);
         let taken = match kind {
-            Kind::Counter => cell::counter::add(record, Number::Int(number as i64)),
-            _ => cell::samples::histogram(record, Number::Float(sample(number)), &family),
+            Kind::Counter => updates::counter::add(record, Number::Int(number as i64)),
+            _ => updates::samples::histogram(record, Number::Float(sample(number)), &family),
         };
         taken.expect("a number");
     }

@@ -3,12 +3,12 @@
 use crate::turns::{medians, time, Runner};
 use crate::{user, HOST, LABELS, TYPE};
 use cadence::{BufferedSpyMetricSink, BufferedUdpMetricSink, Counted, StatsdClient};
-use metre::encode::statsd::{self, Dropped, Encoder, FamilyState, Tags};
+use metre::encode::statsd::{self, Dropped, Encoder, FamilyOnWire, Tags};
 use metre::model::{Kind, LabelSet, Number};
 use metre::policy::Policy;
 use metre::snapshot::changes::Changes;
-use metre::store::{cell, FamilySpec, FamilyWriter, Location, Store};
-use metre::transport::{Added, Endpoint, Framing, Link, Packer, Progress};
+use metre::store::{updates, FamilySpec, FamilyWriter, Location, Store};
+use metre::transport::statsd::{Added, Endpoint, Framing, Link, Packer, Progress};
 use std::net::{Ipv4Addr, UdpSocket};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -72,7 +72,7 @@ struct Metre {
     series: Vec<Location>,
     changes: Changes,
     encoder: Encoder,
-    state: FamilyState,
+    state: FamilyOnWire,
     out: Out,
 }
 
@@ -124,7 +124,7 @@ impl Metre {
     /// Adds one to each series: all that is done on the thread that counts.
     fn update(&self) {
         for at in &self.series {
-            cell::counter::add(self.writer.record(*at), Number::Int(1)).expect("a number");
+            updates::counter::add(self.writer.record(*at), Number::Int(1)).expect("a number");
         }
     }
 
@@ -141,7 +141,7 @@ impl Metre {
             ..
         } = self;
         let family = Arc::clone(changes.family());
-        let told = changes.tell_totals(false, None, |number, series, news| {
+        let told = changes.report_totals(false, None, |number, series, news| {
             encoder.write(&family, state, number, series, &news, out);
             ControlFlow::Continue(())
         });

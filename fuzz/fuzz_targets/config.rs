@@ -5,15 +5,15 @@ use libfuzzer_sys::fuzz_target;
 use metre::config::{check, check_files, explain, settings, Value};
 use metre::encode::exposition::{page, Format};
 use metre::model::{Kind, Number};
-use metre::runtime::{PushOptions, Runtime};
+use metre::runtime::{StatsdOptions, Runtime};
 use metre::store::{FamilySpec, Store};
-use metre_fuzz::configuration::{table, toml, SECRET};
+use metre_fuzz::configuration::{check_keys, table, toml, SECRET};
 use metre_fuzz::exposition::{self, Dialect};
 use metre_fuzz::input::Input;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-fuzz_target!(|bytes: &[u8]| {
+fuzz_target!(init: check_keys(), |bytes: &[u8]| {
     let input = &mut Input::new(bytes);
     let statsd = input.any();
     let given = match input.any() {
@@ -41,7 +41,7 @@ fuzz_target!(|bytes: &[u8]| {
                 is_helpful(&error.to_string(), &given, file.as_deref());
             }
             assert_eq!(explained, [true; 4]);
-            let samples = settings.runtime.push.as_ref().map(PushOptions::samples);
+            let samples = settings.runtime.statsd.as_ref().map(StatsdOptions::samples);
             let store = Arc::new(Store::with(settings.policy, samples));
             let runtime = Runtime::new(&store, settings.runtime.clone(), "none");
             // Held to the end.
@@ -55,7 +55,7 @@ fuzz_target!(|bytes: &[u8]| {
                     thresholds: vec![Number::Int(1)],
                 })
             });
-            runtime.update_self_metrics();
+            runtime.update_own_metrics();
             let mut out = Vec::new();
             page(&mut out, &store, settings.runtime.page, Format::OPENMETRICS, None).expect("a Vec takes everything");
             exposition::parse(&out, Dialect::OpenMetrics).unwrap_or_else(|why| panic!("{why}"));

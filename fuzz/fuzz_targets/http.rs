@@ -3,12 +3,11 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use metre::encode::exposition;
+use metre::config::{settings, Value};
 use metre::model::{Kind, LabelSet, Number};
 use metre::policy::Policy;
-use metre::runtime::{Collecting, ExportOptions, Options, Probes, Runtime};
-use metre::store::{cell, FamilySpec, FamilyWriter, Store};
-use metre::transport::http::{Access, Address, Limits, Options as HttpOptions};
+use metre::runtime::Runtime;
+use metre::store::{updates, FamilySpec, FamilyWriter, Store};
 use metre_fuzz::http::{answers, pieces, TOKEN};
 use metre_fuzz::input::Input;
 use std::io::{ErrorKind, Read, Write};
@@ -37,9 +36,10 @@ fn servers() -> &'static Servers {
         let writer = fill(&store);
         let token = directory.join("token");
         std::fs::write(&token, TOKEN).expect("a file");
+        let token = format!("bearer_token_file = {token:?}");
         let (open, closed) = (directory.join("open.sock"), directory.join("closed.sock"));
         Servers {
-            _running: [serve(&store, &open, None), serve(&store, &closed, Some(token))],
+            _running: [serve(&store, &open, ""), serve(&store, &closed, &token)],
             _writer: Mutex::new(writer),
             open,
             closed,
@@ -60,41 +60,21 @@ fn fill(store: &Store) -> FamilyWriter {
     let mut labels = LabelSet::new();
     labels.push(b"HTTP/1.1 \"\r\n\r\n");
     let (at, _) = writer.find_or_create(labels.as_bytes()).expect("room for a series");
-    cell::counter::add(writer.record(at), Number::Int(1)).expect("a step");
+    updates::counter::add(writer.record(at), Number::Int(1)).expect("a step");
     writer
 }
 
-fn serve(store: &Arc<Store>, path: &Path, token_file: Option<PathBuf>) -> Runtime {
-    let export = ExportOptions {
-        http: HttpOptions {
-            listen: vec![Address::Unix(path.to_owned())],
-            socket_mode: 0o600,
-            access: Access {
-                allow: Vec::new(),
-                token_file,
-            },
-            limits: Limits {
-                connections: 8,
-                header_time: Duration::from_secs(60),
-                idle_time: Duration::from_secs(60),
-                send_time: Duration::from_secs(60),
-                answers: 1 << 20,
-            },
-        },
-        collecting: Collecting {
-            timeout: Duration::from_secs(1),
-            min_interval: Duration::from_secs(1),
-        },
-        probes: Probes::Guarded,
-    };
-    let options = Options {
-        push: None,
-        export: Some(export),
-        page: exposition::Options::default(),
-        self_metrics: true,
-        process_metrics: false,
-    };
-    let runtime = Runtime::new(store, options, "none");
+fn serve(store: &Arc<Store>, path: &Path, keys: &str) -> Runtime {
+    let config = path.with_extension("toml");
+    let text = format!(
+        "process_metrics = false\n[exporter]\nlisten = \"unix:{}\"\nmax_connections = 8\n\
+        header_timeout = 60\nidle_timeout = 60\nsend_timeout = 60\n{keys}\n",
+        path.display()
+    );
+    std::fs::write(&config, text).expect("a file");
+    let config = Value::String(config.to_string_lossy().into_owned());
+    let settings = settings(Value::Table([("config_file".to_owned(), config)].into()), false);
+    let runtime = Runtime::new(store, settings.expect("a configuration").runtime, "none");
     runtime.start().expect("threads");
     runtime
 }

@@ -5,8 +5,8 @@
 use libfuzzer_sys::fuzz_target;
 use metre::encode::exposition;
 use metre::encode::statsd::{Histograms, Options as Lines, Renames, Tags};
-use metre::runtime::{Options, PushOptions, Runtime};
-use metre::transport::Endpoint;
+use metre::runtime::{Options, StatsdOptions, Runtime};
+use metre::transport::statsd::Endpoint;
 use metre_fuzz::check_wire::check;
 use metre_fuzz::input::Input;
 use metre_fuzz::statsd::{Dialect, Server};
@@ -58,7 +58,7 @@ fuzz_target!(|bytes: &[u8]| {
     let runtime = Runtime::new(
         &world.store,
         Options {
-            push: Some(options.clone()),
+            statsd: Some(options.clone()),
             export: None,
             page: exposition::Options::default(),
             self_metrics: false,
@@ -97,7 +97,7 @@ fn flush(runtime: &Runtime) {
     assert!(flushed, "{:?}", runtime.notices());
 }
 
-fn options(input: &mut Input<'_>, server: Endpoint) -> PushOptions {
+fn options(input: &mut Input<'_>, server: Endpoint) -> StatsdOptions {
     let tags = input.of(&[Tags::None, Tags::DogStatsd, Tags::Influx]);
     let mut lines = Lines {
         prefix: input.of(&["", "prosody.", "a."]).to_owned(),
@@ -114,7 +114,7 @@ fn options(input: &mut Input<'_>, server: Endpoint) -> PushOptions {
     if tags == Tags::DogStatsd && input.any() {
         lines.container = Some("ci-1".to_owned());
     }
-    PushOptions {
+    StatsdOptions {
         server,
         // Only when asked to.
         flush_interval: Duration::from_secs(3600),

@@ -5,25 +5,18 @@ use crate::model::{Family, Series};
 use crate::number::{compare, float, is_written};
 use crate::policy::page_name;
 use crate::world::World;
-use metre::encode::exposition::{page, Escaping, Format, Only, Options};
+use metre::encode::exposition::{page, Format, Only, Options};
 use metre::model::{clock, Kind};
 use metre::store::RELATIVE_ERROR;
 use std::cmp::Ordering;
 
 /// All formats.
-pub const FORMATS: [Format; 12] = [
+pub const FORMATS: [Format; 5] = [
     Format::OpenMetrics1(None),
-    Format::Text0,
+    Format::OpenMetrics1(Some("allow-utf-8")),
     Format::OpenMetrics0,
-    Format::OpenMetrics1(Some(Escaping::Dots)),
-    Format::Text1(Escaping::Dots),
-    Format::OpenMetrics1(Some(Escaping::Underscores)),
-    Format::OpenMetrics1(Some(Escaping::Values)),
-    Format::OpenMetrics1(Some(Escaping::AllowUtf8)),
-    Format::OpenMetrics1(Some(Escaping::AllowUtf8InShort)),
-    Format::Text1(Escaping::Underscores),
-    Format::Text1(Escaping::Values),
-    Format::Text1(Escaping::AllowUtf8),
+    Format::Text1("underscores"),
+    Format::Text0,
 ];
 
 /// The page of a world.
@@ -31,43 +24,6 @@ pub fn render(world: &World, options: Options, format: Format, only: Option<&Onl
     let mut out = Vec::new();
     page(&mut out, &world.store, options, format, only).expect("a Vec takes everything");
     out
-}
-
-/// How a format writes names.
-struct Names(Format);
-
-impl Names {
-    fn has_dots(&self) -> bool {
-        matches!(
-            self.0,
-            Format::OpenMetrics1(Some(Escaping::Dots)) | Format::Text1(Escaping::Dots)
-        )
-    }
-
-    fn plain(&self, name: &str) -> String {
-        match self.has_dots() {
-            true => name.replace('_', "__"),
-            false => name.to_owned(),
-        }
-    }
-
-    /// The name in metadata.
-    fn family(&self, name: &str, kind: Kind) -> String {
-        let mut name = self.plain(name);
-        if kind == Kind::Counter {
-            if self.has_dots() {
-                name.push('_');
-            }
-            if self.dialect() == Dialect::Text {
-                name.push_str("_total");
-            }
-        }
-        name
-    }
-
-    fn dialect(&self) -> Dialect {
-        dialect(self.0)
-    }
 }
 
 /// The dialect of a format.
@@ -80,10 +36,10 @@ pub fn dialect(format: Format) -> Dialect {
 
 /// Panics if the page isn't one, or isn't that of the model.
 pub fn check(world: &World, text: &[u8], options: Options, format: Format) {
-    let names = Names(format);
+    let dialect = dialect(format);
     let told =
         |why: String| -> Vec<exposition::Family> { panic!("{format:?}: {why}\n{}", String::from_utf8_lossy(text)) };
-    let parsed = exposition::parse(text, names.dialect()).unwrap_or_else(|why| told(why));
+    let parsed = exposition::parse(text, dialect).unwrap_or_else(|why| told(why));
     let mut expected = 0;
     for family in world.families.iter().filter(|family| family.on_page) {
         let fields = family.writer.family();
@@ -103,8 +59,12 @@ pub fn check(world: &World, text: &[u8], options: Options, format: Format) {
         for (name, of_quantiles) in [(Some(&fields.name), false), (fields.quantiles_name.as_ref(), true)] {
             let Some(name) = name else { continue };
             let kind = if of_quantiles { Kind::Summary } else { fields.kind };
-            let name = names.family(name, kind);
-            let found = parsed.iter().find(|found| found.name == name);
+            let suffix = if (kind, dialect) == (Kind::Counter, Dialect::Text) {
+                "_total"
+            } else {
+                ""
+            };
+            let found = parsed.iter().find(|found| found.name == format!("{name}{suffix}"));
             let Some(found) = found else {
                 // One whose series may go isn't there without any.
                 assert!(
@@ -123,13 +83,13 @@ pub fn check(world: &World, text: &[u8], options: Options, format: Format) {
                 told(format!("{visible} series in {found:?}"));
             }
             for metric in &found.metrics {
-                check_metric(family, metric, &names, options, of_quantiles, world.began);
+                check_metric(family, metric, dialect, options, of_quantiles, world.began);
             }
         }
     }
     let own = parsed
         .iter()
-        .filter(|found| found.name.replace("__", "_").starts_with("metre_own"))
+        .filter(|found| found.name.starts_with("metre_own"))
         .count();
     assert!(
         parsed.len() >= expected && parsed.len() <= expected + own,
@@ -137,14 +97,14 @@ pub fn check(world: &World, text: &[u8], options: Options, format: Format) {
     );
 }
 
-fn check_metric(family: &Family, metric: &Metric, names: &Names, options: Options, of_quantiles: bool, began: f64) {
+fn check_metric(family: &Family, metric: &Metric, dialect: Dialect, options: Options, of_quantiles: bool, began: f64) {
     let fields = family.writer.family();
     let all_names = fields
         .label_names
         .iter()
         .chain(fields.constant_labels.iter().map(|(name, _)| name));
     let found_names = metric.labels.iter().map(|(name, _)| name.clone());
-    assert!(all_names.map(|name| names.plain(name)).eq(found_names), "{metric:?}");
+    assert!(all_names.cloned().eq(found_names), "{metric:?}");
     let values: Vec<String> = metric.labels.iter().map(|(_, value)| value.clone()).collect();
     let (own, constant) = values.split_at(family.keys.len());
     assert!(constant
@@ -159,7 +119,7 @@ fn check_metric(family: &Family, metric: &Metric, names: &Names, options: Option
             "{value:?} in {metric:?}"
         );
     };
-    let openmetrics = names.dialect() == Dialect::OpenMetrics;
+    let openmetrics = dialect == Dialect::OpenMetrics;
     if of_quantiles {
         return check_quantiles(family, series, metric, openmetrics);
     }

@@ -1,73 +1,97 @@
 //! Configurations as the Lua wall makes them of tables, and as TOML: keys that exist, near misses, and values that may be anything.
 
 use crate::input::Input;
-use metre::config::Value;
-use std::collections::BTreeMap;
+use metre::config::{check, Value};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 /// It stands where a token could, and must not be told.
 pub const SECRET: &str = "s3cretT0ken";
 
-const KEYS: &[&str] = &[
-    "openmetrics",
-    "created",
-    "canonical_le",
-    "limits",
-    "max_families",
-    "max_series",
-    "max_series_per_family",
-    "max_label_bytes",
-    "max_quantile_series",
-    "labels",
-    "rule",
-    "match",
-    "host",
-    "type",
-    "drop",
-    "buckets",
-    "idle_ttl",
-    "quantiles",
-    "quantile_window",
-    "allow_negative",
-    "exporter",
-    "listen",
-    "socket_mode",
-    "allow",
-    "bearer_token_file",
-    "probes",
-    "max_connections",
-    "header_timeout",
-    "idle_timeout",
-    "send_timeout",
-    "collect_timeout",
-    "collect_min_interval",
-    "collect_interval",
-    "self_metrics",
-    "process_metrics",
-    "statsd",
-    "server",
-    "prefix",
-    "flush_interval",
-    "max_datagram",
-    "resolve_interval",
-    "tags",
-    "rename_tags",
-    "constant_tags",
-    "container",
-    "histograms",
-    "max_samples_per_second",
-    "statsd_server",
-    "statsd_port",
-    "config_file",
-    "creatd",
-    "1",
-    "",
-    "a.b",
-    "le",
-    "cluster",
-    "__x",
-    "\n'",
-    "ttl",
+/// The keys that stand in a table of each name, all that the schema has; the configuration itself has none. Labels may be called
+/// anything, also as what is no key anywhere.
+const TABLES: &[(&str, &[&str])] = &[
+    (
+        "",
+        &[
+            "openmetrics",
+            "limits",
+            "labels",
+            "rule",
+            "exporter",
+            "statsd",
+            "collect_interval",
+            "self_metrics",
+            "process_metrics",
+            "statsd_server",
+            "statsd_port",
+            "prefix",
+            "config_file",
+        ],
+    ),
+    ("openmetrics", &["created", "canonical_le"]),
+    (
+        "limits",
+        &[
+            "max_families",
+            "max_series",
+            "max_series_per_family",
+            "max_label_bytes",
+            "max_quantile_series",
+        ],
+    ),
+    (
+        "rule",
+        &[
+            "match",
+            "host",
+            "type",
+            "drop",
+            "max_series",
+            "buckets",
+            "idle_ttl",
+            "quantiles",
+            "quantile_window",
+            "allow_negative",
+        ],
+    ),
+    (
+        "exporter",
+        &[
+            "listen",
+            "socket_mode",
+            "allow",
+            "bearer_token_file",
+            "probes",
+            "max_connections",
+            "header_timeout",
+            "idle_timeout",
+            "send_timeout",
+            "collect_timeout",
+            "collect_min_interval",
+        ],
+    ),
+    (
+        "statsd",
+        &[
+            "server",
+            "prefix",
+            "flush_interval",
+            "max_datagram",
+            "resolve_interval",
+            "tags",
+            "rename_tags",
+            "constant_tags",
+            "container",
+            "histograms",
+            "max_samples_per_second",
+            "self_metrics",
+        ],
+    ),
+    (
+        "labels",
+        &["creatd", "1", "", "a.b", "le", "cluster", "__x", "\n'", "ttl"],
+    ),
 ];
 const TEXTS: &[&str] = &[
     "",
@@ -120,18 +144,37 @@ const TEXTS: &[&str] = &[
     ",",
     " 7\n",
 ];
-const TABLES: &[&str] = &["openmetrics", "limits", "labels", "exporter", "statsd", "rule"];
+fn any_key(input: &mut Input<'_>) -> &'static str {
+    let keys = input.of(TABLES).1;
+    input.of(keys)
+}
 
-/// The keys that stand in a table of this name.
-fn keys_of(table: &str) -> std::ops::Range<usize> {
-    match table {
-        "openmetrics" => 1..3,
-        "limits" => 4..9,
-        "rule" => 11..20,
-        "exporter" => 21..32,
-        "statsd" => 36..47,
-        "labels" => 50..KEYS.len(),
-        _ => 0..KEYS.len(),
+/// The name of a table in the configuration.
+fn any_table(input: &mut Input<'_>) -> &'static str {
+    input.of(&TABLES[1..]).0
+}
+
+/// Panics if the schema has other keys than `TABLES`, by what it says of one that it hasn't.
+pub fn check_keys() {
+    for (table, known) in TABLES.iter().filter(|(table, _)| *table != "labels") {
+        let unknown = Value::Table([("?".to_owned(), Value::Bool(true))].into());
+        let given = match *table {
+            "" => unknown,
+            "rule" => Value::Table([("rule".to_owned(), Value::List(vec![unknown]))].into()),
+            table => Value::Table([(table.to_owned(), unknown)].into()),
+        };
+        let errors = check(given, false);
+        let said = errors
+            .iter()
+            .map(ToString::to_string)
+            .find_map(|said| Some(said.split_once("allowed here: ")?.1.to_owned()));
+        let said = said.unwrap_or_else(|| panic!("{errors:?}"));
+        let allowed: BTreeSet<&str> = said.split(", ").map(|key| key.trim_matches('\'')).collect();
+        assert_eq!(
+            allowed,
+            known.iter().copied().collect(),
+            "keys of {table:?}: the schema's, and the fuzzer's"
+        );
     }
 }
 
@@ -143,12 +186,12 @@ pub fn table(input: &mut Input<'_>) -> Value {
             let mut keys = BTreeMap::new();
             for _ in 0..input.below(5) {
                 let name = match input.any() {
-                    true => input.of(TABLES),
-                    false => input.of(KEYS),
+                    true => any_table(input),
+                    false => any_key(input),
                 };
                 let inside = match name {
                     "rule" if input.any() => Value::List((0..input.below(3)).map(|_| section(name, input)).collect()),
-                    name if TABLES.contains(&name) && !input.one_in(5) => section(name, input),
+                    name if TABLES.iter().any(|(table, _)| *table == name) && !input.one_in(5) => section(name, input),
                     name => for_key(name, input),
                 };
                 keys.insert(name.to_owned(), inside);
@@ -164,9 +207,11 @@ fn section(name: &str, input: &mut Input<'_>) -> Value {
         keys.insert("match".to_owned(), Value::String("*".to_owned()));
     }
     for _ in 0..input.below(6) {
-        let range = keys_of(name);
-        let key = KEYS[range.start + input.below(range.len())];
-        let key = if input.one_in(10) { input.of(KEYS) } else { key };
+        let known = match TABLES.iter().find(|(table, _)| *table == name) {
+            Some((_, keys)) if !input.one_in(10) => keys,
+            _ => input.of(TABLES).1,
+        };
+        let key = input.of(known);
         keys.insert(key.to_owned(), for_key(key, input));
     }
     Value::Table(keys)
@@ -224,7 +269,7 @@ fn value(input: &mut Input<'_>, depth: usize) -> Value {
         5 => Value::Other(input.of(&["a function", "a table nested too deep"]).to_owned()),
         6 | 7 => Value::List((0..input.below(4)).map(|_| value(input, depth + 1)).collect()),
         _ => {
-            let pairs = (0..input.below(4)).map(|_| (input.of(KEYS).to_owned(), value(input, depth + 1)));
+            let pairs = (0..input.below(4)).map(|_| (any_key(input).to_owned(), value(input, depth + 1)));
             Value::Table(pairs.collect())
         }
     }
@@ -236,7 +281,7 @@ pub fn toml(input: &mut Input<'_>) -> String {
     for _ in 0..input.below(8) {
         match input.below(4) {
             0 => {
-                let table = input.of(TABLES);
+                let table = any_table(input);
                 let header = if table == "rule" {
                     "[[rule]]\n".to_owned()
                 } else {
@@ -248,11 +293,11 @@ pub fn toml(input: &mut Input<'_>) -> String {
                 }
             }
             1 => {
-                let key = input.of(KEYS);
+                let key = any_key(input);
                 let _ = writeln!(text, "{key:?} = {}", literal(&for_key(key, input)));
             }
             2 => {
-                let _ = writeln!(text, "{} = {}", input.of(KEYS), literal(&value(input, 0)));
+                let _ = writeln!(text, "{} = {}", any_key(input), literal(&value(input, 0)));
             }
             _ if input.one_in(20) => {
                 // Deep, long, or much of it.

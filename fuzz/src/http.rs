@@ -1,7 +1,9 @@
-//! Requests that may be anything, and a strict reader of answers (RFC 9112).
+//! Requests that may be anything, and what an answer to one has to be.
 
 use crate::exposition::{self, Dialect};
 use crate::input::Input;
+use httparse::Status;
+use std::collections::BTreeMap;
 use std::io::Read;
 
 const PATHS: &[&str] = &[
@@ -107,17 +109,8 @@ fn request(input: &mut Input<'_>) -> Vec<u8> {
 pub struct Answer {
     /// Its status.
     pub status: u16,
-    headers: Vec<(String, String)>,
     /// The body as it was before any compression; nothing for HEAD.
     pub body: Vec<u8>,
-}
-
-impl Answer {
-    /// The value of a header, which is there once at most.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        let found = self.headers.iter().find(|(other, _)| other == name);
-        found.map(|(_, value)| value.as_str())
-    }
 }
 
 /// All answers on a connection that has ended. `has_head` says that some requests may have asked for the head alone.
@@ -127,90 +120,82 @@ impl Answer {
 pub fn answers(mut bytes: &[u8], has_head: bool) -> Result<Vec<Answer>, String> {
     let mut all = Vec::new();
     while !bytes.is_empty() {
-        let (mut answer, rest) = head(bytes)?;
-        bytes = rest;
-        if answer.status == 100 {
-            continue;
+        let mut room = [httparse::EMPTY_HEADER; 16];
+        let mut head = httparse::Response::new(&mut room);
+        let Status::Complete(end) = head.parse(bytes).map_err(|why| why.to_string())? else {
+            return Err("a head without an end".to_owned());
+        };
+        bytes = &bytes[end..];
+        let (version, status) = (head.version, head.code.unwrap_or_default());
+        if ![100, 200, 204, 400, 401, 403, 404, 405, 413, 414, 431, 503, 505].contains(&status) {
+            return Err(format!("status {status}"));
         }
-        if answer.status == 204 {
-            // It can have no content, and says none (RFC 9110, section 8.6).
-            match (answer.header("content-length"), answer.header("allow")) {
-                (None, Some("GET, HEAD, OPTIONS")) => all.push(answer),
-                wrong => return Err(format!("an answer without content that has {wrong:?}")),
+        let mut headers = BTreeMap::new();
+        for header in head.headers {
+            let value = std::str::from_utf8(header.value).map_err(|why| why.to_string())?;
+            if headers.insert(header.name.to_ascii_lowercase(), value).is_some() {
+                return Err(format!("two headers {}", header.name));
             }
-            continue;
         }
-        let length = answer.header("content-length").ok_or("no length")?;
-        let length: usize = length.parse().map_err(|_| format!("a length of {length:?}"))?;
+        let header = |name| headers.get(name).copied();
         let next = bytes.is_empty() || bytes.starts_with(b"HTTP/1.");
-        if length > 0 && next && has_head {
-            all.push(answer);
-            continue;
-        }
-        let (body, rest) = bytes.split_at_checked(length).ok_or("a body that is too short")?;
+        let length = header("content-length").map(str::parse::<usize>);
+        let (body, rest) = match (length, header("transfer-encoding")) {
+            (None, None) if status == 100 => continue,
+            // It can have no content, and says none (RFC 9110, section 8.6).
+            (None, None) if status == 204 && header("allow") == Some("GET, HEAD, OPTIONS") => (Vec::new(), bytes),
+            wrong if [100, 204].contains(&status) => return Err(format!("{status} with {wrong:?} and {headers:?}")),
+            (None | Some(Ok(1..)), _) if has_head && next => {
+                let body = Vec::new();
+                all.push(Answer { status, body });
+                continue;
+            }
+            (Some(Ok(length)), None) => {
+                let (body, rest) = bytes.split_at_checked(length).ok_or("a body that is too short")?;
+                (body.to_vec(), rest)
+            }
+            (None, Some("chunked")) => joined(bytes).ok_or("a body whose chunks are wrong or too few")?,
+            // It ends with the connection.
+            (None, None) if version == Some(0) => (bytes.to_vec(), &[][..]),
+            wrong => return Err(format!("a length and a coding of {wrong:?}")),
+        };
         bytes = rest;
-        answer.body = match answer.header("content-encoding") {
-            None => body.to_vec(),
+        let body = match header("content-encoding") {
+            None => body,
             Some("gzip") => {
                 let mut text = Vec::new();
-                let mut gzip = flate2::read::GzDecoder::new(body);
+                let mut gzip = flate2::read::GzDecoder::new(&*body);
                 gzip.read_to_end(&mut text).map_err(|why| why.to_string())?;
                 text
             }
             Some(other) => return Err(format!("an encoding called {other}")),
         };
-        check(&answer)?;
-        all.push(answer);
+        if status == 200 && headers.contains_key("vary") {
+            let content_type = header("content-type").unwrap_or_default();
+            let dialect = match content_type.split(';').next() {
+                Some("application/openmetrics-text") => Dialect::OpenMetrics,
+                Some("text/plain") => Dialect::Text,
+                _ => return Err(format!("a page of type {content_type:?}")),
+            };
+            exposition::parse(&body, dialect)?;
+        }
+        all.push(Answer { status, body });
     }
     Ok(all)
 }
 
-fn head(bytes: &[u8]) -> Result<(Answer, &[u8]), String> {
-    let end = bytes
-        .windows(4)
-        .position(|window| window == b"\r\n\r\n")
-        .ok_or("a head without an end")?;
-    let text = std::str::from_utf8(&bytes[..end]).map_err(|why| why.to_string())?;
-    let mut lines = text.split("\r\n");
-    let status = lines.next().and_then(|line| {
-        line.strip_prefix("HTTP/1.1 ")
-            .or_else(|| line.strip_prefix("HTTP/1.0 "))
-    });
-    let (status, reason) = status
-        .and_then(|line| line.split_once(' '))
-        .ok_or("no line with a status")?;
-    let status: u16 = status.parse().map_err(|_| "a status that is no number")?;
-    if ![100, 200, 204, 400, 401, 403, 404, 405, 413, 414, 431, 503, 505].contains(&status) || reason.is_empty() {
-        return Err(format!("status {status} {reason}"));
-    }
-    let mut headers: Vec<(String, String)> = Vec::new();
-    for line in lines {
-        let (name, value) = line.split_once(": ").ok_or_else(|| format!("the header {line:?}"))?;
-        let is_token = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-        let name = name.to_ascii_lowercase();
-        if !is_token || value.chars().any(char::is_control) || headers.iter().any(|(other, _)| *other == name) {
-            return Err(format!("the header {line:?}"));
+/// A body that came in chunks, and what follows it.
+fn joined(mut bytes: &[u8]) -> Option<(Vec<u8>, &[u8])> {
+    let mut body = Vec::new();
+    loop {
+        let Ok(Status::Complete((start, size))) = httparse::parse_chunk_size(bytes) else {
+            return None;
+        };
+        let (chunk, rest) = bytes[start..].split_at_checked(size.try_into().ok()?)?;
+        bytes = rest.strip_prefix(b"\r\n")?;
+        if chunk.is_empty() {
+            return Some((body, bytes));
         }
-        headers.push((name, value.to_owned()));
+        body.extend_from_slice(chunk);
     }
-    let answer = Answer {
-        status,
-        headers,
-        body: Vec::new(),
-    };
-    Ok((answer, &bytes[end + 4..]))
-}
-
-/// Whether it is what it says.
-fn check(answer: &Answer) -> Result<(), String> {
-    let content_type = answer.header("content-type").unwrap_or_default();
-    if answer.status != 200 || answer.header("vary").is_none() {
-        return Ok(());
-    }
-    let dialect = match content_type.split(';').next() {
-        Some("application/openmetrics-text") => Dialect::OpenMetrics,
-        Some("text/plain") => Dialect::Text,
-        _ => return Err(format!("a page of type {content_type:?}")),
-    };
-    exposition::parse(&answer.body, dialect).map(drop)
 }

@@ -4,7 +4,6 @@ Usage: run [PART...], of epoll, select, event and rust; all of them unless given
 """
 
 import concurrent.futures
-import contextlib
 import functools
 import re
 import signal
@@ -17,61 +16,51 @@ from kept_root import BUILT, CRATES, ENVIRONMENT, HERE, ROOT, SOURCES, debian13,
 
 sys.path.insert(0, str(ROOT / "spec/packages"))
 
+import cases  # noqa: E402
 from clean_root import give_back  # noqa: E402
 
 PARTS = ("epoll", "select", "event", "rust")
-FILES = sorted((file.name for file in (ROOT / "spec/prosody").glob("test_*.py")), reverse=True)
+CASES = cases.all_cases()
 # What depends on how Prosody's loop calls, wakes and ends: timers, collections, signals, sockets.
-OF_THE_LOOP = {
-    "test_prosody.py": ["Operation"],
-    "test_exporter.py": ["Pages", "RealPrometheus", "StuckLoop", "Load.test_slow", "Load.test_ends", "Access.test_unix", "Access.test_address"],
-    "test_statsd.py": ["Operation", "Servers.test_killed"],
-    "test_policy.py": ["Growth"],
-    "test_pushing.py": ["PushingOnly"],
-    "test_probes.py": ["Probes"],
-    "test_panics.py": ["Panics"],
-}
-printing = threading.Lock()
+OF_THE_LOOP = (
+    "test_prosody.Operation.",
+    "test_exporter.Pages.", "test_exporter.RealPrometheus.", "test_exporter.StuckLoop.", "test_exporter.Load.test_slow", "test_exporter.Load.test_ends",
+    "test_exporter.Access.test_unix", "test_exporter.Access.test_address",
+    "test_statsd.Operation.", "test_statsd.Servers.test_killed",
+    "test_policy.Growth.",
+    "test_pushing.PushingOnly.",
+    "test_probes.Probes.",
+    "test_panics.Panics.",
+)
 
 
 def say(*lines):
-    with printing:
+    with cases.printing:
         print(*lines, sep="\n", flush=True)
 
 
-class Tests:
-    """The tests of spec/prosody in a Debian in which metre is installed."""
+def tests(root, backend, chosen=()):
+    """Runs spec/prosody's tests, or those whose names begin so, in a Debian in which metre is installed; a line on how they ended, and
+    whether all went well."""
+    began = time.monotonic()
+    settings = [f"METRE_BACKEND={backend}", "METRE_MODULES=installed", f"METRE_PANICS={HERE}/target/check"]
+    # Not the first process there, since what has that as its parent takes itself to be a daemon already.
+    beginning = root.command("sh", "-c", '"$@"; exit $?', "sh", "env", *settings)
 
-    def __init__(self, root, backend, patterns=None):
-        self.root, self.backend, self.patterns = root, backend, patterns
-        self.run = self.skipped = 0
-        self.failed = []
+    def one(case):
+        names = [name for name in chosen if name.startswith(f"{case}.")]
+        return cases.run(f"Debian 13, {backend}: {case}", [*beginning, *cases.command(f"{HERE}/spec/prosody", case, names)], env=ENVIRONMENT)
 
-    def one_file(self, file):
-        chosen = [f"-k{pattern}" for pattern in self.patterns[file]] if self.patterns else []
-        settings = [f"METRE_BACKEND={self.backend}", "METRE_MODULES=installed", f"METRE_PANICS={HERE}/target/panics"]
-        # Not the first process there, since what has that as its parent takes itself to be a daemon already.
-        command = self.root.command("sh", "-c", '"$@"; exit $?', "sh", "env", *settings, "/usr/bin/python3", "-B", "-m", "unittest", "discover", "-v",
-                                    "-s", f"{HERE}/spec/prosody", "-p", file, *chosen)
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
-                              env=ENVIRONMENT)
-        count = re.search(r"(?m)^Ran (\d+) test", done.stdout)
-        skipped = re.search(r"skipped=(\d+)", done.stdout)
-        with printing:
-            print(f"== Debian 13, {self.backend}: {file}\n{done.stdout}", flush=True)
-            self.run += int(count[1]) if count else 0
-            self.skipped += int(skipped[1]) if skipped else 0
-            if done.returncode or not count:
-                self.failed.append(file)
-
-    def all(self):
-        """Two files at a time; a line on how they ended, and whether all went well."""
-        began = time.monotonic()
-        with concurrent.futures.ThreadPoolExecutor(2) as pool:
-            list(pool.map(self.one_file, [file for file in FILES if not self.patterns or file in self.patterns]))
-        failed = f"failures in {', '.join(self.failed)}" if self.failed else "0 failed"
-        line = f"{self.backend}: {self.run} tests run, {self.skipped} skipped, {failed}; {(time.monotonic() - began) / 60:.1f} min"
-        return line, not self.failed
+    wanted = [case for case in CASES if any(name.startswith(f"{case}.") for name in chosen or [f"{case}."])]
+    unknown = [name for name in chosen if not name.startswith(tuple(f"{case}." for case in wanted))]
+    if unknown:
+        raise RuntimeError(f"no such tests: {', '.join(unknown)}")
+    with concurrent.futures.ThreadPoolExecutor(len(wanted)) as pool:
+        results = list(pool.map(one, wanted))
+    failed = [case for case, (_, _, fine) in zip(wanted, results) if not fine]
+    how = f"failures in {', '.join(failed)}" if failed else "0 failed"
+    ran, skipped = (sum(result[index] for result in results) for index in (0, 1))
+    return f"{backend}: {ran} tests run, {skipped} skipped, {how}; {(time.monotonic() - began) / 60:.1f} min", not failed
 
 
 class Built:
@@ -96,14 +85,14 @@ class Built:
             return self.line
 
     def tests(self):
-        """The Rust tests; lines on the module and on how they ended, and whether all went well."""
-        self.module()
+        """The Rust tests, built and run beside the module; lines on it and on how they ended, and whether all went well."""
         began = time.monotonic()
         printed = self.root.run("sh", "-c", f"cd {SOURCES} && cargo test --locked --lib --tests", timeout=3600)
         passed = sum(map(int, re.findall(r"(?m)^test result: ok\. (\d+) passed; 0 failed", printed)))
         if not passed:
             raise RuntimeError(f"no Rust tests were run:\n{printed[-4000:]}")
-        return f"{self.line}\nRust tests: {passed} run, 0 failed; {(time.monotonic() - began) / 60:.1f} min", True
+        line = f"Rust tests: {passed} run, 0 failed; {(time.monotonic() - began) / 60:.1f} min"
+        return f"{self.module()}\n{line}", True
 
 
 def install_deb(root):
@@ -143,12 +132,12 @@ def check(root):
     root.run("lua5.4", "-e", 'require "lunbound"; require "luaevent.core"')
 
 
-def part(backend, install, patterns=None):
+def part(backend, install, *chosen):
     """Installs metre and runs tests; a line on them, and whether all went well."""
     with debian13() as root:
         install(root)
         check(root)
-        return Tests(root, backend, patterns).all()
+        return tests(root, backend, *chosen)
 
 
 def result(name, function, *arguments):
@@ -163,19 +152,20 @@ def main(parts):
     began = time.monotonic()
     kept()
     say(f"Debian 13 is there after {time.monotonic() - began:.0f} s")
-    results = []
-    with contextlib.ExitStack() as stack, concurrent.futures.ThreadPoolExecutor(1) as beside:
-        built = Built(stack.enter_context(debian13()))
-        rust = beside.submit(result, "rust", built.tests) if "rust" in parts else None
-        for backend, install, patterns in (
-            ("epoll", install_deb, None),
-            ("select", functools.partial(install_sources, built=built), OF_THE_LOOP),
-            ("event", install_rock, OF_THE_LOOP),
-        ):
-            if backend in parts:
-                results.append(result(backend, part, backend, install, patterns))
-        if rust:
-            results.append(rust.result())
+    # All at once, since most tests wait; cases.py says how many of these are run at a time.
+    with debian13() as place, concurrent.futures.ThreadPoolExecutor(len(PARTS) + 1) as pool:
+        built = Built(place)
+        known = {
+            "rust": (built.tests,),
+            "epoll": (part, "epoll", install_deb),
+            "select": (part, "select", functools.partial(install_sources, built=built), OF_THE_LOOP),
+            "event": (part, "event", install_rock, OF_THE_LOOP),
+        }
+        # What takes longest begins first.
+        if {"select", "rust"} & set(parts):
+            pool.submit(result, "the module", built.module)
+        futures = [pool.submit(result, name, *known[name]) for name in PARTS if name in parts]
+        results = [future.result() for future in futures]
     give_back(BUILT, CRATES)
     print(f"\nDebian 13, in {(time.monotonic() - began) / 60:.1f} min:", *(line for line, _ in results), sep="\n")
     return all(fine for _, fine in results)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import http.client
 import os
 import re
 import unittest
@@ -15,12 +16,12 @@ COUNT = "metre_internal_errors_total"
 ROOM_HITS = ("prosody_mod_muc__room_hit_total", (("host", ROOMS),))
 
 
-def with_panics(config=""):
+def with_panics(config="", modules=(), options=""):
     """A Prosody with the module that can be made to panic."""
     directory = os.environ["METRE_PANICS"]
     environment = {"METRE_MODULES": directory, "METRE_PANIC_CASES": str(ROOT / "spec/support/panics.lua")}
     with mock.patch.dict(os.environ, environment):
-        return Exporting(modules=["metre_panics"], config=config)
+        return Exporting(modules=["metre_panics", *modules], config=config, options=options)
 
 
 def faults(prosody):
@@ -106,6 +107,23 @@ class Panics(unittest.TestCase):
             wait_for("the total to be pushed", lambda: total in [count for name, count in server.counters.items() if "room_hit" in name])
             self.assertLess(prosody.stop(), 3)
             self.assertEqual(prosody.process.returncode, 0)
+
+    def test_a_page_that_has_begun(self):
+        options, limits = "metre_many_series = 50000", "limits = { max_series_per_family = 50000 };"
+        with with_panics(limits, ["metre_many"], options) as prosody:
+            prosody.serves()
+            wait_for("all to have panicked", lambda: "all have panicked" in prosody.log())
+            before = faults(prosody)
+            with panicking(prosody, "a page that has begun"):
+                for _ in range(3):
+                    # Nobody takes what there is of it for a page.
+                    with self.assertRaises(http.client.IncompleteRead):
+                        prosody.get()
+                self.assertEqual(prosody.get("/metrics?name[]=metre_series")[0], 200)
+            self.assertEqual(prosody.samples()[COUNT, (("at", "the renderer"),)], 3)
+            after = faults(prosody)
+            self.assertEqual({place: after[place] for place in after if place not in before}, {"the renderer": 1})
+            self.assertLess(prosody.stop(), 3)
 
 
 if __name__ == "__main__":

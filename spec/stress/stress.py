@@ -78,7 +78,7 @@ def suites():
             yield Suite(f"rust/{name}", [artifact["executable"]], {}, "")
     for lua in LUAS:
         yield Suite(f"busted/{lua}", [ROOT / "spec/run", lua], {"METRE_MODULES": str(MODULES / lua)}, "--filter")
-    modules = {"METRE_MODULES": str(MODULES / "5.4"), "METRE_PANICS": str(ROOT / "target/panics")}
+    modules = {"METRE_MODULES": str(MODULES / "5.4"), "METRE_PANICS": str(ROOT / "target/check")}
     for file in sorted((ROOT / "spec/prosody").glob("test_*.py")):
         command = [sys.executable, "-B", "-m", "unittest", "discover", "-v", "-s", "spec/prosody", "-p", file.name]
         yield Suite(f"prosody/{file.stem}", command, modules, "-k")

@@ -151,7 +151,7 @@ pub fn settings(table: Value, statsd: bool) -> Result<Settings, ConfigError> {
     Ok(Settings {
         policy: config.policy(given.rule_lines()),
         runtime: Options {
-            push: config.push_options(statsd)?,
+            statsd: config.push_options(statsd)?,
             export: config.exporter.map(Into::into),
             page: config.openmetrics.into(),
             self_metrics: config.self_metrics,

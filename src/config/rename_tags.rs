@@ -112,7 +112,7 @@ mod tests {
         let text = format!("[statsd]\ntags = 'influx'\nrename_tags = {given}\n");
         let table: toml::Table = toml::from_str(&text).unwrap();
         let settings = settings(Value::from(table), false).map_err(|error| error.to_string())?;
-        Ok(settings.runtime.push.expect("a pusher").lines.renames)
+        Ok(settings.runtime.statsd.expect("a pusher").lines.renames)
     }
 
     #[test]

@@ -5,8 +5,8 @@ use super::read_values::{one_of, seconds, whole};
 use super::rename_tags::rename_tags;
 use super::{Config, ConfigError, Problem, Value};
 use crate::encode::statsd::{Histograms, Options, Renames, Tags};
-use crate::runtime::PushOptions;
-use crate::transport::Endpoint;
+use crate::runtime::StatsdOptions;
+use crate::transport::statsd::Endpoint;
 use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
@@ -111,7 +111,7 @@ impl Config {
     ///
     /// # Errors
     /// Keys that contradict each other.
-    pub(super) fn push_options(&self, wanted: bool) -> Result<Option<PushOptions>, ConfigError> {
+    pub(super) fn push_options(&self, wanted: bool) -> Result<Option<StatsdOptions>, ConfigError> {
         let on = wanted || self.statsd.is_some() || self.statsd_server.is_some();
         let statsd = self.statsd.clone().unwrap_or_default();
         let error = |path: &[&str], why: &str| {
@@ -170,7 +170,7 @@ impl Config {
         };
         let prefix = self.prefix.clone().or(statsd.prefix);
         let prefix = prefix.map_or_else(|| "prosody".to_owned(), |Prefix(prefix)| prefix);
-        Ok(Some(PushOptions {
+        Ok(Some(StatsdOptions {
             server,
             flush_interval: statsd.flush_interval,
             collect_interval: self.collect_interval,

@@ -1,6 +1,6 @@
 use super::*;
 use crate::encode::statsd::Tags;
-use crate::runtime::{ExportOptions, PushOptions};
+use crate::runtime::{ExportOptions, StatsdOptions};
 use std::collections::BTreeMap;
 
 pub(super) fn table<const N: usize>(pairs: [(&str, Value); N]) -> Value {
@@ -19,8 +19,8 @@ pub(super) fn text(text: &str) -> Value {
     Value::String(text.to_owned())
 }
 
-pub(super) fn push(value: Value) -> PushOptions {
-    settings(value, false).unwrap().runtime.push.expect("a pusher")
+pub(super) fn push(value: Value) -> StatsdOptions {
+    settings(value, false).unwrap().runtime.statsd.expect("a pusher")
 }
 
 pub(super) fn export(value: Value) -> ExportOptions {
@@ -171,8 +171,8 @@ fn a_long_value_is_not_repeated_whole() {
 
 #[test]
 fn there_is_a_pusher_only_if_asked_for() {
-    assert_eq!(settings(table([]), false).unwrap().runtime.push, None);
-    let default = settings(table([]), true).unwrap().runtime.push.unwrap();
+    assert_eq!(settings(table([]), false).unwrap().runtime.statsd, None);
+    let default = settings(table([]), true).unwrap().runtime.statsd.unwrap();
     assert_eq!(default.server.to_string(), "udp://localhost:8125");
     assert_eq!(default.lines.prefix, "prosody.");
     assert_eq!(push(table([("statsd", table([]))])), default);
@@ -340,8 +340,8 @@ fn false_switches_off_what_a_file_has_switched_on() {
             .unwrap()
             .runtime
     };
-    assert_eq!((off("exporter").export, off("exporter").push.is_some()), (None, true));
-    assert_eq!((off("statsd").export.is_some(), off("statsd").push), (true, None));
+    assert_eq!((off("exporter").export, off("exporter").statsd.is_some()), (None, true));
+    assert_eq!((off("statsd").export.is_some(), off("statsd").statsd), (true, None));
     assert!(message(table([("openmetrics", Value::Bool(false))])).contains("is false; allowed: a table"));
 }
 

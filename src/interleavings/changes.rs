@@ -1,24 +1,24 @@
-//! A reader that tells differences, beside the writer: everything is told, and nothing twice.
+//! A reader that reports differences, beside the writer: everything is reported, and nothing twice.
 
 use super::{explore, family, idle_policy, series, sweep};
 use crate::model::{Kind, Number};
 use crate::snapshot::changes::{Changes, News};
-use crate::store::{cell, records, Family, FamilyWriter, Store};
+use crate::store::{records, updates, Family, FamilyWriter, Store};
 use loom::thread;
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-/// What has been told of each label.
+/// What has been reported of each label.
 #[derive(Default)]
-struct Told(HashMap<Vec<u8>, f64>);
+struct Reported(HashMap<Vec<u8>, f64>);
 
-impl Told {
+impl Reported {
     /// A pass as the pusher makes it.
     fn pass(&mut self, store: &Store, changes: &mut Changes) {
         let journal = store.journal().unwrap();
         let pass = journal.begin_pass();
-        let done = changes.tell_totals(false, None, |_, series, news| {
+        let done = changes.report_totals(false, None, |_, series, news| {
             if let News::Counter(step) = news {
                 let label = series.label_values().next().unwrap_or_default().to_vec();
                 *self.0.entry(label).or_default() += step.as_f64();
@@ -40,62 +40,62 @@ fn a_restart_loses_nothing() {
         let store = Arc::new(Store::with(Default::default(), Some(false)));
         let mut writer = family(&store, Kind::Counter, "c", &[]);
         let at = series(&mut writer, "");
-        let add = |step: i64| _ = cell::counter::add(writer.record(at), Number::Int(step)).unwrap();
+        let add = |step: i64| _ = updates::counter::add(writer.record(at), Number::Int(step)).unwrap();
         add(1);
         let (of_reader, mut changes) = (Arc::clone(&store), Changes::new(Arc::clone(writer.family())));
         let reader = thread::spawn(move || {
-            let mut told = Told::default();
-            told.pass(&of_reader, &mut changes);
-            (told, changes)
+            let mut reported = Reported::default();
+            reported.pass(&of_reader, &mut changes);
+            (reported, changes)
         });
         add(10);
-        cell::counter::reset(writer.record(at), writer.family());
+        updates::counter::reset(writer.record(at), writer.family());
         add(100);
-        let (mut told, mut changes) = reader.join().unwrap();
-        told.pass(&store, &mut changes);
-        assert_eq!(told.of(""), 111.0);
+        let (mut reported, mut changes) = reader.join().unwrap();
+        reported.pass(&store, &mut changes);
+        assert_eq!(reported.of(""), 111.0);
     });
 }
 
 #[test]
-fn the_last_of_a_series_is_told() {
-    explore("the last of a series is told", 1, || {
+fn the_last_of_a_series_is_reported() {
+    explore("the last of a series is reported", 1, || {
         let store = Arc::new(Store::with(idle_policy(Kind::Counter), Some(false)));
         let mut writer = family(&store, Kind::Counter, "c", &["l"]);
-        let places = ["old", "kept"].map(|label| series(&mut writer, label));
-        cell::counter::add(writer.record(places[0]), Number::Int(5)).unwrap();
+        let locations = ["old", "kept"].map(|label| series(&mut writer, label));
+        updates::counter::add(writer.record(locations[0]), Number::Int(5)).unwrap();
         sweep(&store, &mut writer);
         let (of_reader, mut changes) = (Arc::clone(&store), Changes::new(Arc::clone(writer.family())));
         let reader = thread::spawn(move || {
-            let mut told = Told::default();
-            told.pass(&of_reader, &mut changes);
-            told.pass(&of_reader, &mut changes);
-            (told, changes)
+            let mut reported = Reported::default();
+            reported.pass(&of_reader, &mut changes);
+            reported.pass(&of_reader, &mut changes);
+            (reported, changes)
         });
-        // It goes, and as soon as that has been told another one has its record.
+        // It goes, and as soon as that has been reported another one has its record.
         for _ in 0..2 {
-            writer.touch(places[1]);
+            writer.touch(locations[1]);
             sweep(&store, &mut writer);
         }
         let at = series(&mut writer, "new");
-        cell::counter::add(writer.record(at), Number::Int(7)).unwrap();
-        let (mut told, mut changes) = reader.join().unwrap();
-        told.pass(&store, &mut changes);
-        assert_eq!((told.of("old"), told.of("new")), (5.0, 7.0));
+        updates::counter::add(writer.record(at), Number::Int(7)).unwrap();
+        let (mut reported, mut changes) = reader.join().unwrap();
+        reported.pass(&store, &mut changes);
+        assert_eq!((reported.of("old"), reported.of("new")), (5.0, 7.0));
     });
 }
 
-/// A family with the series "leaves" and "kept", and before them the free record of one whose end has been told.
+/// A family with the series "leaves" and "kept", and before them the free record of one whose end has been reported.
 fn with_a_free_record(store: &Store) -> FamilyWriter {
     let mut writer = family(store, Kind::Counter, "c", &["l"]);
-    let places = ["free", "leaves", "kept"].map(|label| series(&mut writer, label));
+    let locations = ["free", "leaves", "kept"].map(|label| series(&mut writer, label));
     for _ in 0..2 {
-        places[1..].iter().for_each(|at| writer.touch(*at));
+        locations[1..].iter().for_each(|at| writer.touch(*at));
         sweep(store, &mut writer);
     }
-    let mut told = Told::default();
+    let mut reported = Reported::default();
     for _ in 0..2 {
-        told.pass(store, &mut Changes::new(Arc::clone(writer.family())));
+        reported.pass(store, &mut Changes::new(Arc::clone(writer.family())));
     }
     writer.expire(0);
     writer
@@ -111,7 +111,7 @@ fn a_number_is_given_out_after_its_record() {
         let reader = thread::spawn(move || {
             let end = of_reader.next_serial();
             let chunks = of_reader.chunks();
-            let new = records(&chunks).filter(|record| (before..end).contains(&cell::serial(record, &of_reader)));
+            let new = records(&chunks).filter(|record| (before..end).contains(&of_reader.serial(record)));
             assert_eq!(new.count() as u64, end - before);
         });
         // The first one is in the free record, the second one is behind all others.
@@ -132,7 +132,7 @@ fn a_record_that_leaves_is_not_another_ones_yet() {
             let pass = journal.begin_pass();
             let chunks = changes.family().chunks();
             let leaving = changes.leaving(&chunks);
-            let serials = || leaving.iter().map(|record| cell::serial(record, changes.family()));
+            let serials = || leaving.iter().map(|record| changes.family().serial(record));
             let before: Vec<u64> = serials().collect();
             thread::yield_now();
             assert!(serials().eq(before), "another one's");

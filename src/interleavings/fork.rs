@@ -1,10 +1,11 @@
-//! A process that forks while threads are in the middle of something: in the child they stand still for ever, and Prosody's thread goes on.
+//! A process that forks while threads are in the middle of something: in the child they stand still for ever, and
+//! Prosody's thread goes on.
 
-use super::{explore, family, quantile_policy, series};
+use super::{explore, family, forking, quantile_policy, series};
 use crate::model::{Kind, Number};
 use crate::snapshot::FamilySnapshot;
-use crate::store::{cell, FamilySpec, FamilyWriter, Store, Taken};
-use crate::sync::{fork, MOST_LOOKS};
+use crate::store::{updates, FamilySpec, FamilyWriter, Store, Taken};
+use crate::sync::MOST_LOOKS;
 use loom::thread;
 use std::sync::Arc;
 
@@ -16,7 +17,7 @@ fn forked(
 ) {
     explore(name, 3, move || {
         MOST_LOOKS.set(3);
-        fork::prepare();
+        forking::prepare();
         let store = Arc::new(Store::with(quantile_policy(), Some(false)));
         store.home().enter();
         let mut counter = family(&store, Kind::Counter, "c", &[]);
@@ -30,19 +31,19 @@ fn forked(
             thresholds: Vec::new(),
         });
         let at = (series(&mut counter, ""), series(&mut summary, ""));
-        cell::samples::into_window(summary.record(at.1), Number::Int(3), Taken::Plainly, summary.family());
-        cell::counter::reset(counter.record(at.0), counter.family());
+        updates::samples::into_window(summary.record(at.1), Number::Int(3), Taken::Plainly, summary.family());
+        updates::counter::reset(counter.record(at.0), counter.family());
         let of_thread = Arc::clone(&store);
-        let running = thread::spawn(move || fork::other(|| thread(&of_thread, own)));
-        fork::begin();
+        let running = thread::spawn(move || forking::other(|| thread(&of_thread, own)));
+        forking::begin();
         store.home().fork();
-        cell::counter::add(counter.record(at.0), Number::Int(1)).unwrap();
-        cell::counter::reset(counter.record(at.0), counter.family());
-        cell::samples::into_window(summary.record(at.1), Number::Int(3), Taken::Plainly, summary.family());
-        cell::samples::quantiles(summary.record(at.1), summary.family());
+        updates::counter::add(counter.record(at.0), Number::Int(1)).unwrap();
+        updates::counter::reset(counter.record(at.0), counter.family());
+        updates::samples::into_window(summary.record(at.1), Number::Int(3), Taken::Plainly, summary.family());
+        summary.family().quantiles_of(summary.record(at.1));
         child(&store);
         drop((counter, summary));
-        fork::end();
+        forking::end();
         running.join().unwrap();
     });
 }
@@ -68,7 +69,7 @@ fn a_reader_may_stand_still() {
             store.cork();
             for label in ["a", "b", "one that is longer"] {
                 let at = series(&mut gauge, label);
-                cell::gauge::set(gauge.record(at), Number::Int(1), &gauge.family().cork);
+                updates::gauge::set(gauge.record(at), Number::Int(1), &gauge.family().cork);
             }
             store.uncork();
             read(store);
@@ -80,8 +81,8 @@ fn a_reader_may_stand_still() {
 fn a_writer_of_our_own_may_stand_still() {
     let write = |_: &Store, mut own: FamilyWriter| {
         let at = series(&mut own, "");
-        cell::counter::add(own.record(at), Number::Int(1)).unwrap();
-        cell::counter::add(own.record(at), Number::Int(1)).unwrap();
+        updates::counter::add(own.record(at), Number::Int(1)).unwrap();
+        updates::counter::add(own.record(at), Number::Int(1)).unwrap();
     };
     forked("a writer of our own may stand still", write, |store| {
         for family in store.families().values() {

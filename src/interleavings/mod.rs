@@ -1,8 +1,10 @@
-//! What threads can do in turn: each model runs the real code in every order of its steps with so many interruptions, and with every value
-//! that the memory may show (`crate::sync`). loom gives up, and names the order, when an assertion fails, when all wait for each other, or when one never ends.
+//! What threads can do in turn: each model runs the real code in every order of its steps with so many interruptions,
+//! and with every value that the memory may show (`crate::sync`). loom gives up, and names the order, when an assertion
+//! fails, when all wait for each other, or when one never ends.
 
 mod changes;
 mod fork;
+mod forking;
 mod store;
 
 use crate::model::{Kind, LabelSet, Number};
@@ -13,8 +15,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Runs `model` in every order in which a thread that could go on is interrupted `interruptions` times at most, or as often as the
-/// environment's `INTERRUPTIONS` says.
+/// Runs `model` in every order in which a thread that could go on is interrupted `interruptions` times at most, or as
+/// often as the environment's `INTERRUPTIONS` says.
 pub(crate) fn explore(name: &str, interruptions: usize, model: impl Fn() + Sync + Send + 'static) {
     let orders = Arc::new(AtomicUsize::new(0));
     let counted = Arc::clone(&orders);
@@ -80,7 +82,7 @@ pub(crate) fn idle_policy(kind: Kind) -> Policy {
     policy
 }
 
-/// Summaries tell their least and their greatest sample of the last minute.
+/// Summaries show their least and their greatest sample of the last minute.
 pub(crate) fn quantile_policy() -> Policy {
     let mut policy = policy(Kind::Summary);
     policy.rules[0].quantiles = Some(vec![0.0, 1.0]);
@@ -88,7 +90,8 @@ pub(crate) fn quantile_policy() -> Policy {
     policy
 }
 
-/// All series of the family that nobody has touched go, and their records are free if nobody has still to tell of them.
+/// All series of the family that nobody has touched go, and their records are free unless their end has still to be
+/// reported.
 pub(crate) fn sweep(store: &Store, writer: &mut FamilyWriter) {
     store.clock().skip(Duration::from_secs(150));
     while writer.expire(100).1 {}

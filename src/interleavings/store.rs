@@ -3,7 +3,7 @@
 use super::{explore, family, quantile_policy, series};
 use crate::model::{Kind, Number};
 use crate::snapshot::{FamilySnapshot, Point};
-use crate::store::{cell, Family, Ring, Store, Taken};
+use crate::store::{updates, Family, Ring, Store, Taken};
 use loom::thread;
 use std::sync::Arc;
 
@@ -36,8 +36,8 @@ fn a_record_is_never_torn() {
         let of_reader = Arc::clone(writer.family());
         let reader = thread::spawn(move || values(&of_reader)[0].1);
         // The type of the sum changes, too.
-        cell::samples::summary(writer.record(at), Number::Int(3), writer.family()).unwrap();
-        cell::samples::summary(writer.record(at), Number::Float(3.0), writer.family()).unwrap();
+        updates::samples::summary(writer.record(at), Number::Int(3), writer.family()).unwrap();
+        updates::samples::summary(writer.record(at), Number::Float(3.0), writer.family()).unwrap();
         assert!(reader.join().unwrap() <= 2.0);
     });
 }
@@ -52,7 +52,7 @@ fn series_appear_whole() {
         // The second one is in the first's chunk, the third one has to have one of its own.
         for label in ["first", "second", "a third that does not fit"] {
             let at = series(&mut writer, label);
-            cell::samples::summary(writer.record(at), Number::Int(3), writer.family()).unwrap();
+            updates::samples::summary(writer.record(at), Number::Int(3), writer.family()).unwrap();
         }
         let seen = reader.join().unwrap();
         let labels: Vec<&[u8]> = seen.iter().map(|(label, _)| label.as_slice()).collect();
@@ -69,12 +69,12 @@ fn gauges_move_together() {
             family(&store, Kind::Gauge, "a", &[]),
             family(&store, Kind::Gauge, "b", &[]),
         ];
-        let places = writers.each_mut().map(|writer| series(writer, ""));
+        let locations = writers.each_mut().map(|writer| series(writer, ""));
         let set = |shares: [i64; 2]| {
             store.cork();
-            for ((writer, at), share) in writers.iter().zip(places).zip(shares) {
-                cell::gauge::set(writer.record(at), Number::ZERO, &writer.family().cork);
-                cell::gauge::set(writer.record(at), Number::Int(share), &writer.family().cork);
+            for ((writer, at), share) in writers.iter().zip(locations).zip(shares) {
+                updates::gauge::set(writer.record(at), Number::ZERO, &writer.family().cork);
+                updates::gauge::set(writer.record(at), Number::Int(share), &writer.family().cork);
             }
             store.uncork();
         };
@@ -95,11 +95,11 @@ fn gauges_of_one_family_move_together() {
     explore("gauges of one family move together", 2, || {
         let store = Store::new();
         let mut writer = family(&store, Kind::Gauge, "g", &["l"]);
-        let places = ["a", "b"].map(|label| series(&mut writer, label));
+        let locations = ["a", "b"].map(|label| series(&mut writer, label));
         let set = |shares: [i64; 2]| {
             store.cork();
-            for (at, share) in places.into_iter().zip(shares) {
-                cell::gauge::set(writer.record(at), Number::Int(share), &writer.family().cork);
+            for (at, share) in locations.into_iter().zip(shares) {
+                updates::gauge::set(writer.record(at), Number::Int(share), &writer.family().cork);
             }
             store.uncork();
         };
@@ -152,7 +152,7 @@ fn what_is_counted_is_in_the_ring() {
             assert!(drained >= counted, "{drained} of {counted}");
         });
         for _ in 0..2 {
-            cell::samples::histogram(writer.record(at), Number::Int(1), writer.family()).unwrap();
+            updates::samples::histogram(writer.record(at), Number::Int(1), writer.family()).unwrap();
         }
         reader.join().unwrap();
     });
@@ -165,7 +165,7 @@ fn samples_that_wait_for_a_reader_are_not_lost() {
         let mut writer = family(&store, Kind::Summary, "s", &[]);
         let at = series(&mut writer, "");
         let sample = |value: i64| {
-            cell::samples::into_window(writer.record(at), Number::Int(value), Taken::Plainly, writer.family())
+            updates::samples::into_window(writer.record(at), Number::Int(value), Taken::Plainly, writer.family())
         };
         let of_reader = Arc::clone(writer.family());
         let reader = thread::spawn(move || {
@@ -176,7 +176,7 @@ fn samples_that_wait_for_a_reader_are_not_lost() {
         (1..3).for_each(sample);
         assert_eq!(reader.join().unwrap(), 2);
         sample(1);
-        let values = cell::samples::quantiles(writer.record(at), writer.family());
+        let values = writer.family().quantiles_of(writer.record(at));
         assert_eq!(values, [(0.0, 1.0), (1.0, 2.0)]);
     });
 }

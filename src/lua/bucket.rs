@@ -11,7 +11,7 @@ use super::preconditions::{absolute, room};
 use super::tables::{key, protect, set_function};
 use super::text::{bytes_at, push_bytes, Short};
 use crate::model::{Kind, Number};
-use crate::store::cell;
+use crate::store::values;
 use mlua::ffi::{self, lua_State};
 use std::ffi::c_int;
 
@@ -93,7 +93,7 @@ fn bucket(metric: Metric<'_>, number: usize) -> Result<Option<Bucket>, Stop> {
         Some(Bucket {
             threshold: bucket.threshold,
             le: Short::of(bucket.le.as_bytes()),
-            count: cell::samples::count(record, number),
+            count: values::count(record, number),
         })
     })?;
     Ok(bucket.flatten())

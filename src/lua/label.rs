@@ -9,7 +9,7 @@ use super::text::{bytes_at, push_bytes, string_at};
 use super::{label_text, recent, view};
 use crate::model::labels::{self, LabelSet};
 use crate::policy::Limit;
-use crate::store::Placed;
+use crate::store::Assigned;
 use mlua::ffi::{self, lua_State};
 use std::ffi::c_int;
 
@@ -88,14 +88,14 @@ unsafe fn look_up(state: *mut lua_State) -> Outcome {
             Some((Series::at(family, location), placed))
         })?;
         let (series, placed) = found.ok_or(c"metre: no room for another series in this family")?;
-        if placed != Placed::Plainly {
+        if placed != Assigned::Plainly {
             tell(state, FamilyBlock::of_call(state, FAMILY), placed);
         }
         match series.serial {
             None => {
                 let metrics = ffi::lua_upvalueindex(METRICS);
                 push_metric(state, metrics, ffi::lua_upvalueindex(FAMILY), series);
-                if placed == Placed::Plainly {
+                if placed == Assigned::Plainly {
                     recent::remember(state, arguments.max(1) as usize - 1);
                 }
             }
@@ -125,13 +125,15 @@ unsafe fn label_set(state: *mut lua_State, prefix: &[u8], last: c_int) -> LabelS
 /// # Safety
 /// Nothing with a destructor is alive, and `family` is referred to while Lua runs, or not used any more then.
 #[cold]
-unsafe fn tell(state: *mut lua_State, family: &FamilyBlock, placed: Placed) {
+unsafe fn tell(state: *mut lua_State, family: &FamilyBlock, placed: Assigned) {
     // SAFETY: by the contract above; no index is given.
     unsafe {
         match placed {
-            Placed::Plainly => {}
-            Placed::Repaired => notice::send(state, family, About::Label, "a label value", None, "is not valid UTF-8"),
-            Placed::Limited(limit) => {
+            Assigned::Plainly => {}
+            Assigned::Repaired => {
+                notice::send(state, family, About::Label, "a label value", None, "is not valid UTF-8")
+            }
+            Assigned::Limited(limit) => {
                 notice::send(
                     state,
                     family,
@@ -169,7 +171,7 @@ unsafe extern "C-unwind" fn get(state: *mut lua_State) -> c_int {
             match series.serial {
                 None => push_view(state, family, series, &[])?,
                 Some(serial) => {
-                    push_own_lease(state, series, serial, Placed::Plainly)?;
+                    push_own_lease(state, series, serial, Assigned::Plainly)?;
                     view::wrap(state, series.kind)?;
                 }
             }
@@ -186,7 +188,7 @@ unsafe extern "C-unwind" fn get(state: *mut lua_State) -> c_int {
 /// - The stack has the arguments alone. All but the first one are strings.
 /// - There is room for four values, and nothing with a destructor is alive.
 #[cold]
-unsafe fn push_own_lease(state: *mut lua_State, series: Series, serial: u64, placed: Placed) -> Result<(), Stop> {
+unsafe fn push_own_lease(state: *mut lua_State, series: Series, serial: u64, placed: Assigned) -> Result<(), Stop> {
     // SAFETY:
     // - The upvalues are the family's block and the table of its metrics.
     // - The prefix is an upvalue, and the arguments stay on the stack: so all of them are there when the labels are
@@ -197,14 +199,14 @@ unsafe fn push_own_lease(state: *mut lua_State, series: Series, serial: u64, pla
         let prefix = bytes_at(state, ffi::lua_upvalueindex(PREFIX)).unwrap_or_default();
         let label_bytes = match placed {
             // There will never be a series for them, and the one that they share never goes.
-            Placed::Limited(Limit::LabelBytes) => 0,
+            Assigned::Limited(Limit::LabelBytes) => 0,
             _ => pure(|| label_set(state, prefix, arguments).as_bytes().len())?,
         };
         let of = Leased {
             location: series.location,
             serial,
             label_bytes,
-            limited: matches!(placed, Placed::Limited(limit) if limit.may_pass()),
+            limited: matches!(placed, Assigned::Limited(limit) if limit.may_pass()),
         };
         let metrics = ffi::lua_upvalueindex(METRICS);
         push_lease(state, metrics, ffi::lua_upvalueindex(FAMILY), series, of, |labels| {

@@ -8,7 +8,7 @@ use super::block::{block_at, lease_tag, FamilyBlock, FamilyContent, Length};
 use super::call::Stop;
 use super::preconditions::room;
 use crate::model::Kind;
-use crate::store::{FamilyWriter, Location, Placed};
+use crate::store::{Assigned, FamilyWriter, Location};
 use mlua::ffi::{self, lua_State};
 use std::cell::Cell;
 use std::ffi::c_int;
@@ -124,7 +124,7 @@ impl Lease {
             let limited_at = self.limited_at.get();
             if !self.is_there(&writer) || (limited_at != NOT_LIMITED && limited_at != expired) {
                 let (location, placed) = writer.find_or_create(self.labels())?;
-                let limited = matches!(placed, Placed::Limited(limit) if limit.may_pass());
+                let limited = matches!(placed, Assigned::Limited(limit) if limit.may_pass());
                 self.limited_at.set(if limited { expired } else { NOT_LIMITED });
                 self.move_to(location, &writer)?;
             }

@@ -80,7 +80,6 @@ mod register;
 mod samples;
 mod tables;
 mod text;
-mod trim;
 mod update;
 mod view;
 

@@ -6,7 +6,7 @@ use crate::config as configuration;
 use crate::encode::exposition::{self, Format};
 use crate::model::{self, Kind, Number};
 use crate::policy;
-use crate::runtime::{panics, PushOptions, Runtime};
+use crate::runtime::{panics, Runtime, StatsdOptions};
 use crate::store::{FamilySpec, Repair, Store};
 use mlua::prelude::*;
 use std::cell::RefCell;
@@ -51,7 +51,7 @@ pub(super) fn export(lua: &Lua, functions: &LuaTable) -> LuaResult<()> {
         answering(lua, "new", |lua, (given, statsd): (LuaValue, bool)| {
             let settings = configuration::settings(config::value(&given), statsd).map_err(text)?;
             let (settings, policy) = (settings.runtime, settings.policy);
-            let samples = settings.push.as_ref().map(PushOptions::samples);
+            let samples = settings.statsd.as_ref().map(StatsdOptions::samples);
             let store = Arc::new(Store::with(policy, samples));
             let page = settings.page;
             let provider = Rc::new(Provider {
@@ -201,7 +201,7 @@ fn functions_of(lua: &Lua, provider: &Rc<Provider>) -> LuaResult<LuaTable> {
         // Taken out, since a finalizer that Lua runs meanwhile may render too.
         let mut page = provider.buffer.take();
         page.clear();
-        provider.runtime.update_self_metrics();
+        provider.runtime.update_own_metrics();
         exposition::page(&mut page, &provider.store, provider.page, Format::OPENMETRICS, None).map_err(text)?;
         let result = lua.create_string(&page);
         if page.capacity() <= LARGEST_KEPT {

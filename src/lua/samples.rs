@@ -6,7 +6,7 @@ use super::metric::Metric;
 use super::number;
 use super::text::{push_bytes, Short};
 use crate::model::{plain_text, Kind, Number};
-use crate::store::{cell, Family};
+use crate::store::{values, Family};
 use mlua::ffi::{self, lua_State};
 use std::ffi::{c_int, CStr};
 use std::sync::atomic::AtomicU64;
@@ -83,18 +83,18 @@ struct Sample {
 
 /// The sample with this number, counted from 0, if there are as many.
 fn sample(family: &Family, record: &[AtomicU64], step: usize) -> Option<Sample> {
-    let created = || Number::Float(cell::created(record));
-    let count = |buckets| Number::Int(cell::samples::count(record, buckets) as i64);
-    let quantiles = cell::samples::quantile_count(record, family);
+    let created = || Number::Float(values::created(record));
+    let count = |buckets| Number::Int(values::count(record, buckets) as i64);
+    let quantiles = family.quantile_count(record);
     let buckets = family.buckets.as_slice();
     let mut label = None;
     let (suffix, value) = match (family.kind, step) {
-        (Kind::Gauge, 0) => ("", cell::gauge::value(record)),
-        (Kind::Counter, 0) => ("_total", cell::counter::value(record)),
+        (Kind::Gauge, 0) => ("", values::value(record)),
+        (Kind::Counter, 0) => ("_total", values::value(record)),
         (Kind::Counter, 1) => ("_created", created()),
         (Kind::Gauge | Kind::Counter, _) => return None,
         (Kind::Histogram | Kind::Summary, step) if step < quantiles => {
-            let (quantile, value) = cell::samples::quantiles(record, family).into_iter().nth(step)?;
+            let (quantile, value) = family.quantiles_of(record).into_iter().nth(step)?;
             label = Some((c"quantile", Short::of(plain_text(quantile).as_bytes())));
             // As on the page, where a histogram's are a family of their own.
             let suffix = if family.kind == Kind::Histogram {
@@ -111,7 +111,7 @@ fn sample(family: &Family, record: &[AtomicU64], step: usize) -> Option<Sample> 
         }
         (Kind::Histogram | Kind::Summary, step) => match step - quantiles - buckets.len() {
             0 => ("_count", count(family.count_words())),
-            1 => ("_sum", cell::samples::sum(record)),
+            1 => ("_sum", values::value(record)),
             2 => ("_created", created()),
             _ => return None,
         },

@@ -9,7 +9,7 @@ use super::notice::{self, About};
 use super::number::number_at;
 use super::preconditions::room;
 use crate::model::{Kind, Number};
-use crate::store::{cell, Refused, Taken};
+use crate::store::{updates, values, Refused, Taken};
 use mlua::ffi::{self, lua_State};
 use std::ffi::{c_int, CStr};
 use std::sync::atomic::AtomicU64;
@@ -40,11 +40,11 @@ struct SummarySample;
 impl Update for GaugeSet {
     const KIND: Kind = Kind::Gauge;
     const METHOD: &'static str = "set";
-    const WORDS: usize = cell::VALUE_WORDS;
+    const WORDS: usize = values::NUMBER_RECORD_WORDS;
 
     #[inline(always)]
     fn run(record: &[AtomicU64], to: Number, family: &FamilyContent) -> Result<Taken, Refused> {
-        cell::gauge::set(record, to, &family.family.cork);
+        updates::gauge::set(record, to, &family.family.cork);
         Ok(Taken::Plainly)
     }
 }
@@ -52,11 +52,11 @@ impl Update for GaugeSet {
 impl Update for GaugeAdd {
     const KIND: Kind = Kind::Gauge;
     const METHOD: &'static str = "add";
-    const WORDS: usize = cell::VALUE_WORDS;
+    const WORDS: usize = values::NUMBER_RECORD_WORDS;
 
     #[inline(always)]
     fn run(record: &[AtomicU64], step: Number, family: &FamilyContent) -> Result<Taken, Refused> {
-        cell::gauge::add(record, step, &family.family.cork);
+        updates::gauge::add(record, step, &family.family.cork);
         Ok(Taken::Plainly)
     }
 }
@@ -64,21 +64,21 @@ impl Update for GaugeAdd {
 impl Update for CounterSet {
     const KIND: Kind = Kind::Counter;
     const METHOD: &'static str = "set";
-    const WORDS: usize = cell::VALUE_WORDS;
+    const WORDS: usize = values::NUMBER_RECORD_WORDS;
 
     fn run(record: &[AtomicU64], to: Number, family: &FamilyContent) -> Result<Taken, Refused> {
-        cell::counter::set(record, to, &family.family)
+        updates::counter::set(record, to, &family.family)
     }
 }
 
 impl Update for CounterAdd {
     const KIND: Kind = Kind::Counter;
     const METHOD: &'static str = "add";
-    const WORDS: usize = cell::VALUE_WORDS;
+    const WORDS: usize = values::NUMBER_RECORD_WORDS;
 
     #[inline(always)]
     fn run(record: &[AtomicU64], step: Number, _: &FamilyContent) -> Result<Taken, Refused> {
-        cell::counter::add(record, step)
+        updates::counter::add(record, step)
     }
 }
 
@@ -89,7 +89,7 @@ impl Update for HistogramSample {
 
     #[inline(always)]
     fn run(record: &[AtomicU64], sample: Number, family: &FamilyContent) -> Result<Taken, Refused> {
-        cell::samples::histogram(record, sample, &family.family)
+        updates::samples::histogram(record, sample, &family.family)
     }
 }
 
@@ -97,11 +97,11 @@ impl Update for SummarySample {
     const KIND: Kind = Kind::Summary;
     const METHOD: &'static str = "sample";
     const IS_SAMPLE: bool = true;
-    const WORDS: usize = cell::SUMMARY_WORDS;
+    const WORDS: usize = values::SUMMARY_RECORD_WORDS;
 
     #[inline(always)]
     fn run(record: &[AtomicU64], sample: Number, family: &FamilyContent) -> Result<Taken, Refused> {
-        cell::samples::summary(record, sample, &family.family)
+        updates::samples::summary(record, sample, &family.family)
     }
 }
 
@@ -210,7 +210,7 @@ unsafe fn update_any<U: Update>(state: *mut lua_State) -> Outcome {
             Some(number) => metric.update(|family, record| {
                 let taken = U::run(record, number, family);
                 if let (true, Ok(taken)) = (U::IS_SAMPLE, taken) {
-                    cell::samples::into_window(record, number, taken, &family.family);
+                    updates::samples::into_window(record, number, taken, &family.family);
                 }
                 taken
             })?,
@@ -252,9 +252,9 @@ unsafe fn tell(state: *mut lua_State, metric: Metric<'_>, method: &'static str, 
 pub(super) fn reset(family: &FamilyContent, record: &[AtomicU64]) {
     let family = &family.family;
     match family.kind {
-        Kind::Gauge => cell::gauge::set(record, Number::ZERO, &family.cork),
-        Kind::Counter => cell::counter::reset(record, family),
-        Kind::Histogram | Kind::Summary => cell::samples::reset(record, family),
+        Kind::Gauge => updates::gauge::set(record, Number::ZERO, &family.cork),
+        Kind::Counter => updates::counter::reset(record, family),
+        Kind::Histogram | Kind::Summary => updates::samples::reset(record, family),
     }
 }
 

@@ -14,7 +14,7 @@ use super::tables::{key, protect, push_methods, set_function};
 use super::text::{bytes_at, push_bytes};
 use super::{bucket, number};
 use crate::model::{Kind, Number};
-use crate::store::cell;
+use crate::store::values;
 use mlua::ffi::{self, lua_State};
 use std::ffi::c_int;
 use std::sync::atomic::AtomicU64;
@@ -153,17 +153,17 @@ fn field_names(kind: Kind) -> &'static [&'static str] {
 /// The field of this name, if there is one.
 fn field(family: &FamilyContent, record: &[AtomicU64], name: &[u8]) -> Option<Number> {
     let family = &family.family;
-    let created = || Number::Float(cell::created(record));
-    let count = || Number::Int(cell::samples::count(record, family.count_words()) as i64);
+    let created = || Number::Float(values::created(record));
+    let count = || Number::Int(values::count(record, family.count_words()) as i64);
     match family.kind {
-        Kind::Gauge => (name == b"value").then(|| cell::gauge::value(record)),
+        Kind::Gauge => (name == b"value").then(|| values::value(record)),
         Kind::Counter => match name {
-            b"value" => Some(cell::counter::value(record)),
+            b"value" => Some(values::value(record)),
             b"_created" => Some(created()),
             _ => None,
         },
         Kind::Histogram | Kind::Summary => match name {
-            b"_sum" => Some(cell::samples::sum(record)),
+            b"_sum" => Some(values::value(record)),
             b"_count" => Some(count()),
             b"_created" => Some(created()),
             _ => None,

@@ -39,15 +39,4 @@ impl Kind {
             Kind::Histogram | Kind::Summary => true,
         }
     }
-
-    /// The suffixes of every name that a family of this type takes up, its own bare name first: no other
-    /// family may use one of them (OpenMetrics 1.0, "MetricFamily", "Suffixes").
-    pub fn suffixes(self) -> &'static [&'static str] {
-        match self {
-            Kind::Gauge => &[""],
-            Kind::Counter => &["", "_total", "_created"],
-            Kind::Histogram => &["", "_bucket", "_count", "_sum", "_created"],
-            Kind::Summary => &["", "_count", "_sum", "_created"],
-        }
-    }
 }

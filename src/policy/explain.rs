@@ -5,30 +5,31 @@ use crate::model::{Kind, Number};
 use std::fmt::Write;
 use std::time::Duration;
 
-/// What is decided for families of this name on the page, one line a key. If that depends on the type, and none is given, it
-/// is told for each; so it is for hosts.
+/// Explains the policy of families with this name on the page: a line for each key, with its value and where that is
+/// from. Without a type it explains each type, unless all have the same lines; without a host it adds the rules for
+/// some hosts.
 pub fn explain(policy: &Policy, name: &str, kind: Option<Kind>, host: Option<&str>) -> String {
-    let mut told: Vec<(Vec<&str>, String)> = Vec::new();
+    let mut texts: Vec<(Vec<&str>, String)> = Vec::new();
     for kind in Kind::ALL.into_iter().filter(|any| kind.is_none_or(|kind| kind == *any)) {
-        // Which is what a counter's samples are called.
+        // A counter's samples are called so.
         let total = name.strip_suffix("_total").filter(|_| kind == Kind::Counter);
         let text = Explained::new(policy, total.unwrap_or(name), kind, host).text(policy);
-        match told.iter_mut().find(|(_, other)| *other == text) {
+        match texts.iter_mut().find(|(_, other)| *other == text) {
             Some((kinds, _)) => kinds.push(kind.name()),
-            None => told.push((vec![kind.name()], text)),
+            None => texts.push((vec![kind.name()], text)),
         }
     }
     let text = |(kinds, text): (Vec<&str>, String)| format!("{name} as a {}:\n{text}", kinds.join(" or "));
-    told.into_iter().map(text).collect()
+    texts.into_iter().map(text).collect()
 }
 
 /// The rules for one name, type and host.
 struct Explained<'a> {
     name: &'a str,
     kind: Kind,
-    /// Those that hold, in order, each with what it says of this type and with what it says at all.
+    /// The rules that hold, in order: for each the part for this type, and the whole rule.
     rules: Vec<(Rule, &'a Rule)>,
-    /// Those for some hosts, if none is given.
+    /// The parts for this type of the rules for some hosts, if no host is given.
     for_hosts: Vec<Rule>,
 }
 
@@ -121,7 +122,8 @@ impl<'a> Explained<'a> {
         out
     }
 
-    /// The last that is said of a key, and where; or the default, with where something is said that doesn't hold for the type.
+    /// A key's line: the value of the last rule that has one, and where that rule is; or the default, and where a rule
+    /// is whose value doesn't hold for the type.
     fn line(&self, out: &mut String, key: &str, say: impl Fn(&Rule) -> Option<String>, default: &str) {
         let said = self
             .rules

@@ -1,4 +1,5 @@
-//! What the operator decides about families and series, whatever modules register. `docs/policy.md` is for operators.
+//! What the operator decides about families and series, whatever modules register. `docs/policy.md` has it for
+//! operators.
 
 mod explain;
 mod rule;
@@ -13,15 +14,15 @@ use std::time::Duration;
 /// Everything the operator has decided.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Policy {
-    /// How much there may be.
+    /// The limits for the whole store.
     pub limits: Limits,
-    /// Labels on every series, by name; at most one of a name.
+    /// Labels on every series: names and values. No name comes twice.
     pub labels: Vec<(String, String)>,
     /// The rules, in order.
     pub rules: Vec<Rule>,
 }
 
-/// How much modules may make.
+/// How many families and series modules may make, and how long their texts may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Families.
@@ -49,7 +50,7 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// None to speak of.
+    /// No limits that can be reached.
     pub fn none() -> Limits {
         Limits {
             max_families: usize::MAX,
@@ -61,7 +62,7 @@ impl Limits {
     }
 }
 
-/// What a label set ran into.
+/// A limit that a label set ran into.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Limit {
     /// [`Limits::max_series`].
@@ -77,7 +78,7 @@ pub enum Limit {
 }
 
 impl Limit {
-    /// All of them, in the order of the enum.
+    /// All limits, in the order of the enum.
     pub const ALL: [Limit; 5] = [
         Limit::Series,
         Limit::SeriesPerFamily,
@@ -86,7 +87,7 @@ impl Limit {
         Limit::QuantileSeries,
     ];
 
-    /// As the value of a label.
+    /// The limit as the value of a label.
     pub fn name(self) -> &'static str {
         match self {
             Limit::Series => "max_series",
@@ -97,12 +98,12 @@ impl Limit {
         }
     }
 
-    /// Whether a label set that ran into it may have a series later on.
+    /// Whether a label set that ran into this limit may get a series later on.
     pub fn may_pass(self) -> bool {
         matches!(self, Limit::Series | Limit::SeriesPerFamily | Limit::Rule)
     }
 
-    /// What it means for a label set that is new, as the rest of a sentence that begins with "new label sets".
+    /// What this limit does to label sets that are new, as the rest of a sentence that begins with "new label sets".
     pub fn meaning(self) -> &'static str {
         match self {
             Limit::Series => {
@@ -122,7 +123,7 @@ impl Limit {
     }
 }
 
-/// Why a family is not kept.
+/// The reason for which a family is not kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ignored {
     /// A rule says so.
@@ -137,7 +138,7 @@ impl Ignored {
     /// All reasons, in the order of the enum.
     pub const ALL: [Ignored; 3] = [Ignored::Dropped, Ignored::Families, Ignored::NameBytes];
 
-    /// As the value of a label.
+    /// The reason as the value of a label.
     pub fn name(self) -> &'static str {
         match self {
             Ignored::Dropped => "drop",
@@ -157,28 +158,29 @@ impl fmt::Display for Ignored {
     }
 }
 
-/// What is decided for one family. Made once, when it is registered.
+/// What the operator has decided for one family. It is put together once, when the family is registered.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FamilyPolicy {
-    /// The thresholds of its buckets, if not those of the module.
+    /// The thresholds of its buckets; `None` for those of the module.
     pub buckets: Option<Vec<Number>>,
     /// The quantiles that are shown of its series, ascending.
     pub quantiles: Vec<f64>,
     /// How far back quantiles look.
     pub quantile_window: Duration,
-    /// Whether samples below zero are kept, if that is decided.
+    /// Whether samples below zero are kept; `None` if no rule says so.
     pub allow_negative: Option<bool>,
     /// The longest label value, in bytes.
     pub max_label_bytes: usize,
-    /// Whether nothing is kept of any series.
+    /// Whether no series of the family is kept.
     drops_all: bool,
-    /// What holds for series for which no other rule does.
+    /// What holds for all series, unless `by_host` has rules.
     series: SeriesPolicy,
-    /// Which label holds the host, and the rules for some hosts and for all, in order; only if there are any for some.
+    /// The position of the label that holds the host, and all rules for the family in order; `None` if no rule is for
+    /// some hosts only.
     by_host: Option<(usize, Vec<SeriesRule>)>,
 }
 
-/// What a rule decides for series.
+/// What one rule decides for the series that it is for.
 #[derive(Clone, Debug, PartialEq)]
 struct SeriesRule {
     host: Option<Pattern>,
@@ -188,7 +190,7 @@ struct SeriesRule {
 }
 
 impl SeriesRule {
-    /// Nothing, if the rule decides nothing for series.
+    /// `None` if the rule decides nothing for series.
     fn new(rule: &Rule) -> Option<SeriesRule> {
         let Rule {
             host,
@@ -207,21 +209,22 @@ impl SeriesRule {
     }
 }
 
-/// What is decided for one series. Made when it is created.
+/// What the operator has decided for one series. It is put together when the series is created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SeriesPolicy {
-    /// Whether nothing is kept of it.
+    /// Whether the series is not kept.
     pub drop: bool,
-    /// How many series there may be that have this limit.
+    /// How many series may count in the same scope.
     pub max_series: usize,
-    /// The rule that says so, by its number among the rules for the family, from 1; 0 for none.
-    pub limited_by: usize,
+    /// The scope that the series counts in: the number of the rule that gave `max_series`, from 1 among the family's
+    /// rules; 0 if no rule did.
+    pub scope: usize,
     /// After how many seconds without an update it goes; 0 for never.
     pub idle_ttl: u32,
 }
 
-/// Whether what a family of this name on the page measures is never below zero: times and sizes, which are told by the unit at
-/// the end of the name. A sample that is comes from a clock that was set, or the like.
+/// Whether a family of this name on the page measures times or sizes (its name ends in the unit), which are never below
+/// zero. A negative sample of these comes from a clock that was set, or the like.
 pub fn is_never_negative(name: &str) -> bool {
     ["seconds", "bytes"].iter().any(|unit| {
         name.strip_suffix(unit)
@@ -229,11 +232,11 @@ pub fn is_never_negative(name: &str) -> bool {
     })
 }
 
-/// The quantiles' window unless a rule says something else.
+/// How far back quantiles look, unless a rule says something else.
 pub const DEFAULT_WINDOW: Duration = Duration::from_secs(120);
 
 impl FamilyPolicy {
-    /// What holds for metre's own families: no limits.
+    /// The policy of metre's own families: no limits, and no rules.
     pub fn unlimited() -> FamilyPolicy {
         FamilyPolicy {
             buckets: None,
@@ -245,19 +248,19 @@ impl FamilyPolicy {
             series: SeriesPolicy {
                 drop: false,
                 max_series: usize::MAX,
-                limited_by: 0,
+                scope: 0,
                 idle_ttl: 0,
             },
             by_host: None,
         }
     }
 
-    /// Whether nothing is kept of the whole family.
+    /// Whether no series of the family is kept, so that the family needn't be, either.
     pub fn drops_all(&self) -> bool {
         self.drops_all
     }
 
-    /// The shortest idle time after which a series of the family may go, in seconds; 0 if none may.
+    /// The shortest idle time that a series of the family may have, in seconds; 0 if no series goes.
     pub fn shortest_ttl(&self) -> u32 {
         let of_rules = self
             .by_host
@@ -268,12 +271,14 @@ impl FamilyPolicy {
         all.filter(|ttl| *ttl > 0).min().unwrap_or(0)
     }
 
-    /// How many limits on series there are that are counted each by itself.
+    /// How many scopes the family has. A scope is a set of series that share one limit on their number; each series is
+    /// in one scope. Scope 0 is for series that no rule limits. If a rule is for some hosts only, each of the family's
+    /// rules has a scope; else all of them have one together.
     pub fn scopes(&self) -> usize {
-        self.by_host.as_ref().map_or(0, |(_, rules)| rules.len()) + 1
+        self.by_host.as_ref().map_or(1, |(_, rules)| rules.len()) + 1
     }
 
-    /// What is decided for the series with this encoded label set.
+    /// The policy of the series with this encoded label set.
     pub fn series(&self, labels: &[u8]) -> SeriesPolicy {
         let Some((position, rules)) = &self.by_host else {
             return self.series;
@@ -296,14 +301,14 @@ impl SeriesPolicy {
         self.drop = rule.drop.unwrap_or(self.drop);
         if let Some(max_series) = rule.max_series {
             self.max_series = max_series;
-            self.limited_by = number;
+            self.scope = number;
         }
         self.idle_ttl = rule.idle_ttl.unwrap_or(self.idle_ttl);
     }
 }
 
 impl Policy {
-    /// Without limits and rules.
+    /// A policy without limits and rules.
     pub fn unlimited() -> Policy {
         Policy {
             limits: Limits::none(),
@@ -311,7 +316,7 @@ impl Policy {
         }
     }
 
-    /// What is decided for a family of this name on the page and type, whose label keys these are.
+    /// The policy of a family with this name on the page, this type and these label keys.
     pub fn family(&self, name: &str, kind: Kind, label_keys: &[Vec<u8>]) -> FamilyPolicy {
         let host = label_keys.iter().position(|key| key == b"host");
         let rules: Vec<Rule> = self
@@ -341,7 +346,7 @@ impl Policy {
         }
         match host.filter(|_| rules.iter().any(|rule| rule.host.is_some())) {
             Some(host) => policy.by_host = Some((host, rules)),
-            // Whichever says so, there is one limit.
+            // The rules are for all series, so whichever rule sets the limit, one scope counts them.
             None => rules.iter().for_each(|rule| policy.series.follow(rule, 1)),
         }
         policy

@@ -152,8 +152,8 @@ fn hosts_narrow_what_is_decided_for_series() {
         (5, HOUR)
     );
     assert!(of("b.example.org").drop && !of("a.example.org").drop);
-    assert_ne!(of("a.example.org").limited_by, of("example.org").limited_by);
-    assert!(of("a.example.org").limited_by < family.scopes() + 1);
+    assert_ne!(of("a.example.org").scope, of("example.org").scope);
+    assert!(of("a.example.org").scope < family.scopes());
     assert_eq!(family.shortest_ttl(), HOUR);
     assert!(!family.drops_all());
     // Without the label those rules are about nothing.

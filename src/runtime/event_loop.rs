@@ -1,16 +1,14 @@
 //! Prosody's event loop as the other threads see it: whether it answers, and how it is asked for a collection.
 
 use super::bell::Bell;
+use super::collections::{Collected, Collecting, Collections};
+use super::metrics::{self, OwnFamily};
 use super::notices::{Level, Notices};
-use super::own_metrics::{OwnFamily, Spec};
-use crate::model::{clock, Kind};
 use crate::store::Store;
 use crate::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::watch;
-use tokio::time::timeout;
 
 /// How often the loop is asked whether it is there.
 const BEAT: Duration = Duration::from_secs(1);
@@ -24,43 +22,6 @@ const QUIET: Duration = Duration::from_secs(60);
 
 /// Whoever is silent for that long doesn't serve.
 const NOT_READY: Duration = Duration::from_secs(5);
-
-/// When scrapes ask for collections, and how long they wait.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Collecting {
-    /// How long a scrape waits for its collection.
-    pub timeout: Duration,
-    /// How old the last collection may be for a scrape to share it.
-    pub min_interval: Duration,
-}
-
-/// What came of a scrape's wish for fresh values.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Collected {
-    /// They are collected regularly, or nobody can be asked.
-    NotAsked,
-    /// A collection was run.
-    Run,
-    /// Somebody else's collection did.
-    Shared,
-    /// The loop didn't answer in time.
-    Late,
-    /// A module raised an error.
-    Failed,
-}
-
-impl Collected {
-    /// Its name as a label value.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Collected::NotAsked => "not_asked",
-            Collected::Run => "run",
-            Collected::Shared => "shared",
-            Collected::Late => "late",
-            Collected::Failed => "failed",
-        }
-    }
-}
 
 /// The event loop.
 pub(super) struct EventLoop {
@@ -81,22 +42,8 @@ pub(super) struct EventLoop {
     /// How late the answers were. Prosody's thread alone locks this.
     lag: Mutex<OwnFamily>,
     /// When a silence was logged; likewise.
-    told: Mutex<Option<Instant>>,
-    collections: Mutex<Collections>,
-    /// Changes with the end of each collection; whether it succeeded.
-    ended: watch::Sender<bool>,
-}
-
-#[derive(Default)]
-struct Collections {
-    /// When the last one ended, and whether it succeeded.
-    last: Option<(Instant, bool)>,
-    /// When the last one that succeeded ended, in seconds since the epoch.
-    succeeded: Option<f64>,
-    /// A scrape or a pusher wants one that has not begun.
-    wanted: bool,
-    /// One that they wanted has begun.
-    running: bool,
+    logged: Mutex<Option<Instant>>,
+    collections: Collections,
 }
 
 impl EventLoop {
@@ -104,27 +51,15 @@ impl EventLoop {
         EventLoop {
             bell: Arc::clone(bell),
             notices: Arc::clone(notices),
-            told: Mutex::new(None),
+            logged: Mutex::new(None),
             watched: AtomicBool::new(false),
             manual: AtomicBool::new(false),
             start: Instant::now(),
             asked: AtomicU64::new(0),
             answers: AtomicBool::new(false),
             next: AtomicU64::new(0),
-            lag: Mutex::new(OwnFamily::register(
-                store,
-                Spec {
-                    thresholds: &[0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0],
-                    ..Spec::new(
-                        Kind::Histogram,
-                        "metre_event_loop_lag_seconds",
-                        "seconds",
-                        "How late Prosody's event loop answers when it is woken, each second",
-                    )
-                },
-            )),
-            collections: Mutex::default(),
-            ended: watch::Sender::new(true),
+            lag: Mutex::new(metrics::event_loop_lag(store)),
+            collections: Collections::default(),
         }
     }
 
@@ -140,8 +75,7 @@ impl EventLoop {
     pub(super) fn is_unwatched(&self) {
         self.watched.store(false, Relaxed);
         self.asked.store(0, Relaxed);
-        *self.collections.lock() = Collections::default();
-        self.ended.send_replace(false);
+        self.collections.end();
     }
 
     fn now(&self) -> u64 {
@@ -183,7 +117,7 @@ impl EventLoop {
     /// Whether the loop has answered within the last five seconds, as far as it was asked.
     ///
     /// # Errors
-    /// What to tell those who want to know, if it has not.
+    /// If it has not; why, for those who asked.
     pub(super) fn is_ready(&self) -> Result<(), String> {
         let blocked = self.blocked();
         if !self.watched.load(Relaxed) {
@@ -198,7 +132,7 @@ impl EventLoop {
 
     /// When the last collection ended, in seconds since the epoch.
     pub(super) fn last_collection(&self) -> Option<f64> {
-        self.collections.lock().succeeded
+        self.collections.last_success()
     }
 
     /// The loop has heard the bell. Whether it has to run a collection. For Prosody's thread.
@@ -209,18 +143,16 @@ impl EventLoop {
             self.answers.store(true, Relaxed);
             let lag = Duration::from_micros(self.now().saturating_sub(asked));
             self.lag.lock().sample(&[], lag.as_secs_f64());
-            self.tell(lag);
+            self.log_silence(lag);
         }
-        let mut collections = self.collections.lock();
-        collections.running |= std::mem::take(&mut collections.wanted);
-        collections.running
+        self.collections.begin()
     }
 
     /// Has a long silence logged.
-    fn tell(&self, lag: Duration) {
-        let mut told = self.told.lock();
-        if lag >= SILENCE && told.is_none_or(|last| last.elapsed() >= QUIET) {
-            *told = Some(Instant::now());
+    fn log_silence(&self, lag: Duration) {
+        let mut logged = self.logged.lock();
+        if lag >= SILENCE && logged.is_none_or(|last| last.elapsed() >= QUIET) {
+            *logged = Some(Instant::now());
             let message = format!("Prosody's event loop has not answered for {:.1} s", lag.as_secs_f64());
             self.notices.add(Level::Warn, message);
         }
@@ -228,32 +160,26 @@ impl EventLoop {
 
     /// A collection has ended, whoever wanted it. For Prosody's thread.
     pub(super) fn collected(&self, succeeded: bool) {
-        let mut collections = self.collections.lock();
-        collections.last = Some((Instant::now(), succeeded));
-        if succeeded {
-            collections.succeeded = Some(clock::now());
-        }
-        collections.wanted = false;
-        collections.running = false;
-        self.ended.send_replace(succeeded);
+        self.collections.ended(succeeded);
+    }
+
+    /// Whether somebody has to ask for collections, and there is somebody to be asked.
+    fn collects_when_asked(&self) -> bool {
+        self.manual.load(Relaxed) && self.watched.load(Relaxed)
     }
 
     /// Has the values collected, if somebody has to ask for that and the last collection, whoever wanted it, is older than
-    /// that. Waits for nothing, and asks once, however long it takes. Returns after which time to call again. Any thread may call this
-    /// at any time.
+    /// `interval`. Waits for nothing, and asks once, however long it takes. Returns after which time to call again. Any thread
+    /// may call this at any time.
     pub(super) fn collect_each(&self, interval: Duration) -> Duration {
-        if !self.manual.load(Relaxed) || !self.watched.load(Relaxed) {
+        if !self.collects_when_asked() {
             return BEAT;
         }
-        let mut collections = self.collections.lock();
-        let age = collections.last.map(|(last, _)| last.elapsed());
-        let left = age.map_or(Duration::ZERO, |age| interval.saturating_sub(age));
+        let left = self.collections.time_left(interval);
         if !left.is_zero() {
             return left;
         }
-        if !collections.wanted && !collections.running {
-            collections.wanted = true;
-            drop(collections);
+        if self.collections.want() {
             self.bell.ring();
         }
         BEAT
@@ -261,34 +187,10 @@ impl EventLoop {
 
     /// Has the values collected, if somebody has to ask for that, and waits for it.
     pub(super) async fn refresh(&self, collecting: Collecting) -> Collected {
-        let (mut ended, first) = {
-            let mut collections = self.collections.lock();
-            if !self.manual.load(Relaxed) || !self.watched.load(Relaxed) {
-                return Collected::NotAsked;
-            }
-            match collections.last {
-                Some((last, succeeded)) if last.elapsed() < collecting.min_interval => {
-                    return if succeeded {
-                        Collected::Shared
-                    } else {
-                        Collected::Failed
-                    };
-                }
-                _ => {}
-            }
-            let first = !collections.wanted && !collections.running;
-            collections.wanted |= first;
-            (self.ended.subscribe(), first)
-        };
-        if first {
-            self.bell.ring();
+        if !self.collects_when_asked() {
+            return Collected::NotAsked;
         }
-        match timeout(collecting.timeout, ended.changed()).await {
-            Err(_) => Collected::Late,
-            Ok(_) if !*ended.borrow() => Collected::Failed,
-            Ok(_) if first => Collected::Run,
-            Ok(_) => Collected::Shared,
-        }
+        self.collections.refresh(collecting, || self.bell.ring()).await
     }
 }
 

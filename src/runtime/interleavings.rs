@@ -1,10 +1,9 @@
-//! The pusher's thread and Prosody's, in every order of their steps, as `crate::interleavings` has them.
+//! A worker's thread and Prosody's, in every order of their steps, as `crate::interleavings` has them.
 
 use super::bell::Bell;
 use super::event_loop::EventLoop;
 use super::notices::{Level, Notices};
-use super::pusher::Wait;
-use super::worker::{Push, Worker};
+use super::push::{Destination, Names, Wait, Worker, FLUSH};
 use crate::interleavings::explore;
 use crate::store::Store;
 use loom::thread;
@@ -13,9 +12,17 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// What a pusher has done, and where it is to panic.
+static NAMES: Names = Names {
+    thread: "model",
+    worker: "the worker",
+    late: "late",
+    push: "a push",
+    between: "between pushes",
+};
+
+/// What a destination has been asked to do, and where it is to panic.
 #[derive(Clone, Default)]
-struct Pusher {
+struct Pushes {
     pushes: Arc<AtomicUsize>,
     closed: Arc<AtomicUsize>,
     /// In this push, from 1.
@@ -23,7 +30,15 @@ struct Pusher {
     panics_outside: bool,
 }
 
-impl Push for Pusher {
+impl Destination for Pushes {
+    fn names(&self) -> &'static Names {
+        &NAMES
+    }
+
+    fn greeting(&self) -> String {
+        String::new()
+    }
+
     fn interval(&self) -> Duration {
         Duration::from_secs(3600)
     }
@@ -46,11 +61,9 @@ impl Push for Pusher {
         }
     }
 
-    fn has_samples(&self) -> bool {
-        false
+    fn between_pushes(&mut self) -> Option<Duration> {
+        None
     }
-
-    fn take_samples(&mut self) {}
 
     fn push(&mut self, wait: Wait<'_>) -> bool {
         if self.pushes.fetch_add(1, Relaxed) + 1 == self.panics_in_push {
@@ -66,38 +79,42 @@ impl Push for Pusher {
 }
 
 struct Parts {
-    worker: Worker<Pusher>,
+    worker: Worker,
     notices: Arc<Notices>,
 }
 
-fn parts(pusher: &Pusher) -> Parts {
+fn parts(pushes: &Pushes) -> Parts {
     let bell = Arc::new(Bell::default());
     let notices = Arc::new(Notices::new(&bell));
     let event_loop = Arc::new(EventLoop::new(&bell, &notices, &Store::new()));
     Parts {
-        worker: Worker::new(pusher.clone(), &notices, &event_loop),
+        worker: Worker::new(Box::new(pushes.clone()), &notices, &event_loop),
         notices,
     }
 }
 
-fn stop(worker: &Worker<Pusher>) {
+fn flush(worker: &Worker) -> Result<(), String> {
+    worker.end_flush(worker.begin_flush(), Instant::now() + FLUSH)
+}
+
+fn stop(worker: &Worker) {
     worker.begin_stop();
-    assert!(worker.stop_by(Instant::now()));
+    worker.stop_by(Instant::now()).unwrap();
 }
 
 #[test]
 fn a_flush_is_answered_and_the_end_is_the_end() {
     explore("a flush is answered", 3, || {
-        let pusher = Pusher::default();
-        let Parts { worker, .. } = parts(&pusher);
+        let pushes = Pushes::default();
+        let Parts { worker, .. } = parts(&pushes);
         worker.start().unwrap();
         worker.start().unwrap();
-        worker.flush().unwrap();
-        assert!(pusher.pushes.load(Relaxed) >= 1);
+        flush(&worker).unwrap();
+        assert!(pushes.pushes.load(Relaxed) >= 1);
         stop(&worker);
-        assert_eq!(pusher.closed.load(Relaxed), 1);
+        assert_eq!(pushes.closed.load(Relaxed), 1);
         // Nobody waits for a thread that has ended.
-        worker.flush().unwrap();
+        flush(&worker).unwrap();
         stop(&worker);
     });
 }
@@ -105,28 +122,28 @@ fn a_flush_is_answered_and_the_end_is_the_end() {
 #[test]
 fn a_flush_that_meets_the_end_is_answered() {
     explore("a flush that meets the end is answered", 3, || {
-        let pusher = Pusher::default();
-        let Parts { worker, .. } = parts(&pusher);
+        let pushes = Pushes::default();
+        let Parts { worker, .. } = parts(&pushes);
         worker.start().unwrap();
         let worker = Arc::new(worker);
         let flushing = Arc::clone(&worker);
-        let flush = thread::spawn(move || flushing.flush().unwrap());
+        let flush = thread::spawn(move || flush(&flushing).unwrap());
         worker.begin_stop();
         flush.join().unwrap();
-        assert!(worker.stop_by(Instant::now()));
-        assert_eq!(pusher.closed.load(Relaxed), 1);
+        worker.stop_by(Instant::now()).unwrap();
+        assert_eq!(pushes.closed.load(Relaxed), 1);
     });
 }
 
 #[test]
 fn it_starts_again() {
     explore("it starts again", 2, || {
-        let pusher = Pusher::default();
-        let Parts { worker, .. } = parts(&pusher);
+        let pushes = Pushes::default();
+        let Parts { worker, .. } = parts(&pushes);
         for round in 1..3 {
             worker.start().unwrap();
             stop(&worker);
-            assert_eq!(pusher.closed.load(Relaxed), round);
+            assert_eq!(pushes.closed.load(Relaxed), round);
         }
     });
 }
@@ -134,16 +151,16 @@ fn it_starts_again() {
 #[test]
 fn a_panic_in_a_push_is_told_and_the_next_push_goes_on() {
     explore("a panic in a push", 3, || {
-        let pusher = Pusher {
+        let pushes = Pushes {
             panics_in_push: 1,
-            ..Pusher::default()
+            ..Pushes::default()
         };
-        let Parts { worker, notices } = parts(&pusher);
+        let Parts { worker, notices } = parts(&pushes);
         worker.start().unwrap();
-        worker.flush().unwrap_err();
-        worker.flush().unwrap();
+        flush(&worker).unwrap_err();
+        flush(&worker).unwrap();
         stop(&worker);
-        assert_eq!(pusher.closed.load(Relaxed), 1);
+        assert_eq!(pushes.closed.load(Relaxed), 1);
         assert_eq!(notices.take().len(), 1);
     });
 }
@@ -151,14 +168,14 @@ fn a_panic_in_a_push_is_told_and_the_next_push_goes_on() {
 #[test]
 fn nobody_waits_for_a_thread_that_has_panicked() {
     explore("a panic outside of a push", 3, || {
-        let pusher = Pusher {
+        let pushes = Pushes {
             panics_outside: true,
-            ..Pusher::default()
+            ..Pushes::default()
         };
-        let Parts { worker, notices } = parts(&pusher);
+        let Parts { worker, notices } = parts(&pushes);
         for _ in 0..2 {
             worker.start().unwrap();
-            worker.flush().unwrap_err();
+            flush(&worker).unwrap_err();
             stop(&worker);
         }
         assert_eq!(notices.take().len(), 1);

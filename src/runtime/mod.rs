@@ -4,40 +4,36 @@
 //! (`docs/design.md`, "Life cycle").
 
 mod bell;
+mod collections;
 mod event_loop;
 mod exporter;
+mod metrics;
 mod notices;
-mod own_metrics;
 pub mod panics;
-mod policy_metrics;
-mod process;
-mod push_metrics;
-mod pusher;
-mod self_metrics;
+mod push;
 mod thread;
-mod worker;
 
 #[cfg(all(test, feature = "model"))]
 mod interleavings;
 
-pub use event_loop::Collecting;
+pub use collections::Collecting;
 pub use exporter::{ExportOptions, Probes};
 pub use notices::Level;
-pub use pusher::PushOptions;
+pub use push::statsd::StatsdOptions;
 
 use crate::encode::exposition;
 use crate::store::{Home, Store};
 use bell::Bell;
 use event_loop::EventLoop;
 use exporter::Exporter;
+use metrics::OwnMetrics;
 use notices::Notices;
-use pusher::Pusher;
-use self_metrics::SelfMetrics;
+use push::statsd::StatsdPusher;
+use push::{Destination, Worker, FLUSH};
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicBool, Ordering::*};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use worker::Worker;
 
 /// How long [`Runtime::stop`] takes at most.
 const STOP: Duration = Duration::from_secs(2);
@@ -46,7 +42,7 @@ const STOP: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
     /// What is pushed to a statsd server, if there is one.
-    pub push: Option<PushOptions>,
+    pub statsd: Option<StatsdOptions>,
     /// What is served over HTTP, if anything is.
     pub export: Option<ExportOptions>,
     /// What pages look like.
@@ -63,40 +59,45 @@ pub struct Runtime {
     /// ever: so there nothing is touched that they share.
     home: Arc<Home>,
     running: AtomicBool,
-    worker: Option<Worker>,
+    /// One for each destination that values are pushed to.
+    workers: Vec<Worker>,
     exporter: Option<Exporter>,
     event_loop: Arc<EventLoop>,
-    self_metrics: Arc<SelfMetrics>,
+    own_metrics: Arc<OwnMetrics>,
     bell: Arc<Bell>,
     notices: Arc<Notices>,
     /// What is logged at the start.
-    greeting: Option<String>,
+    greetings: Vec<String>,
 }
 
 impl Runtime {
     /// One that hasn't been started. Has no effect but that metre's own metrics are in the store. `lua` is the version of Lua
-    /// that is told there.
+    /// that is shown there.
     pub fn new(store: &Arc<Store>, options: Options, lua: &str) -> Runtime {
         let nowhere = Store::new();
-        let own = if options.self_metrics { store } else { &nowhere };
-        let has_threads = options.push.is_some() || options.export.is_some();
+        let own: &Store = if options.self_metrics { store } else { &nowhere };
+        let has_threads = options.statsd.is_some() || options.export.is_some();
         let of_threads = if has_threads { own } else { &nowhere };
         let bell = Arc::new(Bell::default());
         let notices = Arc::new(Notices::new(&bell));
         let event_loop = Arc::new(EventLoop::new(&bell, &notices, of_threads));
         let process = options.process_metrics;
-        let self_metrics = SelfMetrics::register(store, own, of_threads, process, &event_loop, lua);
-        let self_metrics = Arc::new(self_metrics);
-        let greeting = options.push.as_ref().map(PushOptions::greeting);
-        let worker = options.push.map(|push| {
-            let pusher = Pusher::new(store, own, push, &notices, &self_metrics);
-            Worker::new(pusher, &notices, &event_loop)
-        });
+        let own_metrics = OwnMetrics::register(store, own, of_threads, process, &event_loop, lua);
+        let own_metrics = Arc::new(own_metrics);
+        let mut destinations: Vec<Box<dyn Destination>> = Vec::new();
+        if let Some(statsd) = options.statsd {
+            destinations.push(Box::new(StatsdPusher::new(store, own, statsd, &notices, &own_metrics)));
+        }
+        let greetings = destinations.iter().map(|destination| destination.greeting()).collect();
+        let workers = destinations
+            .into_iter()
+            .map(|destination| Worker::new(destination, &notices, &event_loop))
+            .collect();
         let exporter = options.export.map(|export| {
             let parts = exporter::Parts {
                 store: Arc::clone(store),
                 page: options.page,
-                self_metrics: Arc::clone(&self_metrics),
+                own_metrics: Arc::clone(&own_metrics),
                 event_loop: Arc::clone(&event_loop),
                 notices: Arc::clone(&notices),
             };
@@ -105,13 +106,13 @@ impl Runtime {
         Runtime {
             home: Arc::clone(store.home()),
             running: AtomicBool::new(false),
-            worker,
+            workers,
             exporter,
             event_loop,
-            self_metrics,
+            own_metrics,
             bell,
             notices,
-            greeting,
+            greetings,
         }
     }
 
@@ -127,7 +128,7 @@ impl Runtime {
         if self.is_running() {
             return Ok(None);
         }
-        if self.worker.is_none() && self.exporter.is_none() {
+        if self.workers.is_empty() && self.exporter.is_none() {
             self.home.enter();
             self.running.store(true, Relaxed);
             return Ok(None);
@@ -141,7 +142,7 @@ impl Runtime {
             return Err(why);
         }
         self.running.store(true, Relaxed);
-        if let Some(greeting) = &self.greeting {
+        for greeting in &self.greetings {
             self.notices.add(Level::Info, greeting.clone());
         }
         Ok(Some(descriptor))
@@ -150,30 +151,26 @@ impl Runtime {
     fn start_threads(&self) -> Result<(), String> {
         // The exporter needs more, and is quick to stop.
         self.exporter.as_ref().map_or(Ok(()), Exporter::start)?;
-        self.worker.as_ref().map_or(Ok(()), Worker::start)
+        self.workers.iter().try_for_each(Worker::start)
     }
 
-    /// Stops the threads; both at the same time. Returns which have not ended in time.
-    fn stop_threads(&self) -> Vec<&'static str> {
+    /// Stops the threads, all at the same time. Returns which have not ended in time.
+    fn stop_threads(&self) -> Vec<String> {
         let limit = Instant::now() + STOP;
-        if let Some(worker) = &self.worker {
-            worker.begin_stop();
-        }
+        self.workers.iter().for_each(Worker::begin_stop);
         if let Some(exporter) = &self.exporter {
             exporter.begin_stop();
         }
         let mut late = Vec::new();
         if self.exporter.as_ref().is_some_and(|exporter| !exporter.stop_by(limit)) {
-            late.push("The exporter has not ended in time");
+            late.push("The exporter has not ended in time".to_owned());
         }
-        if self.worker.as_ref().is_some_and(|worker| !worker.stop_by(limit)) {
-            late.push("The statsd pusher has not ended in time; what it had not sent by then may be lost");
-        }
+        late.extend(self.workers.iter().filter_map(|worker| worker.stop_by(limit).err()));
         late
     }
 
     /// The same. Those that are late keep their home.
-    fn end_threads(&self) -> Vec<&'static str> {
+    fn end_threads(&self) -> Vec<String> {
         let late = self.stop_threads();
         if late.is_empty() {
             self.home.leave();
@@ -186,7 +183,7 @@ impl Runtime {
         if self.is_running() {
             self.event_loop.is_unwatched();
             for message in self.end_threads() {
-                self.notices.add(Level::Warn, message.to_owned());
+                self.notices.add(Level::Warn, message);
             }
             self.bell.close();
             self.running.store(false, Relaxed);
@@ -217,23 +214,33 @@ impl Runtime {
         }
     }
 
-    /// Brings metre's own metrics up to date, for a page.
-    pub fn update_self_metrics(&self) {
-        if !self.home.is_elsewhere() {
-            self.self_metrics.update();
+    /// Brings metre's own metrics up to date, for a page. For Prosody's thread.
+    pub fn update_own_metrics(&self) {
+        if self.home.is_elsewhere() {
+            self.own_metrics.update_in_fork();
+        } else {
+            let has_threads = self.exporter.is_some() || !self.workers.is_empty();
+            self.own_metrics.update_for_prosody(!(has_threads && self.is_running()));
         }
     }
 
-    /// Hands everything pending to where it goes, in a second at most. Nothing is ever pending without a pusher.
+    /// Hands everything pending to where it goes, in a second at most. Nothing is ever pending without a destination.
     ///
     /// # Errors
-    /// When there was more than could be sent.
+    /// When there was more than could be sent, or the threads don't run in this process.
     pub fn flush(&self) -> Result<(), String> {
-        match &self.worker {
-            Some(worker) if self.is_running() => worker.flush(),
-            Some(_) => Err("the statsd pusher does not run in this process".to_owned()),
-            None => Ok(()),
+        if !self.is_running() {
+            return self.workers.first().map_or(Ok(()), |worker| Err(worker.does_not_run()));
         }
+        let limit = Instant::now() + FLUSH;
+        // All are asked before any is waited for, and each is waited for, whatever has become of another one.
+        let asked: Vec<u64> = self.workers.iter().map(Worker::begin_flush).collect();
+        let ends = self
+            .workers
+            .iter()
+            .zip(asked)
+            .map(|(worker, number)| worker.end_flush(number, limit));
+        ends.fold(Ok(()), Result::and)
     }
 
     /// What there is to log.
@@ -251,7 +258,7 @@ impl Drop for Runtime {
         // In a process that forked off, what the threads share may be locked for ever.
         if self.home.is_elsewhere() {
             std::mem::forget(self.exporter.take());
-            std::mem::forget(self.worker.take());
+            std::mem::forget(std::mem::take(&mut self.workers));
         }
     }
 }
@@ -263,7 +270,7 @@ mod tests {
     #[test]
     fn starts_and_stops_as_often_as_asked() {
         let options = Options {
-            push: None,
+            statsd: None,
             export: None,
             page: exposition::Options::default(),
             self_metrics: true,

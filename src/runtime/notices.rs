@@ -1,4 +1,4 @@
-//! What threads have to tell the operator: only Prosody's own thread may log.
+//! Messages from threads to the operator: only Prosody's own thread may log.
 
 use super::bell::Bell;
 use crate::sync::{Mutex, ThreadsMutex};
@@ -33,8 +33,8 @@ impl Level {
 /// Messages on their way to Prosody's thread.
 pub(super) struct Notices {
     queue: Mutex<VecDeque<(Level, String)>>,
-    /// What there was a message about that is told once. Panics of threads are.
-    told: ThreadsMutex<HashSet<&'static str>>,
+    /// What has been logged of that which is logged only once: panics of threads.
+    once: ThreadsMutex<HashSet<&'static str>>,
     bell: Arc<Bell>,
 }
 
@@ -43,7 +43,7 @@ impl Notices {
     pub(super) fn new(bell: &Arc<Bell>) -> Notices {
         Notices {
             queue: Mutex::default(),
-            told: ThreadsMutex::default(),
+            once: ThreadsMutex::default(),
             bell: Arc::clone(bell),
         }
     }
@@ -61,7 +61,7 @@ impl Notices {
 
     /// Adds a message, unless there was one about the same before. For metre's own threads.
     pub(super) fn add_once(&self, about: &'static str, level: Level, message: String) {
-        if self.told.lock().insert(about) {
+        if self.once.lock().insert(about) {
             self.add(level, message);
         }
     }

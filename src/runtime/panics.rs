@@ -37,7 +37,7 @@ pub fn keep_messages() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         set_hook(Box::new(|info| {
-            // There is no such place any more while a thread ends.
+            // There is no such variable any more while a thread ends.
             let _ = LAST.try_with(|last| last.set(Some(describe(info))));
         }));
     });
@@ -49,32 +49,32 @@ fn describe(info: &PanicHookInfo<'_>) -> String {
     let text = text.or(payload.downcast_ref::<String>().map(String::as_str));
     let said: String = text.unwrap_or("without a message").chars().take(LONGEST).collect();
     match info.location() {
-        Some(place) => format!("{said} ({}:{})", place.file(), place.line()),
+        Some(location) => format!("{said} ({}:{})", location.file(), location.line()),
         None => said,
     }
 }
 
 /// A panic that was caught.
 pub struct Caught {
-    place: &'static str,
+    site: &'static str,
     /// What it said and where, for the operator.
     pub message: String,
     /// Whether it is the first one there in this process.
     pub is_first: bool,
 }
 
-/// Counts a panic of this thread that was caught in `place`.
-pub fn caught(place: &'static str) -> Caught {
+/// Counts a panic of this thread that was caught at `site`.
+pub fn caught(site: &'static str) -> Caught {
     let said = LAST.try_with(Cell::take).ok().flatten();
     let is_first = lock().is_some_and(|mut counts| {
-        let count = counts.entry(place).or_default();
+        let count = counts.entry(site).or_default();
         *count += 1;
         *count == 1
     });
     let said = said.as_deref().unwrap_or("without a message");
     Caught {
-        place,
-        message: format!("internal error in {place}: {said}; not logged again"),
+        site,
+        message: format!("internal error in {site}: {said}; not logged again"),
         is_first,
     }
 }
@@ -83,21 +83,21 @@ pub fn caught(place: &'static str) -> Caught {
 ///
 /// # Errors
 /// What it panicked with.
-pub fn contain<T>(place: &'static str, work: impl FnOnce() -> T) -> Result<T, Caught> {
+pub fn contain<T>(site: &'static str, work: impl FnOnce() -> T) -> Result<T, Caught> {
     let result = catch_unwind(AssertUnwindSafe(|| {
-        inject(place);
+        inject(site);
         work()
     }));
     result.map_err(|payload| {
         // One whose destructor panics must not get further either.
         std::mem::forget(payload);
-        caught(place)
+        caught(site)
     })
 }
 
 /// Has a panic of a provider's thread logged, if it is the first one there.
-pub(super) fn tell(caught: &Caught, notices: &Notices) {
-    notices.add_once(caught.place, Level::Error, format!("Please report: {}", caught.message));
+pub(super) fn log(caught: &Caught, notices: &Notices) {
+    notices.add_once(caught.site, Level::Error, format!("Please report: {}", caught.message));
 }
 
 /// How many were caught in this process, by where.
@@ -111,20 +111,20 @@ pub(super) fn counts() -> Vec<(&'static str, u64)> {
 #[cfg(feature = "panics")]
 static ARMED: Mutex<Option<String>> = Mutex::new(None);
 
-/// From now on [`inject`] panics in this place; in none with `None`. For tests.
+/// From now on [`inject`] panics at this site; in none with `None`. For tests.
 #[cfg(feature = "panics")]
-pub fn arm(place: Option<String>) {
-    *ARMED.lock().unwrap() = place;
+pub fn arm(site: Option<String>) {
+    *ARMED.lock().unwrap() = site;
 }
 
 /// Panics if a test wants that here.
 #[inline(always)]
-pub fn inject(place: &str) {
+pub fn inject(site: &str) {
     #[cfg(feature = "panics")]
-    if ARMED.lock().unwrap().as_deref() == Some(place) {
+    if ARMED.lock().unwrap().as_deref() == Some(site) {
         panic!("made for a test");
     }
-    let _ = place;
+    let _ = site;
 }
 
 #[cfg(test)]
@@ -132,11 +132,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_one_of_each_place_is_told() {
+    fn the_first_one_at_each_site_is_logged() {
         assert!(contain("nowhere", || 1).is_ok());
-        let told = |place| contain(place, || panic!("too bad")).err().map(|caught| caught.is_first);
+        let is_first = |site| contain(site, || panic!("too bad")).err().map(|caught| caught.is_first);
         assert_eq!(
-            [told("here"), told("here"), told("there"), told("here")],
+            [is_first("here"), is_first("here"), is_first("there"), is_first("here")],
             [Some(true), Some(false), Some(true), Some(false)]
         );
         let counts = counts();

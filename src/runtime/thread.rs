@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 /// Between a panic and the next try. A stop waits for it.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// Runs `work` to its end; again after a panic, which is counted and logged as one in `place`.
-pub(super) fn survive(notices: &Notices, place: &'static str, mut work: impl FnMut()) {
-    while let Err(caught) = panics::contain(place, &mut work) {
-        panics::tell(&caught, notices);
+/// Runs `work` to its end; again after a panic, which is counted and logged as one at `site`.
+pub(super) fn survive(notices: &Notices, site: &'static str, mut work: impl FnMut()) {
+    while let Err(caught) = panics::contain(site, &mut work) {
+        panics::log(&caught, notices);
         thread::sleep(PAUSE);
     }
 }

@@ -4,29 +4,48 @@ pub mod changes;
 pub mod reservoir;
 
 use crate::model::{labels, Kind, Number};
-use crate::store::{cell, copy_record, read_shape, Family, SeriesId};
+use crate::store::{copy_record, read_shape, values, Chunks, Family, SeriesId};
 use crate::sync::atomic::AtomicU64;
 
-/// Copies of all series of one family. One is made a page and used for each family in turn.
+/// Copies of all series of one family, or of a part of them. Its memory is used again for the next family.
 #[derive(Default)]
 pub struct FamilySnapshot {
     /// Copies of records, little-endian.
     words: Vec<u64>,
-    /// How many records of the family come before these.
+    /// How many records of the family come before these copies.
     first: usize,
-    /// The serial number of the first series that is too new: it may have the labels of one that went while the copy was made.
+    /// The serial number of the first series that is too new: it may have the labels of a series that went while the
+    /// copies were made.
     end: u64,
+}
+
+/// The values of a family's gauges at one moment. Their labels stay in the store, so the records must not become other series'.
+pub struct GaugeValues {
+    chunks: Chunks,
+    /// By record; `None` for those that readers don't see.
+    values: Vec<Option<Number>>,
+}
+
+impl GaugeValues {
+    /// Those of `family`, whose series must not expire.
+    pub fn of(family: &Family) -> GaugeValues {
+        let mut values = Vec::new();
+        GaugeValues {
+            chunks: family.copy_gauges(&mut values),
+            values,
+        }
+    }
 }
 
 /// One series: its encoded label set and its values.
 pub struct Series<'a> {
     labels: &'a [u8],
-    /// Its place among those of its family, for as long as it is there.
+    /// Its number among the series of its family. Once it has gone, another series may get the number.
     pub number: usize,
-    /// Which of those that have had that place.
+    /// Its serial number, which no other series of the family gets.
     serial: u64,
     has_quantiles: bool,
-    /// The record's flags and the number of its last step.
+    /// The head of its record: flags and sequence number.
     head: u64,
     /// What the series holds.
     pub point: Point<'a>,
@@ -38,7 +57,7 @@ pub enum Point<'a> {
     Gauge(Number),
     /// A counter's total, and when it started in seconds since the epoch.
     Counter(Number, f64),
-    /// A summary's samples.
+    /// A summary's samples, and how many they are.
     Summary(Samples, u64),
     /// A histogram's samples, and how many fell into each bucket alone.
     Histogram(Samples, BucketCounts<'a>),
@@ -85,24 +104,24 @@ impl BucketCounts<'_> {
 }
 
 impl<'a> Series<'a> {
-    /// The series of the record that is the one of this number in the snapshot; `None` if it has one of these flags, or a later
-    /// serial number than those before `end`.
+    /// The series of a copied record and its label set. `position` is the record's position in the family; `None` if
+    /// the record has one of the flags `without`, or if the series' serial number is `end` or higher.
     #[inline]
     fn new(
         family: &Family,
-        place: usize,
+        position: usize,
         (record, labels): (&'a [u64], &'a [u8]),
         without: u32,
         end: u64,
     ) -> Option<Series<'a>> {
-        let head = word_at(record, cell::HEAD);
-        let life = cell::life_of_copy(family, |word| word_at(record, word));
+        let head = word_at(record, values::HEAD);
+        let life = family.life_of_copy(|word| word_at(record, word));
         if head as u32 & without != 0 || life.is_some_and(|(id, _)| id.serial >= end) {
             return None;
         }
         Some(Series {
             labels,
-            number: life.map_or(place, |(id, _)| id.number as usize),
+            number: life.map_or(position, |(id, _)| id.number as usize),
             serial: life.map_or(0, |(id, _)| id.serial),
             has_quantiles: life.is_some_and(|(_, has_quantiles)| has_quantiles),
             head,
@@ -110,7 +129,8 @@ impl<'a> Series<'a> {
         })
     }
 
-    /// Its quantiles over the window, each with its value; none if it has none. They are as of now, not as of the snapshot.
+    /// Its quantiles over the window, each with its value; empty if it has none. They are of this moment, not of the
+    /// snapshot's.
     pub fn quantiles<'b>(&self, family: &'b Family) -> impl Iterator<Item = (f64, f64)> + 'b {
         let id = SeriesId {
             number: self.number as u32,
@@ -124,10 +144,10 @@ impl<'a> Series<'a> {
         self.head as u32 & flag != 0
     }
 
-    /// How often the record has been changed, by what had not gone yet.
+    /// The record's sequence number before the series went, if it has: going is a step of the sequence, too.
     fn sequence(&self) -> u32 {
         let steps = (self.head >> 32) as u32;
-        steps.wrapping_sub(if self.is(cell::GONE) { 2 } else { 0 })
+        steps.wrapping_sub(if self.is(values::GONE) { 2 } else { 0 })
     }
 
     /// The encoded label set.
@@ -142,28 +162,28 @@ impl<'a> Series<'a> {
 }
 
 impl FamilySnapshot {
-    /// An empty one.
+    /// An empty snapshot.
     pub fn new() -> FamilySnapshot {
         FamilySnapshot::default()
     }
 
-    /// A copy of `family`.
+    /// A snapshot of `family`.
     pub fn of(family: &Family) -> FamilySnapshot {
         let mut snapshot = FamilySnapshot::new();
         snapshot.take(family);
         snapshot
     }
 
-    /// Copies `family`; what was copied before goes. Waits for nothing but a writer that is in the middle of a few
-    /// instructions.
+    /// Copies `family`, in place of what was copied before. Waits for nothing but a writer that is in the middle of a
+    /// few instructions.
     pub fn take(&mut self, family: &Family) {
         self.end = family.next_serial();
         self.first = 0;
         family.copy_records(&mut self.words);
     }
 
-    /// The same part by part, for families of counters, histograms or summaries: each part is given to `use_it`, and goes. A
-    /// part fits into a processor's cache.
+    /// The same part by part, for families of counters, histograms or summaries: calls `use_it` with each part in turn,
+    /// whose memory the next part uses. A part fits into a processor's cache.
     pub fn take_parts<E>(
         &mut self,
         family: &Family,
@@ -175,7 +195,45 @@ impl FamilySnapshot {
             self.words.clear();
             let mut records = 0;
             for record in chunk.records() {
-                copy_record(record, &mut self.words, cell::LOST);
+                copy_record(record, &mut self.words, values::LOST);
+                records += 1;
+            }
+            use_it(self)?;
+            self.first += records;
+        }
+        Ok(())
+    }
+
+    /// The same for a family of gauges, with these values.
+    pub fn take_gauges<E>(
+        &mut self,
+        gauges: &GaugeValues,
+        mut use_it: impl FnMut(&FamilySnapshot) -> Result<(), E>,
+    ) -> Result<(), E> {
+        self.end = u64::MAX;
+        self.first = 0;
+        let mut values = gauges.values.iter();
+        for chunk in gauges.chunks.iter() {
+            self.words.clear();
+            let mut records = 0;
+            // The last chunk may have got more since.
+            for (record, value) in chunk.records().zip(values.by_ref()) {
+                let start = self.words.len();
+                copy_record(record, &mut self.words, values::LOST);
+                let copy = &mut self.words[start..];
+                let flags = match value {
+                    None => values::HIDDEN,
+                    Some(value) => {
+                        let (bits, is_float) = value.to_bits();
+                        copy[values::SHOWN] = bits.to_le();
+                        if is_float {
+                            values::SHOWN_FLOAT
+                        } else {
+                            0
+                        }
+                    }
+                };
+                copy[values::HEAD] = u64::from(flags).to_le();
                 records += 1;
             }
             use_it(self)?;
@@ -188,26 +246,26 @@ impl FamilySnapshot {
     fn take_record(&mut self, record: &[AtomicU64]) {
         self.words.clear();
         self.first = 0;
-        copy_record(record, &mut self.words, cell::LOST);
+        copy_record(record, &mut self.words, values::LOST);
     }
 
     /// The series of `family`, which the snapshot was taken of, in the order of their creation.
     pub fn series<'a>(&'a self, family: &'a Family) -> impl Iterator<Item = Series<'a>> {
-        self.without(family, cell::HIDDEN | cell::GONE | cell::FREE)
+        self.without(family, values::HIDDEN | values::GONE | values::FREE)
     }
 
-    /// The same, with the gauges that were made while corked, and with series that have gone while something may be left to be
-    /// told of them.
+    /// The same, with the gauges that were made while corked, and with series that have gone and whose end may still
+    /// have to be reported.
     pub fn all<'a>(&'a self, family: &'a Family) -> impl Iterator<Item = Series<'a>> {
-        self.without(family, cell::FREE)
+        self.without(family, values::FREE)
     }
 
     fn without<'a>(&'a self, family: &'a Family, flags: u32) -> impl Iterator<Item = Series<'a>> {
         let records = (self.first..).zip(self.records());
-        records.filter_map(move |(place, record)| Series::new(family, place, record, flags, self.end))
+        records.filter_map(move |(position, record)| Series::new(family, position, record, flags, self.end))
     }
 
-    /// All records, with their label sets.
+    /// All copied records, each with its label set.
     fn records(&self) -> impl Iterator<Item = (&[u64], &[u8])> {
         let mut rest = self.words.as_slice();
         std::iter::from_fn(move || {
@@ -229,28 +287,28 @@ fn word_at(words: &[u64], index: usize) -> u64 {
 }
 
 fn flags(record: &[u64]) -> u32 {
-    word_at(record, cell::HEAD) as u32
+    word_at(record, values::HEAD) as u32
 }
 
 #[inline]
 fn point<'a>(family: &Family, record: &'a [u64]) -> Point<'a> {
     let flags = flags(record);
-    let value = word_at(record, cell::VALUE);
+    let value = word_at(record, values::VALUE);
     let number = |bits, flag| Number::from_bits(bits, flags & flag != 0);
-    let created = f64::from_bits(word_at(record, cell::CREATED));
+    let created = f64::from_bits(word_at(record, values::CREATED));
     let samples = Samples {
-        sum: number(value, cell::FLOAT),
-        negative: flags & cell::NEGATIVE != 0,
+        sum: number(value, values::FLOAT),
+        negative: flags & values::NEGATIVE != 0,
         created,
     };
     match family.kind {
-        Kind::Gauge => Point::Gauge(number(word_at(record, cell::SHOWN), cell::SHOWN_FLOAT)),
-        Kind::Counter => Point::Counter(number(value, cell::FLOAT), created),
-        Kind::Summary => Point::Summary(samples, word_at(record, cell::COUNTS)),
+        Kind::Gauge => Point::Gauge(number(word_at(record, values::SHOWN), values::SHOWN_FLOAT)),
+        Kind::Counter => Point::Counter(number(value, values::FLOAT), created),
+        Kind::Summary => Point::Summary(samples, word_at(record, values::COUNTS)),
         Kind::Histogram => Point::Histogram(
             samples,
             BucketCounts {
-                words: &record[cell::COUNTS..][..family.buckets.len()],
+                words: &record[values::COUNTS..][..family.buckets.len()],
             },
         ),
     }

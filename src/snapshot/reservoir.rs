@@ -4,7 +4,7 @@ use crate::model::Number;
 use crate::store::Ring;
 use std::collections::HashMap;
 
-/// How many samples of all series are kept, at most: 4 MiB. Beyond that each series keeps one.
+/// How many samples of all series are kept at most: 4 MiB. When there are so many, each further series keeps one.
 const MOST: usize = 1 << 18;
 
 /// The samples that came through the ring since they were last taken, by their record's address.
@@ -12,7 +12,7 @@ pub struct Reservoirs {
     by_record: HashMap<usize, Reservoir>,
     /// How many samples are kept.
     kept: usize,
-    /// How many are kept of one series.
+    /// How many samples are kept of one series at most.
     limit: usize,
     /// How many times [`Reservoirs::sweep`] was called.
     sweeps: u64,
@@ -21,16 +21,16 @@ pub struct Reservoirs {
 /// The samples of one series.
 #[derive(Default)]
 pub struct Reservoir {
-    /// How many there were.
+    /// How many samples there were.
     pub seen: u64,
-    /// Those that are kept; each one is as likely to be here as any other.
+    /// The samples that are kept; each sample is as likely to be here as any other.
     pub kept: Vec<Number>,
-    /// The number of sweeps when it was begun.
+    /// The number of sweeps when the reservoir was begun.
     begun: u64,
 }
 
 impl Reservoirs {
-    /// Empty ones, for at most `limit` samples of a series.
+    /// No samples yet. At most `limit` will be kept of a series.
     pub fn new(limit: usize) -> Reservoirs {
         Reservoirs {
             by_record: HashMap::new(),
@@ -40,14 +40,15 @@ impl Reservoirs {
         }
     }
 
-    /// Empties the ring, if there is one.
+    /// Takes all samples out of the ring, if there is one.
     pub fn fill(&mut self, ring: Option<&Ring>) {
         if let Some(ring) = ring {
             ring.drain(|address, sample| self.add(address, sample));
         }
     }
 
-    /// Vitter's algorithm R.
+    /// Vitter's algorithm R: once the reservoir is full, the n-th sample replaces one of the kept with probability
+    /// limit/n.
     fn add(&mut self, address: usize, sample: Number) {
         let begun = self.sweeps;
         let Reservoir { seen, kept, .. } = self.by_record.entry(address).or_insert_with(|| Reservoir {
@@ -58,22 +59,22 @@ impl Reservoirs {
         if kept.len() < self.limit && (self.kept < MOST || kept.is_empty()) {
             kept.push(sample);
             self.kept += 1;
-        } else if let Some(place) = usize::try_from(fastrand::u64(..*seen))
+        } else if let Some(slot) = usize::try_from(fastrand::u64(..*seen))
             .ok()
             .and_then(|at| kept.get_mut(at))
         {
-            *place = sample;
+            *slot = sample;
         }
     }
 
-    /// Takes out what there is of the record at `address`.
+    /// Takes out the samples of the record at `address`.
     pub fn take(&mut self, address: usize) -> Option<Reservoir> {
         let taken = self.by_record.remove(&address)?;
         self.kept -= taken.kept.len();
         Some(taken)
     }
 
-    /// To be called after each round of takes: what nobody took in two rounds belongs to no family that is pushed.
+    /// To be called after each pass: drops what no pass took in two, since it belongs to no family that is pushed.
     pub fn sweep(&mut self) {
         let (sweeps, kept) = (self.sweeps, &mut self.kept);
         self.by_record.retain(|_, reservoir| {

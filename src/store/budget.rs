@@ -1,13 +1,13 @@
-//! How many series there are in the memory of all families together, and how many may be.
+//! How many series all families of a store have together, and how many they may have.
 
 use crate::policy::Limits;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// Counts of one store. Prosody's thread changes them, anybody reads.
+/// The counts of one store. Prosody's thread changes them; any thread may read.
 pub(super) struct Budget {
     pub(super) limits: Limits,
     series: AtomicUsize,
-    /// Those that have gone, while a pusher has still to tell the last of them.
+    /// Series that have gone, and whose end a pusher has still to report.
     leaving: AtomicUsize,
     with_quantiles: AtomicUsize,
 }
@@ -22,7 +22,8 @@ impl Budget {
         }
     }
 
-    /// Whether there may be no further series. While a statsd server is away for long, there may be as many again that have gone.
+    /// Whether no further series may be made. Series that have gone but are not reported yet, since a statsd server is
+    /// away for long, are limited to the same number.
     pub(super) fn is_spent(&self) -> bool {
         let most = self.limits.max_series;
         self.series.load(Relaxed) >= most || self.leaving.load(Relaxed) >= most
@@ -33,22 +34,22 @@ impl Budget {
         self.series.fetch_add(1, Relaxed);
     }
 
-    /// These series have gone.
+    /// So many series have gone.
     pub(super) fn give_back(&self, series: usize) {
         self.series.fetch_sub(series, Relaxed);
     }
 
-    /// Their memory is still needed.
+    /// The records of so many series that have gone are still needed.
     pub(super) fn take_leaving(&self, series: usize) {
         self.leaving.fetch_add(series, Relaxed);
     }
 
-    /// It no longer is.
+    /// So many such records are no longer needed.
     pub(super) fn give_back_leaving(&self, series: usize) {
         self.leaving.fetch_sub(series, Relaxed);
     }
 
-    /// Counts a series with quantiles; false if there may be no further one.
+    /// Counts a series with quantiles; false, without counting, if no further one may be made.
     pub(super) fn take_quantiles(&self) -> bool {
         let free = self.with_quantiles.load(Relaxed) < self.limits.max_quantile_series;
         if free {
@@ -57,7 +58,7 @@ impl Budget {
         free
     }
 
-    /// These series with quantiles have gone.
+    /// So many series with quantiles have gone.
     pub(super) fn give_back_quantiles(&self, series: usize) {
         self.with_quantiles.fetch_sub(series, Relaxed);
     }

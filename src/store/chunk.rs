@@ -6,8 +6,8 @@ use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering::*};
 /// The size chunks grow to, in words.
 pub(crate) const FULL: usize = 4096;
 
-/// A run of words that records are appended to. A record stays where it is; once its series has gone, another one of the
-/// family may have it.
+/// A run of words that records are appended to. A record stays where it is; once its series has gone, another series of
+/// the family may get it.
 pub(crate) struct Chunk {
     words: Box<[AtomicU64]>,
     used: AtomicUsize,
@@ -26,8 +26,8 @@ impl Chunk {
         self.words.len()
     }
 
-    /// Appends a record of `body` zero words and the label set, lets `init` fill the body and tell the flags, and shows it
-    /// to readers. `None` if there is no room; else its offset.
+    /// Appends a record of `body` zero words and the label set, has `init` fill the body and return the flags, and then
+    /// shows the record to readers. Returns its offset; `None` if it doesn't fit.
     pub(crate) fn append(&self, body: usize, labels: &[u8], init: impl FnOnce(&[AtomicU64]) -> u32) -> Option<usize> {
         let offset = self.used.load(Relaxed);
         let length = record::words_needed(body, labels.len());
@@ -38,7 +38,7 @@ impl Chunk {
         Some(offset)
     }
 
-    /// Makes the record at `offset`, whose series has gone, that of another label set, which has room there.
+    /// Makes the record at `offset`, whose series has gone, that of another label set, which must fit into it.
     pub(crate) fn reuse(&self, offset: usize, labels: &[u8], init: impl FnOnce(&[AtomicU64]) -> u32) {
         let record = self.record(offset);
         record::rewrite(&record[record::HEAD], || {
@@ -54,65 +54,27 @@ impl Chunk {
         &self.words[offset..offset + length]
     }
 
-    /// How many words are taken.
+    /// How many words records take.
     pub(crate) fn used(&self) -> usize {
         self.used.load(Acquire)
     }
 
-    /// All records so far, in the order of their places.
+    /// All records so far, in the order of their offsets.
     pub(crate) fn records(&self) -> impl Iterator<Item = &[AtomicU64]> {
-        self.placed_records().map(|(_, record)| record)
+        self.records_at().map(|(_, record)| record)
     }
 
-    /// The same, with their offsets.
-    pub(crate) fn placed_records(&self) -> impl Iterator<Item = (usize, &[AtomicU64])> {
+    /// The same, each with its offset.
+    pub(crate) fn records_at(&self) -> impl Iterator<Item = (usize, &[AtomicU64])> {
         let used = self.used();
         let mut offset = 0;
         std::iter::from_fn(move || {
             if offset >= used {
                 return None;
             }
-            let (place, record) = (offset, self.record(offset));
+            let (at, record) = (offset, self.record(offset));
             offset += record.len();
-            Some((place, record))
+            Some((at, record))
         })
-    }
-}
-
-/// Up to eight bytes of a label set as a word.
-pub(crate) fn word_of(bytes: &[u8]) -> u64 {
-    let mut word = [0; 8];
-    word[..bytes.len()].copy_from_slice(bytes);
-    u64::from_le_bytes(word)
-}
-
-#[cfg(all(test, feature = "model"))]
-mod interleavings {
-    use super::*;
-    use crate::interleavings::explore;
-    use std::sync::Arc;
-
-    #[test]
-    fn a_record_is_one_series_or_the_other() {
-        explore("a record is one series or the other", 2, || {
-            let chunk = Arc::new(Chunk::new(4));
-            let holding = |value: u64| {
-                move |record: &[AtomicU64]| {
-                    record[record::BODY].store(value, Relaxed);
-                    0
-                }
-            };
-            chunk.append(1, b"old one", holding(1)).unwrap();
-            let of_reader = Arc::clone(&chunk);
-            let reader = loom::thread::spawn(move || {
-                let mut copy = Vec::new();
-                record::copy(of_reader.record(0), &mut copy, 0);
-                (copy[record::BODY], copy[3])
-            });
-            chunk.reuse(0, b"new one", holding(2));
-            let seen = reader.join().unwrap();
-            let (old, new) = ((1, word_of(b"old one")), (2, word_of(b"new one")));
-            assert!(seen == old || seen == new, "{seen:?}");
-        });
     }
 }

@@ -3,7 +3,7 @@
 use crate::sync::atomic::{AtomicBool, Ordering::*};
 use std::sync::Arc;
 
-/// Whether the store is corked, and whether this family has gauges to show once it no longer is.
+/// Whether the store is corked, and whether this family has gauges to show when that ends.
 #[derive(Default)]
 pub struct Cork {
     corked: Arc<AtomicBool>,
@@ -28,7 +28,7 @@ impl Cork {
         self.pending.store(true, Relaxed);
     }
 
-    /// Whether gauges were written while corked; says so once.
+    /// Whether gauges were written while corked. The next call answers for what is written from now on.
     pub(crate) fn take_pending(&self) -> bool {
         self.pending.load(Relaxed) && self.pending.swap(false, Relaxed)
     }

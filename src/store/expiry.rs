@@ -1,24 +1,25 @@
-//! Letting go of series that nobody has updated for long.
+//! Series that nobody has updated for their idle time go.
 //!
-//! A series goes in two steps. First it leaves the index and the page. Its record stays until a pusher, if there is
-//! one, has told the last of it; then the record's memory is free for others.
+//! A series goes in two steps. First it leaves the index and the page. Its record stays until a pusher, if the store
+//! has one, has reported its end; then the record is free for other series.
 
-use super::cell;
 use super::index::Location;
 use super::writer::FamilyWriter;
+use super::{updates, values};
 use crate::sync::atomic::AtomicU64;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How far a sweep through a family is, and what has gone.
+/// How far the sweep through a family is, and which series are leaving.
 #[derive(Default)]
 pub(super) struct Sweep {
-    /// When the next one begins, unless one is under way.
+    /// When the next sweep begins, unless one is under way.
     due: Duration,
-    /// The chunk that comes next, if one is under way.
+    /// The number of the chunk that comes next, if a sweep is under way.
     at: Option<usize>,
-    /// Records that the pusher may still want to see, each with the pass that had begun when it went.
+    /// Records of series that have gone, each with the last pass that had begun by then: the pusher may need them
+    /// still.
     leaving: VecDeque<(Location, u64)>,
 }
 
@@ -26,8 +27,9 @@ pub(super) struct Sweep {
 const INTERVAL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 impl FamilyWriter {
-    /// Lets go of series whose time is over, looking at some `budget` of them. Returns how many it has looked at, and whether
-    /// there are more. Does nothing while gauges are corked, and between sweeps.
+    /// Goes on with the sweep, if one is due: looks at some `budget` of the family's series and has those go whose idle
+    /// time is over. Returns how many series it has looked at, and whether the sweep is to go on. Does nothing while
+    /// gauges are corked.
     pub fn expire(&mut self, budget: usize) -> (usize, bool) {
         let family = Arc::clone(&self.family);
         let ttl = family.policy().shortest_ttl();
@@ -42,21 +44,23 @@ impl FamilyWriter {
             None => return (0, false),
         };
         let (mut number, mut looked) = (begin, 0);
-        while number < self.memory.rooms() && looked < budget {
-            let places = self.memory.places(number);
-            looked += places.len();
-            for location in places {
+        while number < self.memory.end() && looked < budget {
+            let locations = self.memory.locations(number);
+            looked += locations.len();
+            for location in locations {
                 let record = self.memory.record(location);
                 let over = |record: &[AtomicU64]| {
-                    cell::life(record, &family).is_some_and(|life| life.is_over(now.as_secs() as u32))
+                    family
+                        .life(record)
+                        .is_some_and(|life| life.is_over(now.as_secs() as u32))
                 };
-                if !cell::is_gone(record) && over(record) {
+                if !values::is_gone(record) && over(record) {
                     self.retire(location);
                 }
             }
             number += 1;
         }
-        let more = number < self.memory.rooms();
+        let more = number < self.memory.end();
         self.sweep.at = more.then_some(number);
         if !more {
             self.sweep.due = now + (Duration::from_secs(ttl.into()) / 10).clamp(INTERVAL.0, INTERVAL.1);
@@ -65,14 +69,14 @@ impl FamilyWriter {
         (looked, more)
     }
 
-    /// The series leaves the index and the page.
+    /// Has the series at `location` leave the index and the page.
     fn retire(&mut self, location: Location) {
         let mut labels = vec![0; self.label_bytes(location)];
         self.copy_labels(location, &mut labels);
         self.index.remove(&labels, location);
         let record = self.memory.record(location);
-        cell::retire(record, &self.family);
-        if let Some(life) = cell::life(record, &self.family) {
+        updates::retire(record, &self.family);
+        if let Some(life) = self.family.life(record) {
             self.counts[life.scope()] -= 1;
         }
         if let Some(budget) = &self.budget {
@@ -84,17 +88,17 @@ impl FamilyWriter {
         self.sweep.leaving.push_back((location, pass));
     }
 
-    /// Frees the records of which everything has been told.
+    /// Frees the records of series whose end is reported.
     fn release(&mut self) {
         let family = Arc::clone(&self.family);
         let mut freed = Vec::new();
         while let Some((location, pass)) = self.sweep.leaving.front().copied() {
-            if family.journal().is_some_and(|journal| !journal.is_told(pass)) {
+            if family.journal().is_some_and(|journal| !journal.is_reported_since(pass)) {
                 break;
             }
             self.sweep.leaving.pop_front();
             let record = self.memory.record(location);
-            if let Some(life) = cell::life(record, &family) {
+            if let Some(life) = family.life(record) {
                 self.numbers.0.push(life.id().number);
                 if let Some(quantiles) = family.quantiles().filter(|_| life.has_quantiles()) {
                     quantiles.end(life.id());
@@ -102,9 +106,9 @@ impl FamilyWriter {
                     self.budget.iter().for_each(|budget| budget.give_back_quantiles(1));
                 }
             }
-            cell::release(record);
+            values::release(record);
             if let Some(journal) = family.journal() {
-                journal.forget(std::iter::once(cell::address(record)));
+                journal.forget(std::iter::once(values::address(record)));
             }
             freed.push(location);
         }
@@ -115,7 +119,7 @@ impl FamilyWriter {
         }
     }
 
-    /// How many series have gone whose records aren't free yet.
+    /// How many series have gone but have records that aren't free yet.
     pub(super) fn leaving(&self) -> usize {
         self.sweep.leaving.len()
     }

@@ -9,7 +9,8 @@ const PAGE: usize = 128;
 
 /// All families of one moment, by the name they have on the page.
 ///
-/// A list never changes: there is a new one whenever a family comes or goes, which shares all pages but one with the one before.
+/// A list never changes: there is a new one whenever a family comes or goes, which shares all pages but one with the
+/// one before.
 #[derive(Clone, Default)]
 pub struct Families {
     /// Ascending; none is empty.

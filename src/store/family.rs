@@ -4,67 +4,67 @@ use super::chunk::Chunk;
 use super::cork::Cork;
 use super::home::Home;
 use super::journal::Journal;
-use super::quantiles::Quantiles;
-use super::refusals::Refusals;
+use super::quantiles::{Quantiles, SeriesId};
+use super::refusals::{Refusals, Refused};
 use super::ring::Ring;
-use super::{cell, life, record, seqlock, Refused};
+use super::{life, record, seqlock, values};
 use crate::model::clock::Clock;
-use crate::model::{Buckets, Kind};
+use crate::model::{Buckets, Kind, Number};
 use crate::policy::{FamilyPolicy, Limit};
 use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::*};
 use crate::sync::Published;
 use std::ops::Deref;
 use std::sync::Arc;
 
-/// The memory of a family's series.
+/// The chunks with the records of a family's series.
 pub(crate) type Chunks = Arc<Vec<Arc<Chunk>>>;
 
 /// A family as readers see it, on any thread.
 pub struct Family {
     fields: FamilyFields,
-    /// Corking, for gauges.
+    /// Whether its gauges are corked.
     pub cork: Cork,
-    shared: Shared,
+    context: StoreContext,
     policy: FamilyPolicy,
     quantiles: Option<Quantiles>,
     /// Whether its series may go.
     expires: bool,
-    /// Where a record's life begins, if it has one.
+    /// The index in a record at which the series' life begins, if the family's series have one.
     life_at: Option<usize>,
-    /// Words of a record before its label set.
+    /// How many words of a record come before its label set.
     words: usize,
-    /// How many series there are.
+    /// How many series it has.
     series: AtomicUsize,
-    /// How many have gone.
+    /// How many series have gone.
     expired: AtomicU64,
     /// How many samples below zero have counted as zero.
     clamped: AtomicU64,
-    /// How many series have no sum on the page, for they have seen samples below zero.
+    /// How many series have no sum on the page, since they have seen samples below zero.
     without_sum: AtomicUsize,
     /// How many times a label set ran into each limit.
     limited: [AtomicU64; Limit::ALL.len()],
     /// The serial number of the next series.
-    serial: AtomicU64,
+    next_serial: AtomicU64,
     replaced: AtomicBool,
     chunks: Published<Vec<Arc<Chunk>>>,
     /// Odd while gauges written under the cork are being shown.
     showing: AtomicU64,
 }
 
-/// What a family has in common with others of its store.
-pub(super) struct Shared {
+/// What a family needs of its store.
+pub(super) struct StoreContext {
     pub(super) journal: Option<Arc<Journal>>,
     pub(super) refusals: Arc<Refusals>,
     pub(super) clock: Clock,
     pub(super) home: Arc<Home>,
 }
 
-/// What is known of a family, as it stands on a page.
+/// A family's metadata, as a page and lines have it.
 #[derive(Clone, Debug)]
 pub struct FamilyFields {
     /// Its type.
     pub kind: Kind,
-    /// Its name on the page, unlike every other family's.
+    /// Its name on the page, which no other family has.
     pub name: String,
     /// The name it was registered under.
     pub raw_name: Vec<u8>,
@@ -78,11 +78,11 @@ pub struct FamilyFields {
     pub buckets: Buckets,
     /// The labels that all series of the store have.
     pub constant_labels: Arc<[(String, String)]>,
-    /// Whether a sample below zero counts as zero, since it can only be a fault of a clock or the like.
+    /// Whether a sample below zero counts as zero, since it can only come from a clock that was set, or the like.
     pub clamps: bool,
-    /// The name that a histogram's quantiles have, which no other type has; if it has any.
+    /// The name of the further family on the page that has a histogram's quantiles, if it shows any.
     pub quantiles_name: Option<String>,
-    /// Whether it is one of metre's own, which no module registered.
+    /// Whether it is one of metre's own families, which no module registered.
     pub own: bool,
 }
 
@@ -96,22 +96,22 @@ impl Deref for Family {
 
 impl Family {
     /// A family without series, for [`FamilyWriter::new`](super::FamilyWriter).
-    pub(super) fn new(fields: FamilyFields, policy: FamilyPolicy, cork: Cork, shared: Shared) -> Family {
+    pub(super) fn new(fields: FamilyFields, policy: FamilyPolicy, cork: Cork, context: StoreContext) -> Family {
         let quantiles = (fields.kind.is_of_samples() && !policy.quantiles.is_empty()).then(|| {
             Quantiles::new(
                 policy.quantiles.clone(),
                 policy.quantile_window,
-                shared.clock.clone(),
-                &shared.home,
+                context.clock.clone(),
+                &context.home,
             )
         });
-        let values = record::BODY + cell::value_words(fields.kind, &fields.buckets);
+        let values = record::BODY + values::words(fields.kind, &fields.buckets);
         let expires = policy.shortest_ttl() > 0;
         let has_life = expires || quantiles.is_some();
         Family {
             fields,
             cork,
-            shared,
+            context,
             policy,
             quantiles,
             expires,
@@ -122,7 +122,7 @@ impl Family {
             clamped: AtomicU64::new(0),
             without_sum: AtomicUsize::new(0),
             limited: Default::default(),
-            serial: AtomicU64::new(1),
+            next_serial: AtomicU64::new(1),
             replaced: AtomicBool::new(false),
             chunks: Published::default(),
             showing: AtomicU64::new(0),
@@ -140,21 +140,50 @@ impl Family {
         self.expires
     }
 
-    /// How many words a record has before its label set.
+    /// How many words of a record come before its label set.
     #[inline(always)]
     pub fn record_words(&self) -> usize {
         self.words
     }
 
-    /// Whether its records hold more than values.
+    /// Whether its records hold a life beside values.
     pub fn has_lives(&self) -> bool {
         self.life_at.is_some()
     }
 
-    /// Where in a record its life begins, if it has one.
+    /// What is known of the life of the series with this record, if the family's series have one.
     #[inline(always)]
-    pub(crate) fn life_at(&self) -> Option<usize> {
-        self.life_at
+    pub(super) fn life<'a>(&self, record: &'a [AtomicU64]) -> Option<life::Words<'a>> {
+        let words = record.get(self.life_at?..)?;
+        words.get(..life::WORDS).map(life::Words)
+    }
+
+    /// What a series is known by, and whether it has quantiles, from a copy of its record whose words `word` gives; if
+    /// the family's series have a life.
+    pub(crate) fn life_of_copy(&self, word: impl Fn(usize) -> u64) -> Option<(SeriesId, bool)> {
+        let at = self.life_at?;
+        let words = [word(at), word(at + 1), word(at + 2)].map(AtomicU64::new);
+        let life = life::Words(&words);
+        Some((life.id(), life.has_quantiles()))
+    }
+
+    /// The serial number of the series with this record; 0 if the family's series have none.
+    pub(crate) fn serial(&self, record: &[AtomicU64]) -> u64 {
+        self.life(record).map_or(0, |life| life.id().serial)
+    }
+
+    /// How many quantiles the series with this record has.
+    pub fn quantile_count(&self, record: &[AtomicU64]) -> usize {
+        let life = self.life(record).filter(|life| life.has_quantiles());
+        let quantiles = self.quantiles().filter(|_| life.is_some());
+        quantiles.map_or(0, |quantiles| quantiles.asked().len())
+    }
+
+    /// The quantiles of the series with this record over the window, each with its value; none if the series has none.
+    pub fn quantiles_of(&self, record: &[AtomicU64]) -> Vec<(f64, f64)> {
+        let life = self.life(record).filter(|life| life.has_quantiles());
+        let quantiles = self.quantiles().zip(life);
+        quantiles.map_or(Vec::new(), |(quantiles, life)| quantiles.read(life.id()).collect())
     }
 
     /// The quantiles of its series, if they have any.
@@ -163,7 +192,7 @@ impl Family {
         self.quantiles.as_ref()
     }
 
-    /// How many words the count of samples takes: one a bucket, or one in all.
+    /// How many words the number of samples takes: one for each bucket of a histogram, else one.
     pub fn count_words(&self) -> usize {
         self.buckets.len().max(1)
     }
@@ -187,7 +216,7 @@ impl Family {
         self.clamped.fetch_add(1, Relaxed);
     }
 
-    /// How many series have no sum on the page, for they have seen samples below zero.
+    /// How many series have no sum on the page, since they have seen samples below zero.
     pub fn without_sum(&self) -> usize {
         self.without_sum.load(Relaxed)
     }
@@ -200,7 +229,7 @@ impl Family {
         self.without_sum.fetch_sub(1, Relaxed);
     }
 
-    /// How many times a label set ran into this limit.
+    /// How many times a label set ran into the limit `by`.
     pub fn limited(&self, by: Limit) -> u64 {
         self.limited[by as usize].load(Relaxed)
     }
@@ -218,60 +247,73 @@ impl Family {
         self.expired.fetch_add(1, Relaxed);
     }
 
-    /// The serial number for the next series, if series here have one. The records of all below it are there already, for
-    /// whoever looks after having asked, and none that is made from then on has a lower one.
+    /// The serial number of the next series, if the family's series have one. A reader who asks first and looks then
+    /// finds the records of all lower serial numbers; no series that is made later has a lower one.
     pub(crate) fn next_serial(&self) -> u64 {
-        self.serial.load(Acquire)
+        self.next_serial.load(Acquire)
     }
 
     pub(super) fn set_next_serial(&self, serial: u64) {
-        self.serial.store(serial, Release);
+        self.next_serial.store(serial, Release);
     }
 
     /// Counts a value that was refused.
     pub fn note_refused(&self, why: Refused) {
-        self.shared.refusals.count(why);
+        self.context.refusals.count(why);
     }
 
-    /// The clock that its series' lives go by.
+    /// The clock for idle times.
     pub(super) fn clock(&self) -> &Clock {
-        &self.shared.clock
+        &self.context.clock
     }
 
-    /// Where to note what the records don't tell, if somebody wants to know.
+    /// The journal, if the store has one and the family is not metre's own.
     #[inline(always)]
     pub fn journal(&self) -> Option<&Journal> {
-        self.shared.journal.as_deref()
+        self.context.journal.as_deref()
     }
 
-    /// Where each sample goes, if somebody wants to have them all, and the family is still on the page.
+    /// The ring that each sample goes through, if a pusher wants all samples and the family is still on the page.
     #[inline(always)]
     pub(super) fn ring(&self) -> Option<&Ring> {
         let ring = self.journal()?.ring()?;
         (!self.replaced.load(Relaxed)).then_some(ring)
     }
 
-    /// From now on its samples go nowhere, since nobody will look for them before its records' addresses are others'.
+    /// Notes that another family has its name now. From now on its samples don't go through the ring: no pusher would
+    /// look for them before its records' addresses are those of other records.
     pub(super) fn note_replaced(&self) {
         self.replaced.store(true, Relaxed);
     }
 
-    /// The memory of its series at this moment. A record in it stays what it is for as long as somebody has this.
+    /// The chunks of this moment. Whoever has them can read all records in them, even when the family has no such chunk
+    /// any more.
     pub(crate) fn chunks(&self) -> Chunks {
         self.chunks.load()
     }
 
-    /// Changes which memory there is. For the writer.
+    /// Replaces the list of chunks. For the writer.
     pub(super) fn change_chunks(&self, mut change: impl FnMut(&[Arc<Chunk>]) -> Vec<Arc<Chunk>>) {
         self.chunks.change(|chunks| change(chunks));
     }
 
-    /// Replaces `out` by consistent copies of all records, one after the other.
+    /// Fills `out` with copies of all records, one after the other, in which all gauges are of one moment.
     pub(crate) fn copy_records(&self, out: &mut Vec<u64>) {
         seqlock::read(&self.showing, || {
             out.clear();
-            records(&self.chunks()).for_each(|record| record::copy(record, out, cell::LOST));
+            records(&self.chunks()).for_each(|record| record::copy(record, out, values::LOST));
         });
+    }
+
+    /// Replaces `out` by the values of all gauges, by record in the memory that is returned; `None` for those that readers don't see.
+    pub(crate) fn copy_gauges(&self, out: &mut Vec<Option<Number>>) -> Chunks {
+        seqlock::read(&self.showing, || {
+            out.clear();
+            out.reserve_exact(self.series_count());
+            let chunks = self.chunks();
+            out.extend(records(&chunks).map(values::shown));
+            chunks
+        })
     }
 
     /// Shows readers the gauges that were written while corked.
@@ -279,13 +321,13 @@ impl Family {
         if !self.cork.take_pending() {
             return;
         }
-        seqlock::write(&self.showing, || records(&self.chunks()).for_each(cell::gauge::show));
+        seqlock::write(&self.showing, || records(&self.chunks()).for_each(values::show));
     }
 
     /// Forgets the gauges that were written while corked.
     pub(crate) fn discard_pending(&self) {
         if self.cork.take_pending() {
-            records(&self.chunks()).for_each(cell::gauge::discard);
+            records(&self.chunks()).for_each(values::discard);
         }
     }
 }
@@ -293,12 +335,12 @@ impl Family {
 impl Drop for Family {
     fn drop(&mut self) {
         if let Some(journal) = self.journal() {
-            journal.forget(records(&self.chunks()).map(cell::address));
+            journal.forget(records(&self.chunks()).map(values::address));
         }
     }
 }
 
-/// All records in this memory so far, in the order of their creation unless some have gone.
+/// All records in these chunks so far. They are in the order of their series' creation, unless series have gone.
 pub(crate) fn records(chunks: &Chunks) -> impl Iterator<Item = &[AtomicU64]> {
     chunks.iter().flat_map(|chunk| chunk.records())
 }

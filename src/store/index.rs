@@ -4,7 +4,7 @@ use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 use std::hash::BuildHasher;
 
-/// The place of a record: its chunk's number (upper 20 bits) and its offset in that chunk.
+/// Where a record is: its chunk's number (upper 20 bits) and its offset in that chunk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Location(u32);
 
@@ -63,7 +63,7 @@ impl Index {
         self.seed.hash_one(labels) >> 32
     }
 
-    /// The location of the record for which `is_it` holds among those with this label set's hash.
+    /// The location for which `is_it` holds, among those of label sets with the same hash as this one.
     #[inline]
     pub(crate) fn find(&self, labels: &[u8], is_it: impl Fn(Location) -> bool) -> Option<Location> {
         let half = self.half(labels);

@@ -1,28 +1,29 @@
-//! What somebody who sends differences must know beyond what the records say now.
+//! What a pusher, which reports differences, must know beyond what the records say at the moment.
 //!
-//! There is one only if a pusher asked for it ([`Store::with`](super::Store::with)).
+//! A store has a journal only if a pusher asked for it ([`Store::with`](super::Store::with)).
 
-use super::home::{Home, Shared};
+use super::home::{Home, HomeMutex};
 use super::ring::Ring;
 use crate::model::Number;
 use crate::sync::atomic::{fence, AtomicU64, Ordering::*};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// What the records don't tell.
+/// Totals that ended, samples one by one, and passes.
 pub struct Journal {
-    /// By the address of the record.
-    restarts: Shared<HashMap<usize, Ended>>,
+    /// What records held when they started again, by the record's address.
+    restarts: HomeMutex<HashMap<usize, Ended>>,
     ring: Option<Ring>,
-    /// How many passes through the whole store have begun, and the last one that has come to its end.
+    /// How many passes through the whole store have begun.
     begun: AtomicU64,
-    told: AtomicU64,
+    /// The number of the last pass that has come to its end.
+    completed: AtomicU64,
 }
 
-/// What a counter, histogram or summary held when it started again. After several restarts: all of it together.
+/// What a counter, histogram or summary held when it started again. After several restarts: the sum of what it held.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ended {
-    /// When it started again, last, in seconds since the epoch.
+    /// When it started again for the last time, in seconds since the epoch.
     pub restarted: f64,
     /// The total, or the sum of the samples.
     pub value: Number,
@@ -31,38 +32,38 @@ pub struct Ended {
 }
 
 impl Journal {
-    /// One that notes restarts, and each sample of a histogram too if `samples` says so. Who reads it is at `home`.
+    /// A journal of restarts, and of each sample of a histogram if `samples` says so. Its reader runs at `home`.
     pub(crate) fn new(samples: bool, home: &Arc<Home>) -> Journal {
         Journal {
-            restarts: Shared::new(home),
+            restarts: HomeMutex::new(home),
             ring: samples.then(Ring::new),
             begun: AtomicU64::new(0),
-            told: AtomicU64::new(0),
+            completed: AtomicU64::new(0),
         }
     }
 
-    /// A pass through all families begins, of this number. For the reader.
+    /// Begins a pass through all families, and returns its number. For the reader.
     pub fn begin_pass(&self) -> u64 {
         let pass = self.begun.fetch_add(1, Relaxed) + 1;
-        // With the one in `last_pass`: either that sees this pass, or this pass sees what had gone by then.
+        // With the fence in `last_pass`: either `last_pass` sees this pass, or this pass sees what had gone by then.
         fence(SeqCst);
         pass
     }
 
-    /// That pass has told everything. For the reader.
+    /// Ends the pass of this number, which has reported everything that is new. For the reader.
     pub fn end_pass(&self, pass: u64) {
-        self.told.store(pass, Release);
+        self.completed.store(pass, Release);
     }
 
-    /// The last pass that has begun; later ones see all that is in the records by now. For the writer.
+    /// The number of the last pass that has begun; later passes see all that is in the records by now. For the writer.
     pub(crate) fn last_pass(&self) -> u64 {
         fence(SeqCst);
         self.begun.load(Relaxed)
     }
 
-    /// Whether a later pass than that has told everything.
-    pub(crate) fn is_told(&self, pass: u64) -> bool {
-        self.told.load(Acquire) > pass
+    /// Whether a pass after that of this number has reported everything. For the writer.
+    pub(crate) fn is_reported_since(&self, pass: u64) -> bool {
+        self.completed.load(Acquire) > pass
     }
 
     /// The samples of histograms, if they are kept one by one.
@@ -71,7 +72,7 @@ impl Journal {
         self.ring.as_ref()
     }
 
-    /// Notes that the record at `address` starts again, before it does. For the writer.
+    /// Notes what the record at `address` holds, before it starts again. For the writer.
     #[cold]
     pub(crate) fn note_restart(&self, address: usize, ended: Ended) {
         let Some(mut restarts) = self.restarts.lock() else {
@@ -91,19 +92,19 @@ impl Journal {
         }
     }
 
-    /// Forgets the records at these addresses, which others may have from now on.
+    /// Forgets the records at these addresses, which other records may have from now on. For the writer.
     pub(crate) fn forget(&self, addresses: impl Iterator<Item = usize>) {
         if let Some(mut restarts) = self.restarts.lock().filter(|restarts| !restarts.is_empty()) {
             addresses.for_each(|address| drop(restarts.remove(&address)));
         }
     }
 
-    /// Of how many records restarts are noted.
+    /// How many records have started again, as far as that is noted.
     pub fn restarts(&self) -> usize {
         self.restarts.lock().map_or(0, |restarts| restarts.len())
     }
 
-    /// Takes out what was noted of the record at `address`.
+    /// Takes out what was noted of the record at `address`. For the reader.
     pub fn take_restart(&self, address: usize) -> Option<Ended> {
         self.restarts.lock()?.remove(&address)
     }

@@ -1,4 +1,4 @@
-//! What is kept of each series in families that need more than values: those whose series expire or have quantiles.
+//! What a record holds beside values in families whose series may go or have quantiles.
 //!
 //! Three words after the values:
 //!
@@ -6,31 +6,31 @@
 //! | --- | --- |
 //! | 0 | serial number, which no other series of the family ever has |
 //! | 1 | number (high half): small, given again once the series has gone; time of the last update in seconds (low half) |
-//! | 2 | idle time after which it goes, in seconds, 0 for never (high half); whether it has quantiles (bit 31); the limit it counts towards |
+//! | 2 | idle time after which it goes, in seconds, 0 for never (high half); whether it has quantiles (bit 31); the scope it counts in (lower bits) |
 
 use super::quantiles::SeriesId;
 use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// How many words it takes.
+/// How many words a life takes.
 pub(crate) const WORDS: usize = 3;
 
-/// Stands for the time of an update since somebody last looked.
+/// In place of a time: there was an update since the last sweep.
 const TOUCHED: u32 = u32::MAX;
 
 const QUANTILES: u32 = 1 << 31;
 
-/// What a series begins with.
+/// What a new series begins with.
 #[derive(Clone, Copy)]
 pub(crate) struct Life {
     pub(crate) id: SeriesId,
-    /// In seconds; 0 for never.
+    /// The idle time after which the series goes, in seconds; 0 for never.
     pub(crate) ttl: u32,
     pub(crate) has_quantiles: bool,
-    /// Which limit it counts towards.
+    /// The scope that the series counts in: see [`FamilyPolicy::scopes`](crate::policy::FamilyPolicy::scopes).
     pub(crate) scope: usize,
 }
 
-/// The three words.
+/// The three words in a record.
 #[derive(Clone, Copy)]
 pub(crate) struct Words<'a>(pub(crate) &'a [AtomicU64]);
 
@@ -52,13 +52,13 @@ impl Words<'_> {
         }
     }
 
-    /// It was updated.
+    /// Notes an update.
     pub(crate) fn touch(self) {
         self.0[1].store(self.0[1].load(Relaxed) | u64::from(TOUCHED), Relaxed);
     }
 
-    /// Whether it has not been updated for as long as it may, at `now`, in seconds. An update counts from when this is asked
-    /// next, so never too early.
+    /// Whether the last update is longer ago than the idle time, at `now`, in seconds. An update counts from the next
+    /// call of this, so a series never goes too early.
     pub(crate) fn is_over(self, now: u32) -> bool {
         let ttl = (self.0[2].load(Relaxed) >> 32) as u32;
         let word = self.0[1].load(Relaxed);

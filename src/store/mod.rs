@@ -1,7 +1,15 @@
 //! The store: all families and their series, written by Prosody's thread and read by any.
+//!
+//! Each file uses those above it in this list, so the list is an order to read them in:
+//!
+//! 1. `record` (a series in memory), `chunk` (many records), `index` (from a label set to a record's location);
+//! 2. `cork`, `seqlock`, `home` (what the writer and readers agree by), `refusals`, `ring`, `journal` (for pushers);
+//! 3. `values` (what a record holds, by type), `quantiles`, `life` (what some records hold beside values);
+//! 4. `family` (a family as its readers see it), `updates` (what its writer does to a series);
+//! 5. `memory`, `budget`, `writer` with `expiry` (how its writer creates series and has them go);
+//! 6. `names`, `registration`, `families` (what one family must know of the others), and this file.
 
 mod budget;
-pub mod cell;
 mod chunk;
 mod cork;
 mod expiry;
@@ -9,6 +17,8 @@ mod families;
 mod family;
 mod home;
 mod index;
+#[cfg(all(test, feature = "model"))]
+mod interleavings;
 mod journal;
 mod life;
 mod memory;
@@ -19,9 +29,10 @@ mod refusals;
 mod registration;
 mod ring;
 mod seqlock;
+pub mod updates;
+pub mod values;
 mod writer;
 
-pub use cell::{Refused, Taken};
 pub use cork::Cork;
 pub use families::Families;
 pub(crate) use family::{records, Chunks};
@@ -31,9 +42,11 @@ pub use index::Location;
 pub use journal::{Ended, Journal};
 pub use quantiles::{Quantiles, SeriesId, RELATIVE_ERROR};
 pub(crate) use record::{copy as copy_record, read_shape};
+pub use refusals::Refused;
 pub use registration::{FamilySpec, Repair};
 pub use ring::Ring;
-pub use writer::{FamilyWriter, Placed, OVERFLOW};
+pub use updates::Taken;
+pub use writer::{Assigned, FamilyWriter, OVERFLOW};
 
 use crate::model::clock::Clock;
 use crate::model::{name, Kind};
@@ -41,7 +54,7 @@ use crate::policy::{FamilyPolicy, Ignored, Policy};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
 use crate::sync::{Mutex, Published};
 use budget::Budget;
-use family::Shared;
+use family::StoreContext;
 use names::Names;
 use refusals::Refusals;
 use std::collections::HashMap;
@@ -54,7 +67,7 @@ pub struct Store {
     budget: Arc<Budget>,
     clock: Clock,
     ignored: [AtomicU64; Ignored::ALL.len()],
-    /// Only ever locked by Prosody's thread.
+    /// Only Prosody's thread ever locks it.
     registered: Mutex<Registered>,
     listed: Published<Listed>,
     home: Arc<Home>,
@@ -67,26 +80,26 @@ pub struct Store {
 
 #[derive(Default)]
 struct Registered {
-    /// The name on the page by the name registered.
+    /// Names on the page, by the names that modules registered.
     exposed: HashMap<Vec<u8>, String>,
     names: Names,
     /// The names of metre's own families.
     own: Vec<String>,
 }
 
-/// What readers see. Whoever changes it does so at once, so that a family is never in neither list.
+/// What readers see. It is replaced as a whole, so that a family that moves is never missing in both lists.
 #[derive(Default)]
 struct Listed {
     families: Arc<Families>,
     replaced: Arc<Replaced>,
 }
 
-/// Families that were replaced since somebody last asked.
+/// Families that were replaced since the pusher last asked.
 #[derive(Clone, Default)]
 pub struct Replaced {
     /// The families, the latest last.
     pub families: Vec<Arc<Family>>,
-    /// How many more there were, too many to be kept.
+    /// How many further families were replaced but not kept, since they were too many.
     pub left_out: u64,
 }
 
@@ -99,7 +112,7 @@ impl Replaced {
     }
 }
 
-/// How many replaced families are kept until somebody asks for them.
+/// How many replaced families are kept at most until the pusher asks for them.
 const MOST_REPLACED: usize = 1000;
 
 impl Default for Store {
@@ -114,8 +127,8 @@ impl Store {
         Store::default()
     }
 
-    /// An empty store that does as the operator has decided. With `samples` it also notes what a sender of differences must
-    /// know; if that is `true`, each sample of a histogram, too.
+    /// An empty store that follows the operator's `policy`. With `samples` it has a [`Journal`] for a pusher; if that
+    /// is `true`, each sample of a histogram goes through the journal's ring, too.
     pub fn with(policy: Policy, samples: Option<bool>) -> Store {
         let home = Arc::default();
         Store {
@@ -139,12 +152,12 @@ impl Store {
         &self.policy
     }
 
-    /// The clock that idle times and quantiles go by.
+    /// The clock for idle times and quantiles.
     pub fn clock(&self) -> &Clock {
         &self.clock
     }
 
-    /// Which process other threads use it in.
+    /// The process in which other threads use it.
     pub fn home(&self) -> &Arc<Home> {
         &self.home
     }
@@ -164,11 +177,12 @@ impl Store {
         self.refusals.get(why)
     }
 
-    /// Adds a family, and tells what had to be repaired. One that was registered under the same raw name goes: handles
-    /// to it go on working, but it is no longer on the page. So do metre's own whose names it takes.
+    /// Adds a family, and returns its writer and what had to be repaired. A family that was registered under the same
+    /// raw name leaves the page, though handles to it go on working; so do families of metre's own whose names it
+    /// takes.
     ///
     /// # Errors
-    /// Why there is to be no such family, as the operator has decided.
+    /// The reason for which the operator's policy has no such family.
     pub fn register(&self, spec: FamilySpec) -> Result<(FamilyWriter, Vec<Repair>), Ignored> {
         let ignored = |why: Ignored| {
             self.ignored[why as usize].fetch_add(1, Relaxed);
@@ -214,7 +228,7 @@ impl Store {
         }
         let (fields, repairs) = registration::fields(spec, &policy, &self.constant_labels, names);
         let cork = Cork::new(Arc::clone(&self.corked));
-        let family = Family::new(fields, policy, cork, self.shared(self.journal.clone()));
+        let family = Family::new(fields, policy, cork, self.context(self.journal.clone()));
         let writer = FamilyWriter::new(family, Some(Arc::clone(&self.budget)));
         let family = writer.family();
         exposed.insert(family.raw_name.clone(), family.name.clone());
@@ -222,16 +236,16 @@ impl Store {
         Ok((writer, repairs))
     }
 
-    /// Lists a family, in place of the one that it replaces and of some of metre's own.
+    /// Lists a family, in place of the family that it replaces and of metre's own that are in the way.
     fn list(&self, replaced: Option<&Arc<Family>>, in_the_way: &[Arc<Family>], family: &Arc<Family>) {
-        let told = replaced.filter(|_| self.journal.is_some());
+        let kept = replaced.filter(|_| self.journal.is_some());
         self.listed.change(|listed| {
             let mut families = Families::clone(&listed.families);
             let going = replaced.into_iter().chain(in_the_way);
             going.for_each(|family| families.remove(&family.name));
             families.insert(Arc::clone(family));
             let mut replaced = Arc::clone(&listed.replaced);
-            told.into_iter()
+            kept.into_iter()
                 .for_each(|family| Arc::make_mut(&mut replaced).add(family));
             Listed {
                 families: Arc::new(families),
@@ -240,8 +254,8 @@ impl Store {
         });
     }
 
-    fn shared(&self, journal: Option<Arc<Journal>>) -> Shared {
-        Shared {
+    fn context(&self, journal: Option<Arc<Journal>>) -> StoreContext {
+        StoreContext {
             journal,
             refusals: Arc::clone(&self.refusals),
             clock: self.clock.clone(),
@@ -249,8 +263,8 @@ impl Store {
         }
     }
 
-    /// Adds a family of metre's own, which has a writer of its own, whom neither cork nor journal are for. It isn't on the
-    /// page if a module's family uses one of its names, now or later.
+    /// Adds a family of metre's own, whose writer is another thread than Prosody's; cork and journal don't apply to it.
+    /// It isn't on the page if a module's family uses one of its names, now or later.
     pub fn register_own(&self, spec: FamilySpec) -> FamilyWriter {
         let wanted = name::family(&spec.name);
         let mut registered = self.registered.lock();
@@ -264,7 +278,7 @@ impl Store {
         let policy = FamilyPolicy::unlimited();
         let (mut fields, _) = registration::fields(spec, &policy, &self.constant_labels, names);
         fields.own = true;
-        let family = Family::new(fields, policy, Cork::default(), self.shared(None));
+        let family = Family::new(fields, policy, Cork::default(), self.context(None));
         let writer = FamilyWriter::new(family, None);
         if is_free {
             registered.own.push(wanted);
@@ -278,8 +292,8 @@ impl Store {
         Arc::clone(&self.listed.load().families)
     }
 
-    /// The families that were replaced since the last call, and those of this moment. Without a journal the former are
-    /// not kept.
+    /// The families that were replaced since the last call (without a journal: none), and the families of this moment.
+    /// For the pusher.
     pub fn take_replaced(&self) -> (Replaced, Arc<Families>) {
         let mut before = self.listed.load();
         if !before.replaced.families.is_empty() {
@@ -291,25 +305,26 @@ impl Store {
         (before.replaced.as_ref().clone(), Arc::clone(&before.families))
     }
 
-    /// Runs `read`, again if gauges of several families have been shown by [`Store::uncork`] meanwhile; but not for ever,
-    /// should that happen without a pause.
+    /// Runs `read`, and again if [`Store::uncork`] has shown gauges of several families meanwhile; for a tenth of a
+    /// second at most, should that happen without a pause.
     pub fn consistently<T>(&self, read: impl FnMut() -> T) -> T {
         seqlock::read(&self.uncorking, read)
     }
 
-    /// From here to [`Store::uncork`] readers see gauges as they are now. For the writer.
+    /// From now on, and until [`Store::uncork`], readers see gauges as they are at this moment. For the writer.
     pub fn cork(&self) {
         self.corked.store(true, Relaxed);
     }
 
-    /// Forgets what was written to gauges since [`Store::cork`], which is only a part of what was to be. For the writer.
+    /// Ends corking, and has gauges be what they were at [`Store::cork`]: for a collection that failed half-way. For
+    /// the writer.
     pub fn discard(&self) {
         if self.corked.swap(false, Relaxed) {
             self.families().values().for_each(|family| family.discard_pending());
         }
     }
 
-    /// Shows readers all gauges as they are now. Harmless if nothing is corked. For the writer.
+    /// Ends corking, and shows readers all gauges as they are now. Does nothing if nothing is corked. For the writer.
     pub fn uncork(&self) {
         if self.corked.swap(false, Relaxed) {
             seqlock::write(&self.uncorking, || {

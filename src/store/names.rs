@@ -1,4 +1,4 @@
-//! Who uses which name on the page.
+//! The names on the page, each of which one family alone may use.
 
 use crate::model::Kind;
 use std::collections::{HashMap, HashSet};
@@ -16,8 +16,9 @@ pub(crate) struct Names {
 /// Whether a family of one name and type and one of another have a sample name in common.
 pub(crate) fn clash(name: &str, kind: Kind, other: &str, other_kind: Kind) -> bool {
     let all = |name: &str, kind: Kind| {
-        let suffixes = kind.suffixes().iter();
-        suffixes.map(|suffix| format!("{name}{suffix}")).collect::<HashSet<_>>()
+        kind.suffixes()
+            .map(|suffix| format!("{name}{suffix}"))
+            .collect::<HashSet<_>>()
     };
     !all(name, kind).is_disjoint(&all(other, other_kind))
 }
@@ -30,7 +31,7 @@ impl Names {
             true => wanted.to_owned(),
             false => self.numbered(wanted, kind),
         };
-        let sample_names = kind.suffixes().iter().map(|suffix| format!("{name}{suffix}"));
+        let sample_names = kind.suffixes().map(|suffix| format!("{name}{suffix}"));
         self.taken.extend(sample_names);
         name
     }
@@ -49,8 +50,8 @@ impl Names {
     }
 
     pub(crate) fn is_free(&self, name: &str, kind: Kind) -> bool {
-        let taken = |suffix: &&str| self.taken.contains(&format!("{name}{suffix}"));
-        !kind.suffixes().iter().any(taken)
+        let taken = |suffix: &str| self.taken.contains(&format!("{name}{suffix}"));
+        !kind.suffixes().any(taken)
     }
 
     fn numbered(&mut self, wanted: &str, kind: Kind) -> String {

@@ -1,13 +1,13 @@
 //! Quantiles of a family's series over a sliding window.
 //!
-//! Each series has a few sketches, one for each part of the window that has seen samples. A sketch is DDSketch's (Masson, Rim
-//! and Lee, VLDB 2019): a quantile it gives is off by 1 % of the value at most. Its bins span nine decades; should a series' samples
-//! within the window span more, that holds for the upper nine.
+//! Each series has a few sketches, one for each part of the window that has seen samples. A sketch is DDSketch's
+//! (Masson, Rim and Lee, VLDB 2019): a quantile it gives is off by 1 % of the value at most. Its bins span nine
+//! decades; should a series' samples within the window span more, that holds for the upper nine.
 //!
 //! Prosody's thread never waits here: while a reader copies a sketch, samples go to a list that is emptied into the
 //! sketches next time.
 
-use super::home::{Home, Shared};
+use super::home::{Home, HomeMutex};
 use crate::model::clock::Clock;
 use crate::sync::Mutex;
 use sketches_ddsketch::{Config, DDSketch};
@@ -20,33 +20,33 @@ pub const RELATIVE_ERROR: f64 = 0.01;
 /// Bins of a sketch: nine decades with this error, 8 KiB.
 const BINS: u32 = 1024;
 
-/// What is nearer to zero is zero. In seconds that is a nanosecond.
+/// Samples nearer to zero than this count as zero. In seconds that is a nanosecond.
 const SMALLEST: f64 = 1e-9;
 
-/// Parts of the window. The oldest goes as a whole, so what is told is of the last 80 to 100 % of the window.
+/// Parts of the window. The oldest part goes as a whole, so quantiles are of the last 80 to 100 % of the window.
 const PARTS: usize = 5;
 
-/// How many samples wait for a reader at most.
+/// How many samples are kept at most while a reader has the sketches.
 const MOST_WAITING: usize = 1 << 16;
 
-/// Which series: its number, and which of those that have had it.
+/// What tells a series from all others of its family, also from those that have gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SeriesId {
-    /// Small, and given again once the series has gone.
+    /// A small number, which another series gets once this one has gone.
     pub number: u32,
-    /// Never given again.
+    /// The serial number, which no other series gets.
     pub serial: u64,
 }
 
 /// The sketches of one family.
 pub struct Quantiles {
-    /// Which are told, ascending.
+    /// The quantiles that are shown, ascending.
     asked: Vec<f64>,
     /// How long a part of the window is, in nanoseconds.
     part: u128,
     clock: Clock,
-    /// By the series' number.
-    windows: Shared<Vec<Option<Box<Window>>>>,
+    /// Windows by the series' numbers.
+    windows: HomeMutex<Vec<Option<Box<Window>>>>,
     /// Only ever locked by Prosody's thread.
     waiting: Mutex<Vec<(SeriesId, Event)>>,
 }
@@ -54,7 +54,7 @@ pub struct Quantiles {
 /// The sketches of one series.
 struct Window {
     serial: u64,
-    /// Each with the number of the part of time that it is of.
+    /// Sketches, each with the number of the part of time that its samples are from.
     parts: [Option<(u128, DDSketch)>; PARTS],
 }
 
@@ -62,23 +62,23 @@ struct Window {
 enum Event {
     /// A sample, in this part of time.
     Sample(u128, f64),
-    /// It starts again, or goes.
+    /// The series starts again, or goes.
     End,
 }
 
 impl Quantiles {
-    /// Empty ones for these quantiles.
+    /// No sketches yet. `asked` are the quantiles that will be shown, over a sliding `window`.
     pub(super) fn new(asked: Vec<f64>, window: Duration, clock: Clock, home: &Arc<Home>) -> Quantiles {
         Quantiles {
             asked,
             part: (window.as_nanos() / PARTS as u128).max(1),
             clock,
-            windows: Shared::new(home),
+            windows: HomeMutex::new(home),
             waiting: Mutex::default(),
         }
     }
 
-    /// Which quantiles are told.
+    /// The quantiles that are shown, ascending.
     pub fn asked(&self) -> &[f64] {
         &self.asked
     }
@@ -87,7 +87,7 @@ impl Quantiles {
         self.clock.now().as_nanos() / self.part
     }
 
-    /// Takes a sample. Infinite ones have no place among the others. For the writer.
+    /// Takes a sample, unless it is infinite. For the writer.
     pub(super) fn sample(&self, id: SeriesId, sample: f64) {
         if sample.is_finite() {
             self.happens(id, Event::Sample(self.now(), sample));
@@ -112,7 +112,8 @@ impl Quantiles {
         }
     }
 
-    /// The quantiles of a series, each with its value: NaN if there are no samples in the window, or nobody can look any more.
+    /// The quantiles of a series, each with its value: NaN without samples in the window, and where the lock is lost
+    /// (see [`HomeMutex`]).
     pub fn read(&self, id: SeriesId) -> impl Iterator<Item = (f64, f64)> + '_ {
         let now = self.now();
         let mut all = DDSketch::new(config());
@@ -124,7 +125,7 @@ impl Quantiles {
                         // They all have the same configuration, so they can be merged.
                         let _ = all.merge(sketch);
                     }
-                    // Nobody will ask for it again.
+                    // Too old for any later reader, too.
                     part => *part = None,
                 }
             }
@@ -134,8 +135,8 @@ impl Quantiles {
     }
 }
 
-/// The smallest sample that is not below the share `quantile` of all: of few samples a high quantile is the largest. (The
-/// sketch's own rank is rounded down.) NaN without samples.
+/// The smallest sample that is not below the share `quantile` of all: of few samples a high quantile is the largest.
+/// (The sketch's own rank is rounded down.) NaN without samples.
 fn at(all: &DDSketch, quantile: f64) -> f64 {
     let count = all.count() as f64;
     let (Some(min), Some(max)) = (all.min(), all.max()) else {
@@ -180,13 +181,13 @@ fn apply(windows: &mut Vec<Option<Box<Window>>>, id: SeriesId, event: Event) {
 }
 
 fn add(windows: &mut Vec<Option<Box<Window>>>, id: SeriesId, at: u128, sample: f64) {
-    let place = id.number as usize;
-    if windows.len() <= place {
-        windows.resize_with(place + 1, || None);
+    let index = id.number as usize;
+    if windows.len() <= index {
+        windows.resize_with(index + 1, || None);
     }
-    // One that is older belongs to a series that has gone.
-    if windows[place].as_ref().is_none_or(|window| window.serial < id.serial) {
-        windows[place] = Some(Box::new(Window {
+    // An older window belongs to a series that has gone.
+    if windows[index].as_ref().is_none_or(|window| window.serial < id.serial) {
+        windows[index] = Some(Box::new(Window {
             serial: id.serial,
             parts: Default::default(),
         }));
@@ -226,7 +227,7 @@ mod tests {
         (quantiles, clock)
     }
 
-    fn told(quantiles: &Quantiles, id: SeriesId) -> Vec<(f64, f64)> {
+    fn read(quantiles: &Quantiles, id: SeriesId) -> Vec<(f64, f64)> {
         quantiles.read(id).collect()
     }
 
@@ -236,8 +237,8 @@ mod tests {
         samples.iter().for_each(|sample| quantiles.sample(ID, *sample));
         samples.sort_by(f64::total_cmp);
         let exact = |q: f64| samples[(q * samples.len() as f64).ceil() as usize - 1];
-        let told = quantiles.read(ID);
-        told.map(|(q, value)| (value / exact(q) - 1.0).abs())
+        let read = quantiles.read(ID);
+        read.map(|(q, value)| (value / exact(q) - 1.0).abs())
             .fold(0.0, f64::max)
     }
 
@@ -271,7 +272,7 @@ mod tests {
     fn of_few_samples_a_high_quantile_is_the_largest() {
         let (quantiles, _) = quantiles(&[0.0, 0.5, 0.9, 0.99, 1.0], 100);
         let values = || {
-            told(&quantiles, ID)
+            read(&quantiles, ID)
                 .into_iter()
                 .map(|(_, value)| value)
                 .collect::<Vec<_>>()
@@ -293,11 +294,11 @@ mod tests {
         quantiles.sample(ID, 1.0);
         clock.skip(Duration::from_secs(60));
         quantiles.sample(ID, 5.0);
-        assert_eq!(told(&quantiles, ID), [(0.0, 1.0), (1.0, 5.0)]);
+        assert_eq!(read(&quantiles, ID), [(0.0, 1.0), (1.0, 5.0)]);
         clock.skip(Duration::from_secs(45));
-        assert_eq!(told(&quantiles, ID), [(0.0, 5.0), (1.0, 5.0)]);
+        assert_eq!(read(&quantiles, ID), [(0.0, 5.0), (1.0, 5.0)]);
         clock.skip(Duration::from_secs(60));
-        assert!(told(&quantiles, ID).iter().all(|(_, value)| value.is_nan()));
+        assert!(read(&quantiles, ID).iter().all(|(_, value)| value.is_nan()));
     }
 
     #[test]
@@ -308,7 +309,7 @@ mod tests {
         quantiles.sample(ID, 2.0);
         drop(reader);
         quantiles.sample(ID, 3.0);
-        assert_eq!(told(&quantiles, ID), [(0.0, 1.0), (1.0, 3.0)]);
+        assert_eq!(read(&quantiles, ID), [(0.0, 1.0), (1.0, 3.0)]);
     }
 
     #[test]
@@ -317,11 +318,11 @@ mod tests {
         quantiles.sample(ID, 1.0);
         quantiles.end(ID);
         let next = SeriesId { serial: 8, ..ID };
-        assert!(told(&quantiles, next)[0].1.is_nan());
+        assert!(read(&quantiles, next)[0].1.is_nan());
         quantiles.sample(next, 3.0);
         quantiles.sample(ID, 1.0);
-        assert!(told(&quantiles, ID)[0].1.is_nan());
-        assert!((told(&quantiles, next)[0].1 - 3.0).abs() <= 0.03);
+        assert!(read(&quantiles, ID)[0].1.is_nan());
+        assert!((read(&quantiles, next)[0].1 - 3.0).abs() <= 0.03);
     }
 
     #[test]
@@ -339,6 +340,6 @@ mod tests {
         ] {
             quantiles.sample(ID, sample);
         }
-        assert_eq!(told(&quantiles, ID)[0].1, 0.0);
+        assert_eq!(read(&quantiles, ID)[0].1, 0.0);
     }
 }

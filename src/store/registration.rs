@@ -7,7 +7,7 @@ use crate::policy::{is_never_negative, FamilyPolicy};
 use std::fmt;
 use std::sync::Arc;
 
-/// What a family is registered with, as the module gave it.
+/// What a module registers a family with.
 #[derive(Clone, Debug)]
 pub struct FamilySpec {
     /// The family's type.
@@ -24,14 +24,14 @@ pub struct FamilySpec {
     pub thresholds: Vec<Number>,
 }
 
-/// Something in a specification that couldn't stand on a page as it was.
+/// A part of a specification that couldn't stand on a page as it was.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Repair {
-    /// Its name, or one of its samples', is another family's.
+    /// Another family has its name, or one of its samples' names.
     Name(String),
-    /// Scrapers make a family of its name themselves.
+    /// Scrapers make a family of its name by themselves.
     Scrapers(String),
-    /// A label key (of this number, from 1) has another name than its characters make.
+    /// The label key of this number, from 1, has another name on the page than its characters make.
     LabelKey(usize, String),
     /// The help text was not UTF-8.
     Help,
@@ -54,8 +54,8 @@ impl fmt::Display for Repair {
     }
 }
 
-/// The fields of the family to be, with a name taken from `names`, and what had to be repaired.
-/// `constant` are the labels of all series, whose names the family's own can't have.
+/// The fields of the new family, with a name taken from `names`, and what had to be repaired.
+/// `constant` are the labels of all series of the store, whose names the family's own labels can't have.
 pub(super) fn fields(
     spec: FamilySpec,
     policy: &FamilyPolicy,

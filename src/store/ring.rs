@@ -3,37 +3,37 @@
 use crate::model::Number;
 use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering::*};
 
-/// How many samples fit, before the reader takes them out: a tenth of a second at 650,000 samples a second.
-const PLACES: usize = if cfg!(feature = "model") { 2 } else { 1 << 16 };
+/// How many samples the ring holds until its reader takes them out: those of a tenth of a second at 650,000 a second.
+const SLOTS: usize = if cfg!(feature = "model") { 2 } else { 1 << 16 };
 
-/// A ring of samples with one writer and one reader, neither of which waits. What doesn't fit is left out; the
-/// series' own count tells the reader how much that was.
+/// A ring of samples with one writer and one reader, neither of which waits. Samples that don't fit are left
+/// out; the series' own counts tell the reader how many these were.
 pub struct Ring {
-    places: Box<[Place]>,
+    slots: Box<[Slot]>,
     written: AtomicUsize,
     read: AtomicUsize,
 }
 
 /// The address of a record, which is even, plus one if the sample is a float; then the sample's bits.
 #[derive(Default)]
-struct Place(AtomicU64, AtomicU64);
+struct Slot(AtomicU64, AtomicU64);
 
 impl Ring {
     pub(crate) fn new() -> Ring {
         Ring {
-            places: (0..PLACES).map(|_| Place::default()).collect(),
+            slots: (0..SLOTS).map(|_| Slot::default()).collect(),
             written: AtomicUsize::new(0),
             read: AtomicUsize::new(0),
         }
     }
 
-    /// Adds a sample of the record at `address`, if there is room. For the writer.
+    /// Adds a sample of the record at `address`, if a slot is free. For the writer.
     #[inline]
     pub(crate) fn push(&self, address: usize, sample: Number) {
         let written = self.written.load(Relaxed);
-        if written.wrapping_sub(self.read.load(Acquire)) < PLACES {
+        if written.wrapping_sub(self.read.load(Acquire)) < SLOTS {
             let (bits, float) = sample.to_bits();
-            let Place(whose, what) = &self.places[written % PLACES];
+            let Slot(whose, what) = &self.slots[written % SLOTS];
             whose.store(address as u64 | u64::from(float), Relaxed);
             what.store(bits, Relaxed);
             self.written.store(written.wrapping_add(1), Release);
@@ -45,7 +45,7 @@ impl Ring {
         let end = self.written.load(Acquire);
         let mut at = self.read.load(Relaxed);
         while at != end {
-            let Place(whose, what) = &self.places[at % PLACES];
+            let Slot(whose, what) = &self.slots[at % SLOTS];
             let whose = whose.load(Relaxed);
             take(
                 (whose & !1) as usize,
@@ -65,7 +65,7 @@ mod tests {
     fn what_goes_in_comes_out_in_order_and_no_more_than_fits() {
         let ring = Ring::new();
         for round in 0..3 {
-            for n in 0..PLACES + 5 {
+            for n in 0..SLOTS + 5 {
                 ring.push(
                     8 * n,
                     if n % 2 == 0 {
@@ -81,7 +81,7 @@ mod tests {
                 assert_eq!(matches!(sample, Number::Int(_)), next % 2 == 0);
                 next += 1;
             });
-            assert_eq!(next, PLACES);
+            assert_eq!(next, SLOTS);
             ring.drain(|_, _| panic!("out already"));
         }
     }

@@ -1,18 +1,18 @@
-//! Reading what a writer may be in the middle of changing.
+//! A sequence lock over several records: for reads that must not mix what was before and after a change.
 
 use crate::sync::atomic::{fence, AtomicU64, Ordering::*};
 use crate::sync::Patience;
 use std::time::Duration;
 
-/// How long a reader tries. Collections are seconds apart, and showing their gauges takes milliseconds; the bound is for a module that
-/// corks without a pause, so that it can't hold a reader for ever. Miri is a thousand times slower.
+/// How long a reader tries. Collections are seconds apart, and showing their gauges takes milliseconds; the bound is
+/// for a module that corks without a pause, so that it can't hold a reader for ever. Miri is a thousand times slower.
 const PATIENCE: Duration = Duration::from_millis(if cfg!(miri) { 100_000 } else { 100 });
 
-/// Until a reader looks again.
+/// How long a reader waits before it looks again.
 const PAUSE: Duration = Duration::from_micros(50);
 
-/// Runs `read`, again if the writer has been at it meanwhile: then `step` is odd, or another one. After a tenth of a second the last
-/// result will do.
+/// Runs `read`, and again if the writer was writing meanwhile: then `step` is odd, or has moved on. After a tenth of a
+/// second the last result is good enough.
 pub(super) fn read<T>(step: &AtomicU64, mut read: impl FnMut() -> T) -> T {
     let (mut patience, mut has_time) = (Patience::new(), true);
     loop {
@@ -28,7 +28,7 @@ pub(super) fn read<T>(step: &AtomicU64, mut read: impl FnMut() -> T) -> T {
     }
 }
 
-/// Runs `write`, for the only writer, with `step` odd meanwhile.
+/// Runs `write` while `step` is odd. For the one writer.
 pub(super) fn write(step: &AtomicU64, write: impl FnOnce()) {
     let odd = step.load(Relaxed).wrapping_add(1);
     step.store(odd, Relaxed);

@@ -1,14 +1,13 @@
-//! The writer's side of a family: it alone adds series, and lets them go.
+//! The writer's side of a family: it alone adds series and has them go.
 
 use super::budget::Budget;
-use super::chunk;
 use super::expiry::Sweep;
 use super::family::Family;
 use super::index::{Index, Location};
 use super::life::Life;
 use super::memory::Memory;
 use super::quantiles::SeriesId;
-use super::{cell, record};
+use super::{record, values};
 use crate::model::{labels, Kind, LabelSet};
 use crate::policy::{Limit, SeriesPolicy};
 use crate::sync::atomic::{AtomicU64, Ordering::*};
@@ -24,25 +23,27 @@ pub struct FamilyWriter {
     pub(super) index: Index,
     pub(super) budget: Option<Arc<Budget>>,
     pub(super) sweep: Sweep,
-    /// How many series there are for each limit on series, the one for all families not among them; last, how many there are
-    /// that none of these is for.
+    /// How many series count in each of the family's scopes (see
+    /// [`FamilyPolicy::scopes`](crate::policy::FamilyPolicy::scopes)); the last entry is the overflow series, which
+    /// counts in none.
     pub(super) counts: Vec<usize>,
-    /// How many records are those of series with quantiles.
+    /// How many of the records belong to series with quantiles.
     pub(super) with_quantiles: usize,
-    /// Numbers of series that have gone, and the first one that was never given.
+    /// Numbers of series that have gone, and the first number that no series has had yet.
     pub(super) numbers: (Vec<u32>, u32),
-    /// The record for what nobody is to see.
+    /// The record that takes the updates of label sets which no reader is to see.
     unseen: Option<Location>,
 }
 
-/// What became of a label set.
+/// Which series a label set was assigned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Placed {
-    /// It has a series of its own.
+pub enum Assigned {
+    /// A series of its own.
     Plainly,
-    /// So it has, but values of it were malformed and have been repaired.
+    /// A series of its own, under label values that were malformed and have been repaired.
     Repaired,
-    /// It ran into a limit.
+    /// The overflow series or none that is shown, since it ran into a limit; for
+    /// [`Limit::QuantileSeries`] a series of its own, without quantiles.
     Limited(Limit),
 }
 
@@ -54,7 +55,7 @@ impl FamilyWriter {
             index: Index::new(),
             budget,
             sweep: Sweep::default(),
-            counts: vec![0; family.policy().scopes() + 2],
+            counts: vec![0; family.policy().scopes() + 1],
             with_quantiles: 0,
             numbers: (Vec::new(), 0),
             unseen: None,
@@ -67,8 +68,8 @@ impl FamilyWriter {
         &self.family
     }
 
-    /// The series with this encoded label set. A page can't show malformed values, so those that look alike once
-    /// repaired are one series.
+    /// The series with this encoded label set. A page can't show malformed values, so label sets that are equal once
+    /// they are repaired have one series.
     #[inline]
     pub fn find(&self, labels: &[u8]) -> Option<Location> {
         self.find_exact(labels).or_else(|| {
@@ -77,35 +78,35 @@ impl FamilyWriter {
         })
     }
 
-    /// The series for this encoded label set, new if there is none yet. `None` if there is no place for it: the family holds
-    /// billions of words already.
+    /// The series for this encoded label set, which is created if need be. `None` if no location is left: the family
+    /// holds billions of words already.
     #[inline]
-    pub fn find_or_create(&mut self, labels: &[u8]) -> Option<(Location, Placed)> {
+    pub fn find_or_create(&mut self, labels: &[u8]) -> Option<(Location, Assigned)> {
         match self.find_exact(labels) {
-            Some(found) => Some((found, Placed::Plainly)),
+            Some(found) => Some((found, Assigned::Plainly)),
             None => self.create_repaired(labels),
         }
     }
 
-    fn create_repaired(&mut self, labels: &[u8]) -> Option<(Location, Placed)> {
+    fn create_repaired(&mut self, labels: &[u8]) -> Option<(Location, Assigned)> {
         let Some(repaired) = labels::repaired(labels) else {
             return self.create_limited(labels);
         };
-        let (location, placed) = match self.find_exact(repaired.as_bytes()) {
-            Some(found) => (found, Placed::Plainly),
+        let (location, assigned) = match self.find_exact(repaired.as_bytes()) {
+            Some(found) => (found, Assigned::Plainly),
             None => self.create_limited(repaired.as_bytes())?,
         };
-        match placed {
-            Placed::Plainly => Some((location, Placed::Repaired)),
-            placed => Some((location, placed)),
+        match assigned {
+            Assigned::Plainly => Some((location, Assigned::Repaired)),
+            assigned => Some((location, assigned)),
         }
     }
 
-    /// A new series for this label set, or the one for those beyond a limit.
-    fn create_limited(&mut self, labels: &[u8]) -> Option<(Location, Placed)> {
+    /// A new series for this label set; or, if it runs into a limit, the series for such label sets.
+    fn create_limited(&mut self, labels: &[u8]) -> Option<(Location, Assigned)> {
         let policy = self.family.policy().series(labels);
         if policy.drop {
-            return Some((self.unseen()?, Placed::Plainly));
+            return Some((self.unseen()?, Assigned::Plainly));
         }
         match self.limit(labels, policy) {
             Some(limit) => self.limited(limit),
@@ -113,19 +114,20 @@ impl FamilyWriter {
         }
     }
 
-    fn limited(&mut self, limit: Limit) -> Option<(Location, Placed)> {
+    fn limited(&mut self, limit: Limit) -> Option<(Location, Assigned)> {
         self.family.note_limited(limit);
-        Some((self.overflow()?, Placed::Limited(limit)))
+        Some((self.overflow()?, Assigned::Limited(limit)))
     }
 
-    /// What keeps this label set from having a series, if anything does. Without labels there is one in any case.
+    /// The limit that keeps this label set from having a series of its own, if any does. No limit is for a family
+    /// without labels.
     fn limit(&self, labels: &[u8], policy: SeriesPolicy) -> Option<Limit> {
         let budget = self.budget.as_ref().filter(|_| !labels.is_empty())?;
         if labels::values(labels).any(|value| value.len() > self.family.policy().max_label_bytes) {
             return Some(Limit::LabelBytes);
         }
-        if self.counts[policy.limited_by] >= policy.max_series {
-            return Some(match policy.limited_by {
+        if self.counts[policy.scope] >= policy.max_series {
+            return Some(match policy.scope {
                 0 => Limit::SeriesPerFamily,
                 _ => Limit::Rule,
             });
@@ -133,7 +135,7 @@ impl FamilyWriter {
         budget.is_spent().then_some(Limit::Series)
     }
 
-    /// The series that label sets beyond a limit share. A gauge of them all would tell nothing, so nobody sees it.
+    /// The series that label sets beyond a limit share. A gauge's would mean nothing, so no reader sees it.
     fn overflow(&mut self) -> Option<Location> {
         if self.family.kind == Kind::Gauge {
             return self.unseen();
@@ -148,13 +150,13 @@ impl FamilyWriter {
         }
         let policy = SeriesPolicy {
             idle_ttl: 0,
-            limited_by: self.counts.len() - 1,
+            scope: self.family.policy().scopes(),
             ..self.family.policy().series(labels.as_bytes())
         };
         Some(self.create(labels.as_bytes(), policy)?.0)
     }
 
-    /// The series that nobody sees.
+    /// The series that no reader sees.
     fn unseen(&mut self) -> Option<Location> {
         if self.unseen.is_none() {
             let family = Arc::clone(&self.family);
@@ -166,20 +168,20 @@ impl FamilyWriter {
                     has_quantiles: false,
                     scope: 0,
                 };
-                if let Some(words) = cell::life(record, &family) {
+                if let Some(words) = family.life(record) {
                     words.begin(life);
                 }
                 0
             };
             self.unseen = self
                 .memory
-                .place_unseen(family.record_words() - record::BODY, id.serial, init);
-            self.placed(id, self.unseen.is_some());
+                .allocate_unseen(family.record_words() - record::BODY, id.serial, init);
+            self.settle(id, self.unseen.is_some());
         }
         self.unseen
     }
 
-    fn create(&mut self, labels: &[u8], policy: SeriesPolicy) -> Option<(Location, Placed)> {
+    fn create(&mut self, labels: &[u8], policy: SeriesPolicy) -> Option<(Location, Assigned)> {
         let family = Arc::clone(&self.family);
         let has_quantiles = family.quantiles().is_some();
         let quantiles = has_quantiles && self.budget.as_ref().is_none_or(|budget| budget.take_quantiles());
@@ -187,25 +189,25 @@ impl FamilyWriter {
             id: self.next_id(),
             ttl: policy.idle_ttl,
             has_quantiles: quantiles,
-            scope: policy.limited_by,
+            scope: policy.scope,
         };
         let init = |record: &[AtomicU64]| {
-            if let Some(words) = cell::life(record, &family) {
+            if let Some(words) = family.life(record) {
                 words.begin(life);
             }
-            cell::init(family.kind, record, &family.cork)
+            values::init(family.kind, record, &family.cork)
         };
-        let location = self.memory.place(
+        let location = self.memory.allocate(
             &family,
             family.record_words() - record::BODY,
             labels,
             life.id.serial,
             init,
         );
-        self.placed(life.id, location.is_some());
+        self.settle(life.id, location.is_some());
         let location = location?;
         self.index.insert(labels, location);
-        self.counts[policy.limited_by] += 1;
+        self.counts[policy.scope] += 1;
         if let Some(budget) = &self.budget {
             budget.take();
         }
@@ -213,12 +215,12 @@ impl FamilyWriter {
         family.note_created();
         if has_quantiles && !quantiles {
             family.note_limited(Limit::QuantileSeries);
-            return Some((location, Placed::Limited(Limit::QuantileSeries)));
+            return Some((location, Assigned::Limited(Limit::QuantileSeries)));
         }
-        Some((location, Placed::Plainly))
+        Some((location, Assigned::Plainly))
     }
 
-    /// What the next series is known by, once it is [`placed`](FamilyWriter::placed).
+    /// What the next series is known by, once that is [settled](FamilyWriter::settle).
     fn next_id(&mut self) -> SeriesId {
         let (free, next) = &mut self.numbers;
         let number = free.pop().unwrap_or_else(|| {
@@ -229,10 +231,10 @@ impl FamilyWriter {
         SeriesId { number, serial }
     }
 
-    /// The record of the series that is known by this has its place now, or found none. Only now may readers learn of the serial
-    /// number, since they look for all below the next one.
-    fn placed(&mut self, id: SeriesId, there: bool) {
-        match there {
+    /// The series with this id has a record now, or (`exists` is false) could get none. Only now may readers learn of
+    /// the serial number, since they look for all series below the next serial number.
+    fn settle(&mut self, id: SeriesId, exists: bool) {
+        match exists {
             true => self.family.set_next_serial(id.serial + 1),
             false => self.numbers.0.push(id.number),
         }
@@ -251,27 +253,26 @@ impl FamilyWriter {
 
     /// The serial number of the series at `location`, if series here have one.
     pub fn serial(&self, location: Location) -> Option<u64> {
-        cell::life(self.record(location), &self.family).map(|life| life.id().serial)
+        self.family.life(self.record(location)).map(|life| life.id().serial)
     }
 
-    /// The record at `location`, which was that of the series with this serial number, if it still is, and the series
-    /// hasn't gone.
+    /// The record of the series with this serial number, which was at `location`; `None` if the series has gone.
     #[inline]
     pub fn record_of(&self, location: Location, serial: u64) -> Option<&[AtomicU64]> {
         let record = self.memory.get(location, serial)?;
-        let life = cell::life(record, &self.family)?;
-        (life.id().serial == serial && !cell::is_gone(record)).then_some(record)
+        let life = self.family.life(record)?;
+        (life.id().serial == serial && !values::is_gone(record)).then_some(record)
     }
 
-    /// Whether the series with this location and serial number, as [`FamilyWriter::next`] gave them, hasn't gone.
+    /// Whether the series with this location and serial number, as [`FamilyWriter::next`] returned them, hasn't gone.
     pub fn is_there(&self, (location, serial): (Location, u64)) -> bool {
         !self.family.has_lives() || self.record_of(location, serial).is_some()
     }
 
-    /// The series at `location` is being updated, which keeps it from going.
+    /// Notes that the series at `location` is updated, so that it doesn't go for its idle time.
     #[inline]
     pub fn touch(&self, location: Location) {
-        if let Some(life) = cell::life(self.record(location), &self.family) {
+        if let Some(life) = self.family.life(self.record(location)) {
             life.touch();
         }
     }
@@ -281,7 +282,7 @@ impl FamilyWriter {
         record::labels(self.record(location)).1
     }
 
-    /// Fills `out` with the encoded label set of the series at `location`, as far as it goes.
+    /// Fills `out` with the encoded label set of the series at `location`, or with as much of it as `out` can hold.
     pub fn copy_labels(&self, location: Location, out: &mut [u8]) {
         let (words, _) = record::labels(self.record(location));
         for (word, bytes) in words.iter().zip(out.chunks_mut(8)) {
@@ -289,14 +290,14 @@ impl FamilyWriter {
         }
     }
 
-    /// The series that was created after the one at this location with this serial number, or the first one. In a family whose
-    /// series go, those that are made meanwhile may come or not.
+    /// The first series; or the one that was created next `after` the series with this location and serial number. In a
+    /// family whose series go, series that are made between two calls may be left out.
     pub fn next(&self, after: Option<(Location, u64)>) -> Option<(Location, u64)> {
         let mut next = self.memory.next(after);
         loop {
             let at = next?;
             let serial = self.serial(at).unwrap_or(u64::MAX);
-            if !cell::is_gone(self.record(at)) {
+            if !values::is_gone(self.record(at)) {
                 return Some((at, serial));
             }
             next = self.memory.next(Some((at, serial)));
@@ -310,7 +311,7 @@ impl FamilyWriter {
             && words
                 .iter()
                 .zip(labels.chunks(8))
-                .all(|(word, bytes)| word.load(Relaxed) == chunk::word_of(bytes))
+                .all(|(word, bytes)| word.load(Relaxed) == record::word_of(bytes))
     }
 }
 
@@ -321,9 +322,9 @@ impl Drop for FamilyWriter {
             budget.give_back_leaving(self.leaving());
             budget.give_back_quantiles(self.with_quantiles);
         }
-        // Readers don't have it, so nobody else does this.
+        // The family's own drop doesn't know this record, since it is in no chunk that readers have.
         if let (Some(journal), Some(unseen)) = (self.family.journal(), self.unseen) {
-            journal.forget(std::iter::once(cell::address(self.record(unseen))));
+            journal.forget(std::iter::once(values::address(self.record(unseen))));
         }
     }
 }

@@ -1,49 +1,23 @@
-//! Bytes on their way: datagrams to a server, sockets, host names, and what to do when one of them fails; and pages to those who
-//! fetch them ([`http`]).
+//! Bytes on their way: datagrams to a statsd server ([`statsd`]), and pages to those who fetch them ([`http`]).
 
-mod endpoint;
 pub mod http;
-mod link;
-mod outbox;
-mod packer;
-mod procfs;
-mod resolve;
-mod target;
-mod tcp;
-mod udp;
-mod unixgram;
-mod unixstream;
+pub mod statsd;
 
-pub use endpoint::Endpoint;
-pub use link::{Event, Link, Progress, Traffic};
-pub use packer::{Added, Framing, Packer};
+use std::path::PathBuf;
 
-use std::io;
+/// What the system takes for a socket's path, in bytes (`unix(7)`).
+const LONGEST_PATH: usize = 107;
 
-/// A connected socket that never waits.
-trait Socket: Send {
-    /// Hands over some bytes, and says how many were taken: all of a datagram or none.
-    fn send(&mut self, bytes: &[u8]) -> io::Result<usize>;
-
-    /// The error that came since the last call, if one did. `UnexpectedEof` if the other side has closed.
-    fn check(&mut self) -> io::Result<()>;
-
-    /// Whether who sends to the same name now would reach the same socket.
-    fn is_current(&self) -> bool {
-        true
+/// The path of a Unix socket.
+///
+/// # Errors
+/// What no socket can be bound to; the message says why.
+fn socket_path(path: &str) -> Result<PathBuf, String> {
+    match path {
+        path if !path.starts_with('/') => Err("its path does not begin with '/'".to_owned()),
+        path if path.len() > LONGEST_PATH => Err(format!("its path has more than {LONGEST_PATH} bytes")),
+        path if path.contains('\0') => Err("its path has a NUL in it".to_owned()),
+        path if path.ends_with('/') => Err("its path is that of a directory".to_owned()),
+        path => Ok(path.into()),
     }
-
-    /// How many bytes of a stream the other side's machine hasn't got yet, or the other side itself where that is known: as far
-    /// as can be known, and as it was before the last [`Socket::check`].
-    fn unacknowledged(&self) -> usize {
-        0
-    }
-
-    /// The longest datagram that certainly gets through in one piece, in bytes, if there is such a limit.
-    fn longest(&self) -> usize {
-        usize::MAX
-    }
-
-    /// Whether [`Socket::check`] right after [`Socket::send`] tells what became of that very datagram.
-    fn tells_at_once(&self) -> bool;
 }

@@ -39,7 +39,7 @@ pub fn options(at: SocketAddr) -> ExportOptions {
 /// A provider with that exporter, not started.
 pub fn runtime(store: &Arc<Store>, export: ExportOptions) -> Runtime {
     let options = Options {
-        push: None,
+        statsd: None,
         export: Some(export),
         page: exposition::Options::default(),
         self_metrics: true,
@@ -108,6 +108,36 @@ pub fn answer(socket: &mut TcpStream) -> (String, usize) {
     let mut body = vec![0; length];
     socket.read_exact(&mut body).expect("a body");
     (head, length)
+}
+
+/// The body of an answer that a client has read to its end: by its length, or from its chunks. Panics if it isn't whole.
+pub fn whole(answer: &[u8]) -> (String, Vec<u8>) {
+    let end = answer
+        .windows(4)
+        .position(|bytes| bytes == b"\r\n\r\n")
+        .expect("a head")
+        + 4;
+    let (head, mut rest) = answer.split_at(end);
+    let head = String::from_utf8(head.to_vec()).expect("UTF-8");
+    if let Some(length) = head.lines().find_map(|line| line.strip_prefix("content-length: ")) {
+        assert_eq!(rest.len().to_string(), length);
+        return (head, rest.to_vec());
+    }
+    assert!(head.contains("\r\ntransfer-encoding: chunked\r\n"), "{head}");
+    let mut body = Vec::new();
+    loop {
+        let line = rest.windows(2).position(|bytes| bytes == b"\r\n").expect("a chunk");
+        let length = std::str::from_utf8(&rest[..line]).expect("UTF-8");
+        let length = usize::from_str_radix(length, 16).expect("a length");
+        let chunk = &rest[line + 2..][..length + 2];
+        assert!(chunk.ends_with(b"\r\n"));
+        body.extend_from_slice(&chunk[..length]);
+        rest = &rest[line + 4 + length..];
+        if length == 0 {
+            assert!(rest.is_empty());
+            return (head, body);
+        }
+    }
 }
 
 /// The value of a series on a page.

@@ -5,7 +5,7 @@ pub mod http;
 
 use metre::model::{Kind, LabelSet, Number};
 use metre::policy::{Limits, Origin, Pattern, Policy, Rule};
-use metre::store::{cell, FamilySpec, FamilyWriter, Placed, Store};
+use metre::store::{updates, Assigned, FamilySpec, FamilyWriter, Store};
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::linux::net::SocketAddrExt;
@@ -132,15 +132,15 @@ pub fn label(value: &str) -> LabelSet {
 }
 
 /// Adds to a counter, sets a gauge, or takes a sample.
-pub fn add(writer: &mut FamilyWriter, value: &str, step: i64) -> Placed {
+pub fn add(writer: &mut FamilyWriter, value: &str, step: i64) -> Assigned {
     let (at, placed) = writer.find_or_create(label(value).as_bytes()).expect("a series");
     writer.touch(at);
     let (record, family) = (writer.record(at), Arc::clone(writer.family()));
     match family.kind {
-        Kind::Counter => drop(cell::counter::add(record, Number::Int(step)).expect("a step")),
-        Kind::Gauge => cell::gauge::set(record, Number::Int(step), &family.cork),
-        Kind::Histogram => drop(cell::samples::histogram(record, Number::Int(step), &family).expect("a sample")),
-        Kind::Summary => drop(cell::samples::summary(record, Number::Int(step), &family).expect("a sample")),
+        Kind::Counter => drop(updates::counter::add(record, Number::Int(step)).expect("a step")),
+        Kind::Gauge => updates::gauge::set(record, Number::Int(step), &family.cork),
+        Kind::Histogram => drop(updates::samples::histogram(record, Number::Int(step), &family).expect("a sample")),
+        Kind::Summary => drop(updates::samples::summary(record, Number::Int(step), &family).expect("a sample")),
     }
     placed
 }

@@ -6,7 +6,7 @@ use crate::model::{Family, Labels, Series};
 use crate::number::{compare, float, fnv, sum};
 use metre::model::{Kind, LabelSet, Number};
 use metre::policy::Limit;
-use metre::store::{cell, Location, Placed, OVERFLOW};
+use metre::store::{updates, values, Location, Assigned, OVERFLOW};
 use std::cmp::Ordering;
 
 impl World {
@@ -62,35 +62,35 @@ impl World {
         let series = labels.and_then(|labels| series.get_mut(&labels));
         let taken = match (family.kind, adds) {
             (Kind::Gauge, false) => {
-                cell::gauge::set(record, number, &family.cork);
+                updates::gauge::set(record, number, &family.cork);
                 series.map(|series| series.set_gauge(number, corked));
                 return;
             }
             (Kind::Gauge, true) => {
-                cell::gauge::add(record, number, &family.cork);
+                updates::gauge::add(record, number, &family.cork);
                 series.map(|series| series.set_gauge(sum(series.value, number), corked));
                 return;
             }
             (Kind::Counter, true) => {
-                let taken = cell::counter::add(record, number).is_ok();
+                let taken = updates::counter::add(record, number).is_ok();
                 series.map(|series| (series.add_counter(number), taken))
             }
             (Kind::Counter, false) => {
-                let taken = cell::counter::set(record, number, family).is_ok();
+                let taken = updates::counter::set(record, number, family).is_ok();
                 series.map(|series| {
                     let lower = compare(number, series.value) == Some(Ordering::Less);
                     let expected = series.set_counter(number);
-                    restarted(series, cell::created(record), expected && lower);
+                    restarted(series, values::created(record), expected && lower);
                     (expected, taken)
                 })
             }
             (kind, _) => {
                 let taken = match kind {
-                    Kind::Summary => cell::samples::summary(record, number, family),
-                    _ => cell::samples::histogram(record, number, family),
+                    Kind::Summary => updates::samples::summary(record, number, family),
+                    _ => updates::samples::histogram(record, number, family),
                 };
                 if let Ok(taken) = taken {
-                    cell::samples::into_window(record, number, taken, family);
+                    updates::samples::into_window(record, number, taken, family);
                 }
                 let counts_as = match decided.clamps && float(number) < 0.0 {
                     true => Number::Int(0),
@@ -131,14 +131,14 @@ impl World {
         let (record, family) = (writer.record(location), writer.family());
         match family.kind {
             Kind::Gauge => {
-                cell::gauge::set(record, Number::ZERO, &family.cork);
+                updates::gauge::set(record, Number::ZERO, &family.cork);
                 return series.set_gauge(Number::Int(0), corked);
             }
-            Kind::Counter => cell::counter::reset(record, family),
-            _ => cell::samples::reset(record, family),
+            Kind::Counter => updates::counter::reset(record, family),
+            _ => updates::samples::reset(record, family),
         }
         series.reset();
-        restarted(series, cell::created(record), true);
+        restarted(series, values::created(record), true);
     }
 
     /// Where the series for these values is, and under which label set the model has it, if anybody is to see it.
@@ -166,7 +166,7 @@ impl World {
         if let Some(series) = family.series.get_mut(&labels) {
             assert_eq!(
                 placed,
-                if repaired { Placed::Repaired } else { Placed::Plainly },
+                if repaired { Assigned::Repaired } else { Assigned::Plainly },
                 "{labels:?} was there"
             );
             assert_eq!(series.at, location, "moved");
@@ -177,8 +177,8 @@ impl World {
         let too_long = labels.iter().any(|value| value.len() > limits.max_label_bytes);
         let full = own >= limits.max_series_per_family && family.decided.general_limit;
         let labels = match placed {
-            Placed::Limited(Limit::QuantileSeries) => labels,
-            Placed::Limited(limit) => {
+            Assigned::Limited(Limit::QuantileSeries) => labels,
+            Assigned::Limited(limit) => {
                 assert!(!values.is_empty(), "no limit is for families without labels");
                 assert_eq!(limit == Limit::LabelBytes, too_long);
                 match family.kind() {
@@ -188,13 +188,13 @@ impl World {
             }
             placed => {
                 assert!(values.is_empty() || !(too_long || full || live >= 2 * limits.max_series.max(1000)));
-                assert_eq!(placed == Placed::Repaired, repaired);
+                assert_eq!(placed == Assigned::Repaired, repaired);
                 labels
             }
         };
         let (created, hidden) = match family.kind() {
             Kind::Gauge => (0.0, corked),
-            _ => (cell::created(family.writer.record(location)), false),
+            _ => (values::created(family.writer.record(location)), false),
         };
         let series = family.series.entry(labels.clone());
         series

@@ -1,57 +1,24 @@
 //! The text formats that Prometheus reads, and which of them a scraper gets.
 
-use crate::model::Kind;
 use mediatype::{MediaType, MediaTypeList};
-use std::borrow::Cow;
 
 /// A text format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Format {
-    /// OpenMetrics 1.0.0, with the escaping scheme if one was asked for.
-    OpenMetrics1(Option<Escaping>),
+    /// OpenMetrics 1.0.0, with an escaping scheme if one was asked for.
+    OpenMetrics1(Option<&'static str>),
     /// OpenMetrics 0.0.1: the same text.
     OpenMetrics0,
     /// The Prometheus text format 1.0.0: that of 0.0.4, with an escaping scheme.
-    Text1(Escaping),
+    Text1(&'static str),
     /// The Prometheus text format 0.0.4.
     Text0,
 }
 
 /// How names with characters other than letters, digits, `_` and `:` are written (Prometheus, "UTF-8 escaping schemes"). metre
-/// has no such names, so all of these but one are the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Escaping {
-    /// `underscores`, which is meant if nothing is said.
-    Underscores,
-    /// `dots`: each underscore in a name is doubled.
-    Dots,
-    /// `values`: leaves such names as they are.
-    Values,
-    /// `allow-utf-8`
-    AllowUtf8,
-    /// The same in the spelling that the specification of content negotiation has: `allow-utf8`.
-    AllowUtf8InShort,
-}
-
-impl Escaping {
-    const ALL: [Escaping; 5] = [
-        Escaping::Underscores,
-        Escaping::Dots,
-        Escaping::Values,
-        Escaping::AllowUtf8,
-        Escaping::AllowUtf8InShort,
-    ];
-
-    fn name(self) -> &'static str {
-        match self {
-            Escaping::Underscores => "underscores",
-            Escaping::Dots => "dots",
-            Escaping::Values => "values",
-            Escaping::AllowUtf8 => "allow-utf-8",
-            Escaping::AllowUtf8InShort => "allow-utf8",
-        }
-    }
-}
+/// has no such names, so in these schemes a page is the same; `allow-utf8` is the spelling of "Scrape protocol content
+/// negotiation". Whoever asks for another scheme (`dots`, which doubles each underscore) gets the first one.
+const SCHEMES: [&str; 4] = ["underscores", "values", "allow-utf-8", "allow-utf8"];
 
 impl Format {
     /// What `registry:render()` returns.
@@ -80,32 +47,8 @@ impl Format {
             Format::Text1(escaping) => ("text/plain", "1.0.0", Some(escaping)),
             Format::Text0 => ("text/plain", "0.0.4", None),
         };
-        let escaping = escaping.map_or(String::new(), |scheme| format!("; escaping={}", scheme.name()));
+        let escaping = escaping.map_or(String::new(), |scheme| format!("; escaping={scheme}"));
         format!("{media_type}; version={version}; charset=utf-8{escaping}")
-    }
-
-    fn escaping(self) -> Escaping {
-        match self {
-            Format::OpenMetrics1(Some(escaping)) | Format::Text1(escaping) => escaping,
-            _ => Escaping::Underscores,
-        }
-    }
-
-    /// A family's or a label's name as this format writes it.
-    pub(super) fn name_of<'a>(self, name: &'a str) -> Cow<'a, str> {
-        match self.escaping() {
-            Escaping::Dots => Cow::Owned(name.replace('_', "__")),
-            _ => Cow::Borrowed(name),
-        }
-    }
-
-    /// The name of a family of this type, before its samples' suffixes. A counter's `_total` is a part of its name, whose underscore
-    /// is doubled, too: as Prometheus' own libraries do it, one of the two belongs to the family.
-    pub(super) fn family_name<'a>(self, name: &'a str, kind: Kind) -> Cow<'a, str> {
-        match (self.escaping(), kind) {
-            (Escaping::Dots, Kind::Counter) => self.name_of(name) + "_",
-            _ => self.name_of(name),
-        }
     }
 
     /// The format for a scraper that sends this `Accept` header: the one with the highest quality; of several, the one that
@@ -177,13 +120,16 @@ impl Version {
 
     fn format(self, range: &MediaType<'_>) -> Format {
         let asked = parameter(range, "escaping");
-        let escaping = Escaping::ALL
-            .into_iter()
-            .find(|scheme| asked.as_deref() == Some(scheme.name()));
+        let escaping = asked.map(|asked| {
+            SCHEMES
+                .into_iter()
+                .find(|scheme| *scheme == asked)
+                .unwrap_or(SCHEMES[0])
+        });
         match self {
             Version::OpenMetrics1 => Format::OpenMetrics1(escaping),
             Version::OpenMetrics0 => Format::OpenMetrics0,
-            Version::Text1 => Format::Text1(escaping.unwrap_or(Escaping::Underscores)),
+            Version::Text1 => Format::Text1(escaping.unwrap_or(SCHEMES[0])),
             Version::Text0 => Format::Text0,
         }
     }
@@ -232,7 +178,7 @@ mod tests {
                 "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.5,\
                  application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.3,\
                  text/plain;version=0.0.4;q=0.2,*/*;q=0.1",
-                openmetrics(Some(Escaping::AllowUtf8)),
+                openmetrics(Some("allow-utf-8")),
             ),
             (
                 "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.6,\
@@ -251,15 +197,15 @@ mod tests {
             ),
             (
                 "application/openmetrics-text; version=1.0.0; escaping=dots",
-                openmetrics(Some(Escaping::Dots)),
+                openmetrics(Some("underscores")),
             ),
             (
                 "application/openmetrics-text; version=1.0.0; escaping=allow-utf8",
-                openmetrics(Some(Escaping::AllowUtf8InShort)),
+                openmetrics(Some("allow-utf8")),
             ),
             (
                 "application/openmetrics-text; version=1.0.0; escaping=\"x; y\"",
-                openmetrics(None),
+                openmetrics(Some("underscores")),
             ),
             ("application/*", openmetrics(None)),
             // The first of equals; nobody gets what they have ruled out.
@@ -283,18 +229,6 @@ mod tests {
             (",;q=,//;=\"", text0.to_owned()),
         ] {
             assert_eq!(Format::negotiate(accept).content_type(), expected, "{accept}");
-        }
-    }
-
-    #[test]
-    fn only_dots_change_names() {
-        for escaping in Escaping::ALL {
-            let expected = if escaping == Escaping::Dots {
-                "a__b____c:d"
-            } else {
-                "a_b__c:d"
-            };
-            assert_eq!(Format::Text1(escaping).name_of("a_b__c:d"), expected);
         }
     }
 }

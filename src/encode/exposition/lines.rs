@@ -1,7 +1,6 @@
 //! Sample lines. What is the same for all series of a family is put together once, and most of it is so short that it is copied
 //! with all the room it could take, which is a few instructions instead of a call.
 
-use super::Format;
 use crate::encode::{escape, number};
 use crate::model::Number;
 use crate::snapshot::Series;
@@ -51,11 +50,11 @@ struct Labels {
 }
 
 impl Labels {
-    fn of(family: &Family, format: Format) -> io::Result<Labels> {
+    fn of(family: &Family) -> io::Result<Labels> {
         let mut before = Vec::new();
         for name in &family.label_names {
             let start = if before.is_empty() { "" } else { "\"," };
-            before.push(Piece::new(&[start, &format.name_of(name), "=\""]));
+            before.push(Piece::new(&[start, name, "=\""]));
         }
         let mut after = String::new();
         if !before.is_empty() {
@@ -67,7 +66,7 @@ impl Labels {
             }
             let mut escaped = Vec::new();
             escape::write(&mut escaped, value.as_bytes())?;
-            after += &format!("{}=\"{}\"", format.name_of(name), String::from_utf8_lossy(&escaped));
+            after += &format!("{}=\"{}\"", name, String::from_utf8_lossy(&escaped));
         }
         Ok(Labels {
             before,
@@ -131,8 +130,8 @@ pub(super) struct Lines<'a, W> {
 
 impl<'a, W: Write> Lines<'a, W> {
     /// Lines of `family`, whose samples' names begin with `name`.
-    pub(super) fn new(out: &'a mut W, family: &Family, name: &'a str, format: Format) -> io::Result<Self> {
-        let names = Labels::of(family, format)?;
+    pub(super) fn new(out: &'a mut W, family: &Family, name: &'a str) -> io::Result<Self> {
+        let names = Labels::of(family)?;
         let brace = if names.is_empty() { "" } else { "{" };
         let start = |suffix| Piece::new(&[name, suffix, brace]);
         Ok(Lines {

@@ -3,11 +3,11 @@
 pub mod format;
 mod lines;
 
-pub use format::{Escaping, Format};
+pub use format::Format;
 
 use super::escape;
 use crate::model::{canonical_text, plain_text, Kind, Number};
-use crate::snapshot::{FamilySnapshot, Point, Samples};
+use crate::snapshot::{FamilySnapshot, GaugeValues, Point, Samples};
 use crate::store::{Family, Store};
 use lines::{Lines, Own, Sample};
 use std::collections::{BTreeSet, HashMap};
@@ -41,7 +41,7 @@ pub fn only<'a>(store: &Store, names: impl IntoIterator<Item = &'a str>) -> Only
     let named = |name: &'a str| {
         let suffixes = Kind::ALL
             .into_iter()
-            .flat_map(|kind| kind.suffixes().iter().map(move |suffix| (kind, *suffix)));
+            .flat_map(|kind| kind.suffixes().map(move |suffix| (kind, suffix)));
         let found = suffixes.filter_map(|(kind, suffix)| {
             families
                 .get(name.strip_suffix(suffix)?)
@@ -77,21 +77,19 @@ pub fn page(
             .filter(|family| only.is_none_or(|only| only.contains(&family.name)))
     };
     // All gauges at once, since modules set several in one collection.
-    let gauges: HashMap<*const Family, FamilySnapshot> = store.consistently(|| {
+    let gauges: HashMap<*const Family, Gauges> = store.consistently(|| {
         let gauges = wanted().filter(|family| family.kind == Kind::Gauge);
-        gauges
-            .map(|family| (Arc::as_ptr(family), FamilySnapshot::of(family)))
-            .collect()
+        gauges.map(|family| (Arc::as_ptr(family), Gauges::of(family))).collect()
     });
     let mut snapshot = FamilySnapshot::new();
     for family in wanted() {
-        let name = &*format.family_name(&family.name, family.kind);
-        let Some(mut lines) = begin_family(out, family, name, family.kind, format)? else {
+        let Some(mut lines) = begin_family(out, family, &family.name, family.kind, format)? else {
             continue;
         };
         let mut writer = SeriesWriter::new(&mut lines, family, options, format);
         match gauges.get(&Arc::as_ptr(family)) {
-            Some(gauge) => writer.write(gauge)?,
+            Some(Gauges::Values(values)) => snapshot.take_gauges(values, |part| writer.write(part))?,
+            Some(Gauges::Whole(gauges)) => writer.write(gauges)?,
             None if family.has_lives() => {
                 snapshot.take(family);
                 writer.write(&snapshot)?;
@@ -109,6 +107,22 @@ pub fn page(
     }
 }
 
+/// The gauges of a family at one moment.
+enum Gauges {
+    Values(GaugeValues),
+    /// Of series that expire, whose records may be others' by the time that they are written.
+    Whole(FamilySnapshot),
+}
+
+impl Gauges {
+    fn of(family: &Family) -> Gauges {
+        match family.expires() {
+            true => Gauges::Whole(FamilySnapshot::of(family)),
+            false => Gauges::Values(GaugeValues::of(family)),
+        }
+    }
+}
+
 /// Writes a family's metadata; its sample lines are to follow. `None` if all that it had has left the page.
 fn begin_family<'a, W: Write>(
     out: &'a mut W,
@@ -121,10 +135,10 @@ fn begin_family<'a, W: Write>(
         return Ok(None);
     }
     match format.is_openmetrics() {
-        true => openmetrics_metadata(out, family, name, kind, format)?,
+        true => openmetrics_metadata(out, family, name, kind)?,
         false => text_metadata(out, family, name, kind)?,
     }
-    Lines::new(out, family, name, format).map(Some)
+    Lines::new(out, family, name).map(Some)
 }
 
 /// Writes the series of a family.
@@ -210,7 +224,6 @@ fn write_quantiles(
     options: Options,
     format: Format,
 ) -> io::Result<()> {
-    let name = &*format.family_name(name, Kind::Summary);
     let Some(mut lines) = begin_family(out, family, name, Kind::Summary, format)? else {
         return Ok(());
     };
@@ -278,17 +291,10 @@ fn histogram_sum(family: &Family, samples: Samples, format: Format) -> Option<Nu
 }
 
 /// TYPE, UNIT and HELP, in this order; empty ones not at all (OpenMetrics 1.0, "MetricFamily metadata").
-fn openmetrics_metadata(
-    out: &mut impl Write,
-    family: &Family,
-    name: &str,
-    kind: Kind,
-    format: Format,
-) -> io::Result<()> {
+fn openmetrics_metadata(out: &mut impl Write, family: &Family, name: &str, kind: Kind) -> io::Result<()> {
     writeln!(out, "# TYPE {name} {}", kind.name())?;
     if let Some(unit) = &family.unit {
-        let unit = format.name_of(unit);
-        // Not so for counters with doubled underscores.
+        // Not so for the quantiles of a histogram.
         if name.ends_with(&format!("_{unit}")) {
             writeln!(out, "# UNIT {name} {unit}")?;
         }

@@ -1,6 +1,7 @@
 //! From news to lines.
 
 use super::names::{FamilyNames, Names, SeriesName};
+use super::parts::{Part, Suffixes};
 use super::{Dropped, Histograms, Options, Tags};
 use crate::encode::number;
 use crate::model::Number;
@@ -17,7 +18,7 @@ pub struct Encoder {
 }
 
 /// What the encoder remembers of a family.
-pub struct FamilyState {
+pub struct FamilyOnWire {
     names: FamilyNames,
     name: SeriesName,
 }
@@ -41,15 +42,15 @@ impl Encoder {
     }
 
     /// What is kept of a family from its first line to its last.
-    pub fn family(&mut self, family: &Family) -> FamilyState {
-        FamilyState {
+    pub fn family(&mut self, family: &Family) -> FamilyOnWire {
+        FamilyOnWire {
             names: FamilyNames::new(family, &self.options, &mut self.names),
             name: SeriesName::default(),
         }
     }
 
     /// Gives back the names of a family whose series are all in `snapshot`.
-    pub fn forget(&mut self, family: &Family, mut state: FamilyState, snapshot: &FamilySnapshot) {
+    pub fn forget(&mut self, family: &Family, mut state: FamilyOnWire, snapshot: &FamilySnapshot) {
         for series in snapshot.all(family) {
             let names = &mut state.names;
             names.give_back_series(family, series.number, &series, &self.options, &mut self.names);
@@ -61,7 +62,7 @@ impl Encoder {
     pub fn write(
         &mut self,
         family: &Family,
-        state: &mut FamilyState,
+        state: &mut FamilyOnWire,
         number: usize,
         series: &Series<'_>,
         news: &News<'_>,
@@ -86,20 +87,20 @@ impl Encoder {
             sink,
         };
         match *news {
-            News::Gauge(value) => out.gauge(0, value),
-            News::Counter(step) => out.number(0, None, step, "c"),
+            News::Gauge(value) => out.gauge(Part::Whole, value),
+            News::Counter(step) => out.number(Part::Whole, None, step, "c"),
             News::Summary(sum, count) => {
                 if let Some(sum) = sum {
-                    out.number(0, None, sum, "c");
+                    out.number(Part::Sum, None, sum, "c");
                 }
-                out.count(1, None, count);
+                out.count(Part::Count, None, count);
             }
             News::Histogram(sum, steps) => {
                 for (number, (bucket, step)) in family.buckets.as_slice().iter().zip(steps).enumerate() {
-                    out.count(number, Some(&bucket.le), *step);
+                    out.count(Part::Bucket(number), Some(&bucket.le), *step);
                 }
-                out.gauge(steps.len(), sum);
-                out.count(steps.len() + 1, None, steps.last().copied().unwrap_or(0));
+                out.gauge(Part::Sum, sum);
+                out.count(Part::Count, None, steps.last().copied().unwrap_or(0));
             }
             News::Gone => {}
             News::Samples(samples, of_all) => {
@@ -126,7 +127,7 @@ fn plain_count(path: &mut Vec<u8>, step: Number, sink: &mut impl Sink) {
 
 struct Lines<'a, S> {
     options: &'a Options,
-    suffixes: &'a [String],
+    suffixes: &'a Suffixes,
     name: &'a SeriesName,
     lines: &'a mut Vec<u8>,
     sink: &'a mut S,
@@ -134,29 +135,29 @@ struct Lines<'a, S> {
 
 impl<S: Sink> Lines<'_, S> {
     /// A counter's line, if there is anything to count.
-    fn count(&mut self, suffix: usize, le: Option<&str>, count: u64) {
+    fn count(&mut self, part: Part, le: Option<&str>, count: u64) {
         if count > 0 {
             let count = i64::try_from(count).map_or(Number::Float(count as f64), Number::Int);
-            self.number(suffix, le, count, "c");
+            self.number(part, le, count, "c");
         }
     }
 
     /// Most servers take a number with a sign for a step, so a gauge below zero is set to zero first.
-    fn gauge(&mut self, suffix: usize, value: Number) {
+    fn gauge(&mut self, part: Part, value: Number) {
         if !value.is_finite() {
             return self.sink.dropped(Dropped::NotFinite, &self.name.path);
         }
         self.lines.clear();
         if value.is_negative() {
-            self.line(suffix, None, Number::ZERO, "g", None);
+            self.line(part, None, Number::ZERO, "g", None);
             self.lines.push(b'\n');
         }
-        self.line(suffix, None, value, "g", None);
+        self.line(part, None, value, "g", None);
         self.sink.lines(self.lines);
     }
 
-    fn number(&mut self, suffix: usize, le: Option<&str>, value: Number, kind: &str) {
-        self.sampled(suffix, le, value, kind, None);
+    fn number(&mut self, part: Part, le: Option<&str>, value: Number, kind: &str) {
+        self.sampled(part, le, value, kind, None);
     }
 
     fn samples(&mut self, samples: &[Number], of_all: u64, seconds: bool) {
@@ -175,20 +176,20 @@ impl<S: Sink> Lines<'_, S> {
                 continue;
             }
             let value = if in_milliseconds { times_1000(*sample) } else { *sample };
-            self.sampled(0, None, value, kind, rate);
+            self.sampled(Part::Whole, None, value, kind, rate);
         }
     }
 
-    fn sampled(&mut self, suffix: usize, le: Option<&str>, value: Number, kind: &str, rate: Option<f64>) {
+    fn sampled(&mut self, part: Part, le: Option<&str>, value: Number, kind: &str, rate: Option<f64>) {
         if !value.is_finite() {
             return self.sink.dropped(Dropped::NotFinite, &self.name.path);
         }
         self.lines.clear();
-        self.line(suffix, le, value, kind, rate);
+        self.line(part, le, value, kind, rate);
         self.sink.lines(self.lines);
     }
 
-    fn line(&mut self, suffix: usize, le: Option<&str>, value: Number, kind: &str, rate: Option<f64>) {
+    fn line(&mut self, part: Part, le: Option<&str>, value: Number, kind: &str, rate: Option<f64>) {
         let Lines {
             options, name, lines, ..
         } = self;
@@ -197,7 +198,7 @@ impl<S: Sink> Lines<'_, S> {
             true => value.plus(Number::ZERO),
             false => value,
         };
-        let suffix = self.suffixes.get(suffix).map_or("", String::as_str);
+        let suffix = self.suffixes.of(part);
         lines.extend_from_slice(&name.path);
         if !suffix.is_empty() {
             lines.extend_from_slice(suffix.as_bytes());

@@ -3,9 +3,10 @@
 mod escape;
 mod line;
 mod names;
+mod parts;
 mod renames;
 
-pub use line::{Encoder, FamilyState, Sink};
+pub use line::{Encoder, FamilyOnWire, Sink};
 pub use renames::Renames;
 
 /// How metrics are named, and what is sent of them.

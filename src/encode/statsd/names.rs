@@ -1,9 +1,9 @@
 //! Who uses which name on the wire.
 
 use super::escape;
+use super::parts::Suffixes;
 use super::renames::TagNames;
-use super::{Histograms, Options, Tags};
-use crate::model::Kind;
+use super::{Options, Tags};
 use crate::snapshot::Series;
 use crate::store::Family;
 use std::collections::hash_map::RandomState;
@@ -61,8 +61,8 @@ pub(super) enum Naming {
 pub(super) struct FamilyNames {
     /// The family's name, with the prefix.
     pub(super) base: Vec<u8>,
-    /// What follows in each of a series' lines: for a histogram's buckets one by one, then its sum and its count.
-    pub(super) suffixes: Vec<String>,
+    /// What follows in each of a series' lines.
+    pub(super) suffixes: Suffixes,
     /// Whether the base itself couldn't be had in any form.
     nameless: bool,
     /// What its labels are called, where they are tags.
@@ -109,7 +109,7 @@ impl FamilyNames {
         escape::path(&mut base, &family.raw_name);
         let mut this = FamilyNames {
             base,
-            suffixes: suffixes(family, options),
+            suffixes: Suffixes::new(family, options),
             nameless: false,
             tags: match options.tags {
                 Tags::None => TagNames::default(),
@@ -128,7 +128,7 @@ impl FamilyNames {
     fn own_hashes(&self, names: &Names) -> Vec<u64> {
         let mut hashes: Vec<u64> = self
             .suffixes
-            .iter()
+            .all()
             .map(|suffix| names.hash(&[&self.base, suffix.as_bytes()]))
             .collect();
         hashes.dedup();
@@ -290,15 +290,11 @@ impl FamilyNames {
         let SeriesName { path, tags, hashes, .. } = of;
         hashes.clear();
         match options.tags {
-            Tags::None => hashes.extend(
-                self.suffixes
-                    .iter()
-                    .map(|suffix| names.hash(&[path, suffix.as_bytes()])),
-            ),
+            Tags::None => hashes.extend(self.suffixes.all().map(|suffix| names.hash(&[path, suffix.as_bytes()]))),
             // The names are the family's own, so the tags matter alone, in whatever order. Families that share the
             // path differ in all suffixes.
             Tags::DogStatsd | Tags::Influx => {
-                let suffix = self.suffixes.first().map_or("", String::as_str);
+                let suffix = self.suffixes.all().next().unwrap_or_default();
                 let tags = tags.split(|byte| *byte == b',').map(|tag| names.hash(&[tag]));
                 let tags = tags.fold(0, u64::wrapping_add).to_ne_bytes();
                 hashes.push(names.hash(&[path, suffix.as_bytes(), &[0], &tags]));
@@ -322,27 +318,4 @@ fn add_hash(name: &mut Vec<u8>, hash: u64) {
 fn add_tag(tags: &mut Vec<u8>, separator: char, name: &str, hash: u64) {
     let comma = if tags.is_empty() { "" } else { "," };
     tags.extend_from_slice(format!("{comma}{name}{separator}{hash:016x}").as_bytes());
-}
-
-fn suffixes(family: &Family, options: &Options) -> Vec<String> {
-    let sum_and_count = || [".sum", ".count"].map(str::to_owned).into_iter();
-    let bucket = |le: &String| match options.tags {
-        Tags::None => format!(".bucket.{}", le.replace('.', "_")),
-        Tags::DogStatsd | Tags::Influx => ".bucket".to_owned(),
-    };
-    // metre's own have no samples to be sent one by one.
-    let histograms = match family.own {
-        true => Histograms::Buckets,
-        false => options.histograms,
-    };
-    match (family.kind, histograms) {
-        (Kind::Summary, _) => sum_and_count().collect(),
-        (Kind::Histogram, Histograms::Buckets) => {
-            let buckets = family.buckets.as_slice().iter().map(|of| bucket(&of.le));
-            buckets.chain(sum_and_count()).collect()
-        }
-        (Kind::Gauge | Kind::Counter, _) | (Kind::Histogram, Histograms::Timing | Histograms::Distribution) => {
-            vec![String::new()]
-        }
-    }
 }

@@ -4,7 +4,7 @@ use crate::policy::Policy;
 use crate::snapshot::changes::{Changes, News};
 use crate::snapshot::reservoir::Reservoirs;
 use crate::snapshot::{FamilySnapshot, Series};
-use crate::store::{cell, FamilySpec, FamilyWriter, Store};
+use crate::store::{updates, FamilySpec, FamilyWriter, Store};
 use std::ops::ControlFlow;
 
 mod tags;
@@ -13,7 +13,7 @@ mod tags;
 struct Wire {
     store: Store,
     encoder: Encoder,
-    tracked: Vec<(Changes, FamilyState)>,
+    tracked: Vec<(Changes, FamilyOnWire)>,
     reservoirs: Option<Reservoirs>,
 }
 
@@ -78,13 +78,13 @@ impl Wire {
         for (changes, state) in &mut self.tracked {
             let family = std::sync::Arc::clone(changes.family());
             let encoder = &mut self.encoder;
-            let tell = |number: usize, series: &Series<'_>, news: News<'_>| {
+            let report = |number: usize, series: &Series<'_>, news: News<'_>| {
                 encoder.write(&family, state, number, series, &news, &mut lines);
                 ControlFlow::Continue(())
             };
             let _ = match family.kind {
-                Kind::Gauge => changes.tell_gauges(&FamilySnapshot::of(&family), false, tell),
-                _ => changes.tell_totals(false, self.reservoirs.as_mut(), tell),
+                Kind::Gauge => changes.report_gauges(&FamilySnapshot::of(&family), false, report),
+                _ => changes.report_totals(false, self.reservoirs.as_mut(), report),
             };
         }
         lines
@@ -104,20 +104,20 @@ fn with<T>(
 }
 
 fn add(writer: &mut FamilyWriter, labels: &[&str], step: Number) {
-    with(writer, labels, |record| cell::counter::add(record, step)).unwrap();
+    with(writer, labels, |record| updates::counter::add(record, step)).unwrap();
 }
 
 fn set(writer: &mut FamilyWriter, labels: &[&str], to: Number) {
     let family = std::sync::Arc::clone(writer.family());
-    with(writer, labels, |record| cell::gauge::set(record, to, &family.cork));
+    with(writer, labels, |record| updates::gauge::set(record, to, &family.cork));
 }
 
 fn sample(writer: &mut FamilyWriter, labels: &[&str], sample: f64) {
     let family = std::sync::Arc::clone(writer.family());
     let sample = Number::Float(sample);
     with(writer, labels, |record| match family.kind {
-        Kind::Histogram => cell::samples::histogram(record, sample, &family),
-        _ => cell::samples::summary(record, sample, &family),
+        Kind::Histogram => updates::samples::histogram(record, sample, &family),
+        _ => updates::samples::summary(record, sample, &family),
     })
     .unwrap();
 }
@@ -201,7 +201,7 @@ fn restarts_lose_nothing_and_are_never_negative() {
     let family = std::sync::Arc::clone(counter.family());
     let put = |counter: &mut FamilyWriter, to: i64| {
         with(counter, &[], |record| {
-            cell::counter::set(record, Number::Int(to), &family)
+            updates::counter::set(record, Number::Int(to), &family)
         })
         .unwrap();
     };
@@ -212,7 +212,7 @@ fn restarts_lose_nothing_and_are_never_negative() {
     add(&mut counter, &[], Number::Int(3));
     put(&mut counter, 0);
     add(&mut counter, &[], Number::Int(2));
-    with(&mut counter, &[], |record| cell::counter::reset(record, &family));
+    with(&mut counter, &[], |record| updates::counter::reset(record, &family));
     add(&mut counter, &[], Number::Int(100));
     assert_eq!(
         wire.push().lines,
@@ -227,7 +227,7 @@ fn restarts_lose_nothing_and_are_never_negative() {
     sample(&mut histogram, &[], 0.5);
     wire.push();
     sample(&mut histogram, &[], 0.05);
-    with(&mut histogram, &[], |record| cell::samples::reset(record, &family));
+    with(&mut histogram, &[], |record| updates::samples::reset(record, &family));
     let expected = [
         "h.bucket.0_1:1|c",
         "h.bucket.1:1|c",

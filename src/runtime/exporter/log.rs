@@ -24,16 +24,16 @@ const MOST_ADDRESSES: usize = 20;
 pub(super) struct Log {
     notices: Arc<Notices>,
     addresses: RefCell<HashMap<IpAddr, Instant>>,
-    file: LastTold,
+    file: LastLogged,
     no_token: LastText,
     token_flaws: LastText,
-    token_again: LastTold,
-    token: LastTold,
-    full: LastTold,
-    accept: LastTold,
+    token_again: LastLogged,
+    token: LastLogged,
+    full: LastLogged,
+    accept: LastLogged,
 }
 
-type LastTold = Cell<Option<Instant>>;
+type LastLogged = Cell<Option<Instant>>;
 type LastText = RefCell<Option<(String, Instant)>>;
 
 impl Log {
@@ -52,7 +52,7 @@ impl Log {
     }
 
     /// Logs an event, if it is one for the log and wasn't just logged.
-    pub(super) fn tell(&self, event: &Event<'_>) {
+    pub(super) fn note(&self, event: &Event<'_>) {
         let (level, message) = match event {
             Event::Listening(Address::Tcp(address)) => {
                 (Level::Info, format!("Serving metrics at http://{address}/metrics"))
@@ -107,7 +107,7 @@ impl Log {
                 let message = "More clients want metrics at a time than 'exporter.max_connections' allows";
                 (Level::Warn, message.to_owned())
             }
-            Event::Panicked => return panics::tell(&panics::caught(ANSWER), &self.notices),
+            Event::Panicked => return panics::log(&panics::caught(ANSWER), &self.notices),
             _ => return,
         };
         self.notices.add(level, message);
@@ -115,34 +115,34 @@ impl Log {
 
     /// Whether an address that is refused is to be logged.
     fn is_new(&self, address: IpAddr) -> bool {
-        let mut told = self.addresses.borrow_mut();
-        told.retain(|_, last| last.elapsed() < AGAIN);
-        let is_new = told.len() < MOST_ADDRESSES && !told.contains_key(&address);
+        let mut logged = self.addresses.borrow_mut();
+        logged.retain(|_, last| last.elapsed() < AGAIN);
+        let is_new = logged.len() < MOST_ADDRESSES && !logged.contains_key(&address);
         if is_new {
-            told.insert(address, Instant::now());
+            logged.insert(address, Instant::now());
         }
         is_new
     }
 }
 
 /// Whether it is time to log something again, which is noted.
-fn is_time(told: &LastTold) -> bool {
+fn is_time(logged: &LastLogged) -> bool {
     let now = Instant::now();
-    let is_time = told.get().is_none_or(|last| now.duration_since(last) >= AGAIN);
+    let is_time = logged.get().is_none_or(|last| now.duration_since(last) >= AGAIN);
     if is_time {
-        told.set(Some(now));
+        logged.set(Some(now));
     }
     is_time
 }
 
-/// Whether this is something else than what was told last, or it is time to tell it again; which is noted.
-fn is_news(told: &LastText, text: &str) -> bool {
+/// Whether this is something else than what was logged last, or it is time to log it again; which is noted.
+fn is_news(logged: &LastText, text: &str) -> bool {
     let now = Instant::now();
-    let mut told = told.borrow_mut();
-    let was_told = |(last, at): &(String, Instant)| last == text && now.duration_since(*at) < AGAIN;
-    let is_news = !told.as_ref().is_some_and(was_told);
+    let mut logged = logged.borrow_mut();
+    let was_logged = |(last, at): &(String, Instant)| last == text && now.duration_since(*at) < AGAIN;
+    let is_news = !logged.as_ref().is_some_and(was_logged);
     if is_news {
-        *told = Some((text.to_owned(), now));
+        *logged = Some((text.to_owned(), now));
     }
     is_news
 }

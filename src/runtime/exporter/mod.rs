@@ -1,7 +1,8 @@
 //! The exporter: its threads, and how they end.
 
+mod desk;
 mod log;
-mod metrics;
+mod page;
 mod patience;
 mod renderer;
 mod routes;
@@ -9,24 +10,28 @@ mod site;
 
 pub use routes::Probes;
 
-use super::event_loop::{Collecting, EventLoop};
+use super::collections::Collecting;
+use super::event_loop::EventLoop;
+use super::metrics::{ExporterMetrics, OwnMetrics};
 use super::notices::Notices;
-use super::self_metrics::SelfMetrics;
 use super::thread::{survive, Thread};
 use crate::encode::exposition;
 use crate::store::Store;
 use crate::sync::Mutex;
 use crate::transport::http;
 use log::Log;
-use metrics::ExportMetrics;
 use renderer::{Renderer, Source};
 use site::Pages;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::runtime::Builder;
 use tokio::sync::watch;
 use tokio::task::LocalSet;
+
+/// How long a page that is being made may wait for the clients that fetch it, in all. With this, one that reads 300 MB a second costs
+/// little memory, however large the page.
+const PATIENCE: Duration = Duration::from_millis(250);
 
 /// What is served, where, and to whom.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,7 +48,7 @@ pub struct ExportOptions {
 pub(super) struct Parts {
     pub(super) store: Arc<Store>,
     pub(super) page: exposition::Options,
-    pub(super) self_metrics: Arc<SelfMetrics>,
+    pub(super) own_metrics: Arc<OwnMetrics>,
     pub(super) event_loop: Arc<EventLoop>,
     pub(super) notices: Arc<Notices>,
 }
@@ -52,7 +57,7 @@ pub(super) struct Parts {
 pub(super) struct Exporter {
     options: ExportOptions,
     parts: Parts,
-    metrics: Arc<ExportMetrics>,
+    metrics: Arc<ExporterMetrics>,
     running: Mutex<Option<Running>>,
 }
 
@@ -67,7 +72,7 @@ impl Exporter {
         Exporter {
             options,
             parts,
-            metrics: Arc::new(ExportMetrics::register(own)),
+            metrics: Arc::new(ExporterMetrics::register(own)),
             running: Mutex::new(None),
         }
     }
@@ -86,27 +91,29 @@ impl Exporter {
         let Parts {
             store,
             page,
-            self_metrics,
+            own_metrics,
             event_loop,
             notices,
         } = &self.parts;
         let (renderer, render_thread) = Renderer::start(Source {
             store: Arc::clone(store),
             page: *page,
-            self_metrics: Arc::clone(self_metrics),
+            own_metrics: Arc::clone(own_metrics),
             metrics: Arc::clone(&self.metrics),
             notices: Arc::clone(notices),
+            patience: PATIENCE,
         })?;
         let (stop, stopping) = watch::channel(false);
         let (options, collecting, probes) = (self.options.http.clone(), self.options.collecting, self.options.probes);
         let (event_loop, notices, metrics) = (Arc::clone(event_loop), Arc::clone(notices), Arc::clone(&self.metrics));
-        let store = Arc::clone(store);
+        let (store, own_metrics) = (Arc::clone(store), Arc::clone(own_metrics));
         let serve = move || {
             survive(&notices, "the listener", || {
                 let site = Pages {
                     renderer: renderer.clone(),
                     store: Arc::clone(&store),
                     event_loop: Arc::clone(&event_loop),
+                    own_metrics: Arc::clone(&own_metrics),
                     collecting,
                     probes,
                     metrics: Arc::clone(&metrics),

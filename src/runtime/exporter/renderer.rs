@@ -1,47 +1,40 @@
 //! The thread that makes pages.
 
-use super::metrics::ExportMetrics;
-use crate::encode::exposition::{self, Format, Only};
+use super::desk::{Desk, Job, Order, Wanted};
+use super::page::{Begun, Page, Take};
+use crate::encode::exposition;
+use crate::runtime::metrics::{ExporterMetrics, OwnMetrics};
 use crate::runtime::notices::Notices;
 use crate::runtime::panics;
-use crate::runtime::self_metrics::SelfMetrics;
 use crate::runtime::thread::{survive, Thread};
 use crate::store::Store;
-use crate::transport::http::Bytes;
+use crate::transport::http::Body;
 use flate2::write::GzEncoder;
 use flate2::Compression;
 use std::io::{self, BufWriter};
-use std::sync::mpsc::{channel, Receiver, Sender};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::mpsc::{channel, Sender};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
-
-/// Which page: scrapes that wait for the same one get the same.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Wanted {
-    pub(super) format: Format,
-    pub(super) gzip: bool,
-    pub(super) only: Option<Only>,
-}
-
-struct Job {
-    wanted: Wanted,
-    answer: oneshot::Sender<Option<Bytes>>,
-}
 
 /// What pages are made of.
 pub(super) struct Source {
     pub(super) store: Arc<Store>,
     pub(super) page: exposition::Options,
-    pub(super) self_metrics: Arc<SelfMetrics>,
-    pub(super) metrics: Arc<ExportMetrics>,
+    pub(super) own_metrics: Arc<OwnMetrics>,
+    pub(super) metrics: Arc<ExporterMetrics>,
     pub(super) notices: Arc<Notices>,
+    /// How long clients are waited for while a page is made, in all; see [`Desk::wait`].
+    pub(super) patience: Duration,
 }
 
 /// Takes orders for pages. The thread ends with the last of these.
 #[derive(Clone)]
 pub(super) struct Renderer {
-    jobs: Sender<Job>,
+    orders: Sender<Order>,
+    /// Whether the thread waits for clients.
+    waits: Arc<AtomicBool>,
 }
 
 impl Renderer {
@@ -50,68 +43,85 @@ impl Renderer {
     /// # Errors
     /// When none can be had.
     pub(super) fn start(source: Source) -> Result<(Renderer, Thread), String> {
-        let (jobs, waiting) = channel();
+        let (orders, incoming) = channel();
+        let waits = Arc::new(AtomicBool::new(false));
+        let renderer = Renderer {
+            orders,
+            waits: Arc::clone(&waits),
+        };
         let thread = Thread::start("metre-render", move || {
-            survive(&source.notices, "the renderer's thread", || work(&source, &waiting));
+            survive(&source.notices, "the renderer's thread", || {
+                source.work(&mut Desk::new(&incoming, &waits));
+            });
         })?;
-        Ok((Renderer { jobs }, thread))
+        Ok((renderer, thread))
     }
 
-    /// The page; `None` if it could not be made.
-    pub(super) async fn render(&self, wanted: Wanted) -> Option<Bytes> {
-        let (answer, page) = oneshot::channel();
-        self.jobs.send(Job { wanted, answer }).ok()?;
-        page.await.ok()?
-    }
-}
-
-fn work(source: &Source, waiting: &Receiver<Job>) {
-    while let Ok(first) = waiting.recv() {
-        let mut jobs: Vec<Job> = std::iter::once(first).chain(waiting.try_iter()).collect();
-        while let Some(next) = jobs.first() {
-            let wanted = next.wanted.clone();
-            // The client may have gone meanwhile.
-            if jobs.iter().any(|job| job.wanted == wanted && !job.answer.is_closed()) {
-                let page = source.render(&wanted);
-                let (served, rest): (Vec<Job>, Vec<Job>) = jobs.into_iter().partition(|job| job.wanted == wanted);
-                for job in served {
-                    let _ = job.answer.send(page.clone());
-                }
-                jobs = rest;
-            } else {
-                jobs.retain(|job| job.wanted != wanted);
+    /// The page, of which the rest may still be made; `None` if it could not be.
+    pub(super) async fn render(&self, wanted: Wanted, take: Take) -> Option<Body> {
+        let (waits, orders) = (Arc::clone(&self.waits), self.orders.clone());
+        let (feed, body) = Body::in_pieces(move || {
+            if waits.load(SeqCst) {
+                let _ = orders.send(Order::Taken);
             }
+        });
+        let (tell, begun) = oneshot::channel();
+        let job = Job {
+            wanted,
+            take,
+            begun: Some(tell),
+            feed,
+        };
+        self.orders.send(Order::Page(job)).ok()?;
+        match begun.await.ok()? {
+            Begun::Short(bytes) => Some(bytes.into()),
+            Begun::Counted(length) => Some(Body::of_length(length)),
+            Begun::Long(number, length) => Some(body.numbered(number, length)),
         }
     }
 }
 
 impl Source {
-    fn render(&self, wanted: &Wanted) -> Option<Bytes> {
-        let page = panics::contain("the renderer", || self.page(wanted));
-        page.map_err(|caught| panics::tell(&caught, &self.notices)).ok()
+    fn work(&self, desk: &mut Desk<'_>) {
+        for number in 0.. {
+            let Some(jobs) = desk.next() else {
+                return;
+            };
+            self.serve(number, jobs, desk);
+        }
     }
 
-    fn page(&self, wanted: &Wanted) -> Bytes {
+    fn serve(&self, number: u64, jobs: Vec<Job>, desk: &mut Desk<'_>) {
+        let Some(wanted) = jobs.first().map(|job| job.wanted.clone()) else {
+            return;
+        };
+        let mut page = Page::new(number, jobs, desk, self.patience);
+        let made = panics::contain("the renderer", || self.page(&wanted, &mut page));
+        match made {
+            Ok(()) => page.finish(),
+            // Its clients see that it isn't whole.
+            Err(caught) => panics::log(&caught, &self.notices),
+        }
+    }
+
+    fn page(&self, wanted: &Wanted, page: &mut Page<'_, '_>) {
         let start = Instant::now();
-        self.self_metrics.update();
-        // A Vec takes everything.
-        let page = match wanted.gzip {
+        self.own_metrics.update();
+        let made = match wanted.gzip {
             true => {
                 // The compressor takes its time over each call, and a page is written in small pieces.
-                let mut pieces = BufWriter::with_capacity(64 << 10, GzEncoder::new(Vec::new(), Compression::fast()));
-                let _ = self.write(&mut pieces, wanted);
-                let gzip = pieces.into_inner().map(GzEncoder::finish);
-                gzip.map_or_else(|_| Vec::new(), Result::unwrap_or_default)
+                let mut pieces = BufWriter::with_capacity(64 << 10, GzEncoder::new(&mut *page, Compression::fast()));
+                let made = self.write(&mut pieces, wanted);
+                let gzip = made.and_then(|()| pieces.into_inner().map_err(io::IntoInnerError::into_error));
+                gzip.and_then(GzEncoder::finish).map(|_| ())
             }
-            false => {
-                let mut page = Vec::new();
-                let _ = self.write(&mut page, wanted);
-                page.shrink_to_fit();
-                page
-            }
+            false => self.write(page, wanted),
         };
-        self.metrics.rendered(start.elapsed(), page.len(), wanted.gzip);
-        page.into()
+        // There is an error only if nobody wants it any more.
+        if made.is_ok() {
+            let took = start.elapsed().saturating_sub(page.waited());
+            self.metrics.rendered(took, page.length(), wanted.gzip);
+        }
     }
 
     fn write(&self, out: &mut impl io::Write, wanted: &Wanted) -> io::Result<()> {
@@ -121,30 +131,22 @@ impl Source {
 
 #[cfg(test)]
 mod tests {
+    use super::super::page::{MUCH, PIECE};
     use super::*;
+    use crate::encode::exposition::{Format, Only};
     use crate::model::{Kind, LabelSet};
     use crate::policy::Policy;
     use crate::runtime::bell::Bell;
     use crate::runtime::event_loop::EventLoop;
-    use crate::store::FamilySpec;
-    use std::time::Duration;
+    use crate::store::{FamilySpec, FamilyWriter};
+    use std::future::Future;
     use tokio::time::timeout;
 
-    fn source(store: &Arc<Store>) -> Source {
-        let bell = Arc::new(Bell::default());
-        let notices = Arc::new(Notices::new(&bell));
-        let event_loop = Arc::new(EventLoop::new(&bell, &notices, store));
-        Source {
-            store: Arc::clone(store),
-            page: exposition::Options::default(),
-            self_metrics: Arc::new(SelfMetrics::register(store, store, store, false, &event_loop, "none")),
-            metrics: Arc::new(ExportMetrics::register(store)),
-            notices,
-        }
-    }
+    /// What only ends a test that doesn't hold.
+    const LONG: Duration = Duration::from_secs(300);
 
-    #[test]
-    fn no_page_is_made_for_those_who_have_gone() {
+    /// A store with 100,000 series, and what pages of it are made of. Clients are waited for as long as it takes.
+    fn source() -> (Source, FamilyWriter) {
         let store = Arc::new(Store::with(Policy::unlimited(), None));
         let (mut writer, _) = store
             .register(FamilySpec {
@@ -158,31 +160,161 @@ mod tests {
             .unwrap();
         for number in 0..100_000 {
             let mut set = LabelSet::new();
-            set.push(number.to_string().as_bytes());
+            set.push(format!("{number:0150}").as_bytes());
             writer.find_or_create(set.as_bytes()).unwrap();
         }
-        let (renderer, thread) = Renderer::start(source(&store)).unwrap();
-        let wanted = |name: &str| Wanted {
+        let bell = Arc::new(Bell::default());
+        let notices = Arc::new(Notices::new(&bell));
+        let event_loop = Arc::new(EventLoop::new(&bell, &notices, &store));
+        let source = Source {
+            page: exposition::Options::default(),
+            own_metrics: Arc::new(OwnMetrics::register(&store, &store, &store, false, &event_loop, "none")),
+            metrics: Arc::new(ExporterMetrics::register(&store)),
+            store,
+            notices,
+            patience: LONG,
+        };
+        (source, writer)
+    }
+
+    fn wanted(name: &str) -> Wanted {
+        Wanted {
             format: Format::Text0,
             gzip: false,
             only: Some(Only::from([name.to_owned()])),
-        };
+        }
+    }
+
+    fn run<T>(client: impl Future<Output = T>) -> T {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
-        let page = runtime.unwrap().block_on(async {
-            let mut large = Box::pin(renderer.render(wanted("x")));
+        runtime.unwrap().block_on(client)
+    }
+
+    /// All of a page, and the most that it kept in memory meanwhile.
+    async fn read(mut body: Body) -> (String, usize) {
+        let (mut page, mut most) = (Vec::new(), body.queued());
+        while let Some(piece) = body.next().await {
+            page.extend_from_slice(&piece.unwrap());
+            most = most.max(body.queued());
+        }
+        (String::from_utf8(page).unwrap(), most)
+    }
+
+    async fn page(renderer: &Renderer, name: &str) -> String {
+        read(renderer.render(wanted(name), Take::Pieces).await.unwrap()).await.0
+    }
+
+    /// How many pages have been made, by the page of that.
+    async fn count(renderer: &Renderer) -> u32 {
+        let page = page(renderer, "metre_render_seconds").await;
+        let mut lines = page.lines();
+        let count = lines.find_map(|line| line.strip_prefix("metre_render_seconds_count "));
+        count.unwrap().parse().unwrap()
+    }
+
+    fn wait_until(is_so: impl Fn() -> bool) {
+        let end = Instant::now() + LONG;
+        while !is_so() {
+            assert!(Instant::now() < end);
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn no_page_is_made_for_those_who_have_gone() {
+        let (source, _writer) = source();
+        let (renderer, thread) = Renderer::start(source).unwrap();
+        let made = run(async {
+            let mut large = Box::pin(page(&renderer, "x"));
             assert!(timeout(Duration::ZERO, &mut large).await.is_err());
             for number in 0..50 {
-                let _ = timeout(Duration::ZERO, renderer.render(wanted(&number.to_string()))).await;
+                let _ = timeout(
+                    Duration::ZERO,
+                    renderer.render(wanted(&number.to_string()), Take::Pieces),
+                )
+                .await;
             }
-            assert!(large.await.unwrap().len() > 1_000_000);
-            renderer.render(wanted("metre_render_seconds")).await.unwrap()
+            assert!(large.await.len() > 15_000_000);
+            count(&renderer).await
         });
-        let page = String::from_utf8(page.to_vec()).unwrap();
-        let count = page
-            .lines()
-            .find_map(|line| line.strip_prefix("metre_render_seconds_count "));
-        assert!(count.unwrap().parse::<u32>().unwrap() < 10, "{page}");
+        assert!(made < 10, "{made}");
         drop(renderer);
-        assert!(thread.join_by(Instant::now() + Duration::from_secs(20)));
+        assert!(thread.join_by(Instant::now() + LONG));
+    }
+
+    #[test]
+    fn a_client_that_reads_on_keeps_little_in_memory() {
+        let (source, _writer) = source();
+        let (renderer, _thread) = Renderer::start(source).unwrap();
+        run(async {
+            let body = renderer.render(wanted("x"), Take::Pieces).await.unwrap();
+            wait_until(|| renderer.waits.load(SeqCst));
+            assert!(body.queued() > MUCH);
+            let (page, most) = read(body).await;
+            assert!(page.len() > 15_000_000);
+            assert!(most <= MUCH + PIECE, "{most}");
+        });
+    }
+
+    #[test]
+    fn a_client_that_reads_nothing_holds_nobody_up() {
+        let (source, _writer) = source();
+        let (renderer, _thread) = Renderer::start(source).unwrap();
+        run(async {
+            let slow = renderer.render(wanted("x"), Take::Pieces).await.unwrap();
+            wait_until(|| renderer.waits.load(SeqCst));
+            let other = page(&renderer, "x").await;
+            assert!(slow.queued() > other.len() - PIECE);
+            assert_eq!(read(slow).await.0, other);
+        });
+    }
+
+    #[test]
+    fn nobody_is_waited_for_who_has_gone() {
+        let (source, _writer) = source();
+        let (renderer, thread) = Renderer::start(source).unwrap();
+        run(async {
+            let slow = renderer.render(wanted("x"), Take::Pieces).await.unwrap();
+            wait_until(|| renderer.waits.load(SeqCst));
+            drop(slow);
+            wait_until(|| !renderer.waits.load(SeqCst));
+            // Nor is the rest of their page made.
+            assert_eq!(count(&renderer).await, 0);
+        });
+        drop(renderer);
+        assert!(thread.join_by(Instant::now() + LONG));
+    }
+
+    #[test]
+    fn those_who_wait_for_the_same_page_share_it() {
+        let (source, _writer) = source();
+        let (orders, incoming) = channel();
+        let waits = Arc::new(AtomicBool::new(false));
+        let renderer = Renderer {
+            orders,
+            waits: Arc::clone(&waits),
+        };
+        run(async {
+            let ask = |take| Box::pin(renderer.render(wanted("x"), take));
+            let (mut first, mut second) = (ask(Take::Pieces), ask(Take::Pieces));
+            let (mut whole, mut head) = (ask(Take::Whole), ask(Take::Length));
+            for asked in [&mut first, &mut second, &mut whole, &mut head] {
+                assert!(timeout(Duration::ZERO, asked).await.is_err());
+            }
+            std::thread::spawn(move || {
+                source.work(&mut Desk::new(&incoming, &waits));
+            });
+            let (first, second) = (first.await.unwrap(), second.await.unwrap());
+            assert!(first.shares_with(&second));
+            assert_eq!(first.length(), None);
+            let (first, second) = tokio::join!(read(first), read(second));
+            let (whole, head) = (whole.await.unwrap(), head.await.unwrap());
+            let lengths = [whole.length(), head.length()];
+            assert_eq!(lengths, [Some(first.0.len()); 2]);
+            assert_eq!(first.0, second.0);
+            assert_eq!(first.0, read(whole).await.0);
+            assert_eq!(read(head).await.0, "");
+            assert_eq!(count(&renderer).await, 1);
+        });
     }
 }

@@ -1,18 +1,21 @@
 //! What the exporter serves.
 
+use super::desk::Wanted;
 use super::log::{self, Log};
-use super::metrics::ExportMetrics;
+use super::page::Take;
 use super::patience::patience;
-use super::renderer::{Renderer, Wanted};
+use super::renderer::Renderer;
 use super::routes::{self, Asked, Content, Probes};
 use crate::encode::exposition::format::thousandths;
 use crate::encode::exposition::{self, Format, Only};
-use crate::runtime::event_loop::{Collecting, EventLoop};
+use crate::runtime::collections::Collecting;
+use crate::runtime::event_loop::EventLoop;
+use crate::runtime::metrics::{ExporterMetrics, OwnMetrics};
 use crate::runtime::panics;
 use crate::store::Store;
 use crate::transport::http::header::{HeaderMap, HeaderName, HeaderValue};
 use crate::transport::http::header::{ACCEPT, ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_TYPE, VARY};
-use crate::transport::http::{plain, Audience, Bytes, Event, Head, Response, Site, StatusCode};
+use crate::transport::http::{plain, Audience, Body, Bytes, Event, Head, Method, Response, Site, StatusCode, Version};
 use std::sync::Arc;
 
 const INDEX: &str = concat!(
@@ -30,9 +33,10 @@ pub(super) struct Pages {
     pub(super) renderer: Renderer,
     pub(super) store: Arc<Store>,
     pub(super) event_loop: Arc<EventLoop>,
+    pub(super) own_metrics: Arc<OwnMetrics>,
     pub(super) collecting: Collecting,
     pub(super) probes: Probes,
-    pub(super) metrics: Arc<ExportMetrics>,
+    pub(super) metrics: Arc<ExporterMetrics>,
     pub(super) log: Log,
 }
 
@@ -41,7 +45,7 @@ impl Site for Pages {
         routes::audience(request.uri.path(), self.probes)
     }
 
-    async fn answer(&self, request: &Head) -> Response<Bytes> {
+    async fn answer(&self, request: &Head) -> Response<Body> {
         match routes::find(&request.method, request.uri.path()) {
             Ok(Asked::Content(Content::Index)) => typed("text/html; charset=utf-8", INDEX.into()),
             Ok(Asked::Content(Content::Metrics)) => self.metrics(request).await,
@@ -61,16 +65,17 @@ impl Site for Pages {
             Event::Cut(why) => self.metrics.cut(*why),
             _ => {}
         }
-        self.log.tell(&event);
+        self.log.note(&event);
     }
 
     fn tick(&self) {
         self.event_loop.tick();
+        self.own_metrics.tick();
     }
 }
 
 impl Pages {
-    async fn metrics(&self, request: &Head) -> Response<Bytes> {
+    async fn metrics(&self, request: &Head) -> Response<Body> {
         panics::inject(log::ANSWER);
         let collecting = Collecting {
             timeout: patience(&request.headers, self.collecting.timeout),
@@ -83,7 +88,7 @@ impl Pages {
             only: self.only(request.uri.query().unwrap_or_default()),
         };
         let (format, gzip) = (wanted.format, wanted.gzip);
-        let Some(page) = self.renderer.render(wanted).await else {
+        let Some(page) = self.renderer.render(wanted, take(request)).await else {
             return self.refuse(StatusCode::INTERNAL_SERVER_ERROR);
         };
         self.metrics.scraped(StatusCode::OK, Some(format));
@@ -106,7 +111,7 @@ impl Pages {
     }
 
     /// Whether Prosody serves: what is known by the question that its loop gets each second anyway.
-    fn ready(&self) -> Response<Bytes> {
+    fn ready(&self) -> Response<Body> {
         match self.event_loop.is_ready() {
             Ok(()) => plain(StatusCode::OK),
             Err(why) => {
@@ -117,27 +122,37 @@ impl Pages {
         }
     }
 
-    fn refuse(&self, code: StatusCode) -> Response<Bytes> {
+    fn refuse(&self, code: StatusCode) -> Response<Body> {
         self.metrics.scraped(code, None);
         plain(code)
     }
 }
 
-fn typed(content_type: &'static str, body: Bytes) -> Response<Bytes> {
-    let mut response = Response::new(body);
+/// How the client takes a page.
+fn take(request: &Head) -> Take {
+    match (&request.method, request.version) {
+        (&Method::HEAD, _) => Take::Length,
+        // It knows no chunks.
+        (_, Version::HTTP_09 | Version::HTTP_10) => Take::Whole,
+        _ => Take::Pieces,
+    }
+}
+
+fn typed(content_type: &'static str, body: Bytes) -> Response<Body> {
+    let mut response = Response::new(body.into());
     let content_type = HeaderValue::from_static(content_type);
     response.headers_mut().insert(CONTENT_TYPE, content_type);
     response
 }
 
-fn empty(status: StatusCode) -> Response<Bytes> {
-    let mut response = Response::new(Bytes::new());
+fn empty(status: StatusCode) -> Response<Body> {
+    let mut response = Response::new(Bytes::new().into());
     *response.status_mut() = status;
     response
 }
 
 /// The same, with what may be asked for.
-fn with_methods(mut response: Response<Bytes>) -> Response<Bytes> {
+fn with_methods(mut response: Response<Body>) -> Response<Body> {
     let methods = HeaderValue::from_static(routes::METHODS);
     response.headers_mut().insert(ALLOW, methods);
     response

@@ -1,7 +1,7 @@
 //! Where to listen, as operators write it.
 
 use super::socket_file::SocketFile;
-use crate::transport::endpoint::socket_path;
+use crate::transport::socket_path;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::fmt;
 use std::io;

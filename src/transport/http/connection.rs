@@ -1,6 +1,6 @@
 //! What each client is doing, since when, and what it holds meanwhile.
 
-use hyper::body::Bytes;
+use super::body::Load;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -59,16 +59,20 @@ enum Phase {
     Idle,
     /// In the middle of a request's head, or before the first one.
     Reading,
-    /// We are at it.
+    /// We are at it; a part of the answer may be on its way.
     Answering,
-    /// The client fetches the answer: so many bytes at this address.
-    Sending(usize, usize),
+    /// The client fetches the answer.
+    Sending,
 }
 
 /// One connection.
 pub(super) struct Connection {
     phase: Cell<Phase>,
     since: Cell<Instant>,
+    /// What the answer holds in memory that it was given.
+    load: RefCell<Option<Load>>,
+    /// Whether hyper has all of that answer.
+    taken: Cell<bool>,
     /// Whether its address is allowed.
     wanted: bool,
     cut: Notify,
@@ -89,17 +93,36 @@ impl Connection {
 
     /// A request has arrived.
     pub(super) fn answering(&self) {
+        self.load.replace(None);
+        self.taken.set(false);
         self.enter(Phase::Answering);
     }
 
-    /// An answer is on its way.
-    pub(super) fn sending(&self, answer: &Bytes) {
-        self.enter(Phase::Sending(answer.as_ptr() as usize, answer.len()));
+    /// It has its answer, of which a part may still be made.
+    pub(super) fn answered(&self, load: &Load) {
+        self.load.replace(Some(load.clone()));
+    }
+
+    /// All of the answer has been made: from now on it is the client that takes time.
+    pub(super) fn made(&self) {
+        // Or it has been fetched already, and the next request may be there.
+        if self.phase.get() == Phase::Answering && self.load.borrow().is_some() {
+            self.enter(Phase::Sending);
+        }
+    }
+
+    /// hyper has all of the answer.
+    pub(super) fn taken(&self) {
+        self.taken.set(true);
+        if self.phase.get() != Phase::Sending {
+            self.enter(Phase::Sending);
+        }
     }
 
     /// The socket has taken all there was.
     pub(super) fn flushed(&self) {
-        if matches!(self.phase.get(), Phase::Sending(..)) {
+        if self.phase.get() == Phase::Sending && self.taken.get() {
+            self.load.replace(None);
             self.enter(Phase::Idle);
         }
     }
@@ -143,6 +166,8 @@ impl Connections {
         let connection = Rc::new(Connection {
             phase: Cell::new(Phase::Reading),
             since: Cell::new(Instant::now()),
+            load: RefCell::new(None),
+            taken: Cell::new(false),
             wanted,
             cut: Notify::new(),
         });
@@ -174,31 +199,35 @@ impl Connections {
         waiting.iter().for_each(|connection| self.end(connection));
     }
 
-    /// Ends connections that fetch their answers longest until those on their way fit, but for the one of `latest`. Returns how
-    /// many. A small answer needs no room made.
-    pub(super) fn make_room_for(&self, latest: &Connection, answer: &Bytes) -> usize {
+    /// Ends connections that fetch their answers longest until those on their way fit, but for the one of `latest`, whose answer
+    /// has been made. Returns how many. A small answer needs no room made.
+    pub(super) fn make_room_for(&self, latest: &Connection) -> usize {
         let mut ended = 0;
-        if answer.len() <= SMALL {
+        let large = |connection: &Connection| {
+            let load = connection.load.borrow();
+            let load = load.as_ref().map(|load| (load.shared, load.bytes()));
+            load.filter(|(_, bytes)| *bytes > SMALL)
+        };
+        let Some(answer) = large(latest) else {
             return ended;
-        }
+        };
         loop {
             // Clients that asked together share an answer.
-            let mut answers = HashMap::from([(answer.as_ptr() as usize, answer.len())]);
+            let mut answers = HashMap::from([answer]);
             let mut oldest: Option<Rc<Connection>> = None;
             for connection in &*self.all.borrow() {
-                if let (Phase::Sending(at, length), false) =
-                    (connection.phase.get(), std::ptr::eq(&raw const **connection, latest))
+                let is_other = !std::ptr::eq(&raw const **connection, latest);
+                let fetches = is_other && connection.phase.get() == Phase::Sending;
+                let Some((shared, bytes)) = large(connection).filter(|_| fetches) else {
+                    continue;
+                };
+                let most = answers.entry(shared).or_default();
+                *most = bytes.max(*most);
+                if oldest
+                    .as_ref()
+                    .is_none_or(|oldest| connection.since.get() < oldest.since.get())
                 {
-                    if length <= SMALL {
-                        continue;
-                    }
-                    answers.insert(at, length);
-                    if oldest
-                        .as_ref()
-                        .is_none_or(|oldest| connection.since.get() < oldest.since.get())
-                    {
-                        oldest = Some(Rc::clone(connection));
-                    }
+                    oldest = Some(Rc::clone(connection));
                 }
             }
             match oldest {
@@ -216,7 +245,7 @@ impl Connections {
             let (limit, why) = match connection.phase.get() {
                 Phase::Idle => (self.limits.idle_time, Cut::Idle),
                 Phase::Reading => (self.limits.header_time, Cut::SlowRequest),
-                Phase::Sending(..) => (self.limits.send_time, Cut::SlowAnswer),
+                Phase::Sending => (self.limits.send_time, Cut::SlowAnswer),
                 Phase::Answering => return None,
             };
             (now.duration_since(connection.since.get()) > limit).then(|| (Rc::clone(connection), why))

@@ -3,6 +3,7 @@
 
 mod access;
 mod address;
+mod body;
 mod connection;
 mod server;
 mod socket_file;
@@ -11,10 +12,11 @@ mod watched;
 
 pub use access::{Access, Audience, Denied};
 pub use address::Address;
+pub use body::{Body, Broken, Feed};
 pub use connection::{Cut, Limits};
 pub use hyper::body::Bytes;
 pub use hyper::http::request::Parts as Head;
-pub use hyper::{header, Method, Response, StatusCode};
+pub use hyper::{header, Method, Response, StatusCode, Version};
 pub use server::serve;
 pub use token::Tokens;
 
@@ -42,7 +44,7 @@ pub trait Site: 'static {
     fn audience(&self, request: &Head) -> Audience;
 
     /// Answers a request from somebody who may come in.
-    fn answer(&self, request: &Head) -> impl Future<Output = Response<Bytes>>;
+    fn answer(&self, request: &Head) -> impl Future<Output = Response<Body>>;
 
     /// Something has happened.
     fn note(&self, event: Event<'_>);
@@ -83,13 +85,13 @@ pub enum Event<'a> {
 }
 
 /// A status with its name as the text.
-pub fn plain(status: StatusCode) -> Response<Bytes> {
+pub fn plain(status: StatusCode) -> Response<Body> {
     let text = format!(
         "{} {}\n",
         status.as_u16(),
         status.canonical_reason().unwrap_or_default()
     );
-    let mut response = Response::new(Bytes::from(text));
+    let mut response = Response::new(Bytes::from(text).into());
     *response.status_mut() = status;
     let content_type = HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(CONTENT_TYPE, content_type);

@@ -6,7 +6,7 @@ use super::connection::{Connection, Connections, Cut, Evicted};
 use super::token::TokenFile;
 use super::watched::{Answer, Watched};
 use super::{plain, Event, Head, Options, Site};
-use hyper::body::{Body, Incoming};
+use hyper::body::{Body as _, Incoming};
 use hyper::header::{HeaderValue, AUTHORIZATION, CONNECTION, CONTENT_LENGTH, HOST};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
@@ -86,14 +86,26 @@ pub async fn serve<S: Site>(options: Options, site: Rc<S>, mut stop: watch::Rece
     let _ = timeout(LAST_ANSWERS, server.connections.all_gone()).await;
 }
 
+/// A server: tasks of one thread, which take turns and share this without locks.
+///
+/// A task for each address listens there and accepts ([`Server::listen`]). Each connection has a task that converses with
+/// its client ([`Server::converse`]): hyper reads requests from a socket that notes what it does ([`Watched`]), and has them
+/// answered ([`Server::answer`]) after who asks has been checked. What each client is doing stands in `connections`, for
+/// those who end connections: one more task ticks each second and cuts who has taken too long, and a connection that is
+/// accepted when there are too many has another one cut. A task that is cut ends by itself.
 struct Server<S> {
     options: Options,
+    /// What is served, and who learns of what happens.
     site: Rc<S>,
+    /// The file with the tokens, if requests need one.
     token: Option<TokenFile>,
+    /// Whether that file couldn't be used when it was last looked at.
     token_missing: Cell<bool>,
     /// What was last found wrong with it.
     token_remark: RefCell<Option<String>>,
+    /// All clients, and what each is doing.
     connections: Connections,
+    /// Becomes true when the server is to end: then answers under way are finished, and no request is read any more.
     stop: watch::Receiver<bool>,
 }
 
@@ -112,17 +124,17 @@ impl<S: Site> Server<S> {
 
     async fn listen(self: Rc<Self>, number: usize) {
         let address = &self.options.listen[number];
-        let mut told = None;
+        let mut reported = None;
         loop {
             match address.listen(self.options.socket_mode) {
                 Ok(listener) => {
-                    told = None;
+                    reported = None;
                     self.site.note(Event::Listening(address));
                     self.accept(&listener).await;
                 }
-                Err(why) if told == Some(why.kind()) => {}
+                Err(why) if reported == Some(why.kind()) => {}
                 Err(why) => {
-                    told = Some(why.kind());
+                    reported = Some(why.kind());
                     self.site.note(Event::CannotListen(address, why));
                 }
             }
@@ -187,7 +199,7 @@ impl<S: Site> Server<S> {
     }
 
     /// Serves one connection to its end.
-    async fn converse<C>(&self, connection: &Rc<Connection>, socket: C, peer: Option<IpAddr>)
+    async fn converse<C>(self: &Rc<Self>, connection: &Rc<Connection>, socket: C, peer: Option<IpAddr>)
     where
         C: AsyncRead + AsyncWrite + Unpin,
     {
@@ -227,7 +239,7 @@ impl<S: Site> Server<S> {
     }
 
     async fn answer(
-        &self,
+        self: &Rc<Self>,
         connection: &Rc<Connection>,
         peer: Option<IpAddr>,
         request: Request<Incoming>,
@@ -252,8 +264,9 @@ impl<S: Site> Server<S> {
             },
         };
         // hyper leaves it out of an answer to HEAD if it is 0. Where there can't be content it has no place (RFC 9110, section 8.6).
-        if response.status() != StatusCode::NO_CONTENT {
-            let length = HeaderValue::from(response.body().len());
+        let length = response.body().length();
+        if let Some(length) = length.filter(|_| response.status() != StatusCode::NO_CONTENT) {
+            let length = HeaderValue::from(length);
             response.headers_mut().insert(CONTENT_LENGTH, length);
         }
         if closes {
@@ -261,10 +274,26 @@ impl<S: Site> Server<S> {
                 .headers_mut()
                 .insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        for _ in 0..self.connections.make_room_for(connection, response.body()) {
+        connection.answered(response.body().load());
+        match response.body_mut().made() {
+            None => self.make_room_for(connection),
+            Some(made) => {
+                let (server, connection) = (Rc::clone(self), Rc::clone(connection));
+                spawn_local(async move {
+                    // One that couldn't be made to its end takes no more room either.
+                    let _ = made.await;
+                    connection.made();
+                    server.make_room_for(&connection);
+                });
+            }
+        }
+        response.map(|body| Answer::new(body, Rc::clone(connection)))
+    }
+
+    fn make_room_for(&self, latest: &Connection) {
+        for _ in 0..self.connections.make_room_for(latest) {
             self.site.note(Event::Cut(Cut::Room));
         }
-        response.map(|bytes| Answer::new(bytes, Rc::clone(connection)))
     }
 
     fn check(&self, peer: Option<IpAddr>, head: &Head) -> Result<(), Denied> {

@@ -1,8 +1,8 @@
 //! What goes through hyper's hands and tells its connection what happens: the client's socket, and the answer.
 
 use super::connection::Connection;
-use hyper::body::{Body, Bytes, Frame, SizeHint};
-use std::convert::Infallible;
+use super::{Body, Broken};
+use hyper::body::{Bytes, Frame, SizeHint};
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
@@ -55,46 +55,38 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     }
 }
 
-/// An answer's body.
+/// An answer's body, which tells its connection when hyper has all of it.
 pub(super) struct Answer {
-    bytes: Bytes,
-    taken: bool,
+    body: Body,
     connection: Rc<Connection>,
 }
 
 impl Answer {
-    pub(super) fn new(bytes: Bytes, connection: Rc<Connection>) -> Answer {
-        Answer {
-            taken: bytes.is_empty(),
-            bytes,
-            connection,
-        }
+    pub(super) fn new(body: Body, connection: Rc<Connection>) -> Answer {
+        Answer { body, connection }
     }
 }
 
-impl Body for Answer {
+impl hyper::body::Body for Answer {
     type Data = Bytes;
-    type Error = Infallible;
+    type Error = Broken;
 
-    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        match std::mem::replace(&mut self.taken, true) {
-            false => Poll::Ready(Some(Ok(Frame::data(self.bytes.clone())))),
-            true => Poll::Ready(None),
-        }
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        Pin::new(&mut self.body).poll_frame(context)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.taken
+        self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.bytes.len() as u64)
+        self.body.size_hint()
     }
 }
 
 impl Drop for Answer {
     /// hyper has it in its buffer by now, or doesn't need it (HEAD).
     fn drop(&mut self) {
-        self.connection.sending(&self.bytes);
+        self.connection.taken();
     }
 }

@@ -1,6 +1,7 @@
 //! Addresses as operators write them.
 
 use super::Framing;
+use crate::transport::socket_path;
 use std::fmt;
 use std::net::Ipv6Addr;
 use std::path::PathBuf;
@@ -10,9 +11,6 @@ const STATSD_PORT: u16 = 8125;
 
 /// No host name has more than 253 bytes (RFC 1035).
 const LONGEST: usize = 300;
-
-/// What the system takes for a socket's path, in bytes (`unix(7)`).
-const LONGEST_PATH: usize = 107;
 
 /// Where a server is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,20 +79,6 @@ fn path_after_colon(text: &str) -> Option<(&str, &str)> {
     let is_scheme = ["unix", "unixgram", "unixstream"].contains(&scheme.to_ascii_lowercase().as_str());
     let is_port = rest.bytes().all(|digit| digit.is_ascii_digit());
     (is_scheme && !is_port).then_some((scheme, rest))
-}
-
-/// The path of a Unix socket.
-///
-/// # Errors
-/// What no socket can be bound to; the message says why.
-pub(super) fn socket_path(path: &str) -> Result<PathBuf, String> {
-    match path {
-        path if !path.starts_with('/') => Err("its path does not begin with '/'".to_owned()),
-        path if path.len() > LONGEST_PATH => Err(format!("its path has more than {LONGEST_PATH} bytes")),
-        path if path.contains('\0') => Err("its path has a NUL in it".to_owned()),
-        path if path.ends_with('/') => Err("its path is that of a directory".to_owned()),
-        path => Ok(path.into()),
-    }
 }
 
 fn host_and_port(text: &str) -> Result<(String, u16), String> {

@@ -1,18 +1,18 @@
 //! What metre tells of its exporter.
 
+use super::{OwnFamily, Spec};
 use crate::encode::exposition::Format;
 use crate::model::Kind;
-use crate::runtime::event_loop::Collected;
-use crate::runtime::own_metrics::{OwnFamily, Spec};
+use crate::runtime::collections::Collected;
 use crate::store::Store;
 use crate::sync::ThreadsMutex;
 use crate::transport::http::{Cut, StatusCode};
 use std::time::Duration;
 
 /// The exporter's metrics, for its two threads and nobody else.
-pub(super) struct ExportMetrics(ThreadsMutex<Families>);
+pub(in crate::runtime) struct ExporterMetrics(ThreadsMutex<ExporterFamilies>);
 
-struct Families {
+struct ExporterFamilies {
     scrapes: OwnFamily,
     render: OwnFamily,
     page_bytes: OwnFamily,
@@ -21,9 +21,9 @@ struct Families {
     cut: OwnFamily,
 }
 
-impl ExportMetrics {
+impl ExporterMetrics {
     /// Registers them.
-    pub(super) fn register(store: &Store) -> ExportMetrics {
+    pub(in crate::runtime) fn register(store: &Store) -> ExporterMetrics {
         let register = |kind, name, unit, help, labels| {
             OwnFamily::register(
                 store,
@@ -34,7 +34,7 @@ impl ExportMetrics {
                 },
             )
         };
-        let mut families = Families {
+        let mut families = ExporterFamilies {
             scrapes: register(
                 Kind::Counter,
                 "metre_scrapes",
@@ -87,17 +87,17 @@ impl ExportMetrics {
         }
         Cut::ALL.iter().for_each(|why| families.cut.add(&[why.name()], 0));
         families.connections.set(&[], 0_u64);
-        ExportMetrics(ThreadsMutex::new(families))
+        ExporterMetrics(ThreadsMutex::new(families))
     }
 
     /// A request was answered, with a page of this format or without one.
-    pub(super) fn scraped(&self, code: StatusCode, format: Option<Format>) {
+    pub(in crate::runtime) fn scraped(&self, code: StatusCode, format: Option<Format>) {
         let format = format.map_or("none", Format::name);
         self.0.lock().scrapes.add(&[code.as_str(), format], 1);
     }
 
     /// A page was made, in this time and of this size.
-    pub(super) fn rendered(&self, took: Duration, bytes: usize, gzip: bool) {
+    pub(in crate::runtime) fn rendered(&self, took: Duration, bytes: usize, gzip: bool) {
         let mut families = self.0.lock();
         families.render.sample(&[], took.as_secs_f64());
         let encoding = if gzip { "gzip" } else { "identity" };
@@ -105,19 +105,19 @@ impl ExportMetrics {
     }
 
     /// A collection was wished for.
-    pub(super) fn collected(&self, what: Collected) {
+    pub(in crate::runtime) fn collected(&self, what: Collected) {
         if what != Collected::NotAsked {
             self.0.lock().collections.add(&[what.name()], 1);
         }
     }
 
     /// So many connections are open.
-    pub(super) fn connections(&self, count: usize) {
+    pub(in crate::runtime) fn connections(&self, count: usize) {
         self.0.lock().connections.set(&[], count);
     }
 
     /// A connection was ended.
-    pub(super) fn cut(&self, why: Cut) {
+    pub(in crate::runtime) fn cut(&self, why: Cut) {
         self.0.lock().cut.add(&[why.name()], 1);
     }
 }

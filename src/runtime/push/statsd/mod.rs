@@ -1,16 +1,18 @@
-//! One push: from the store to the statsd server.
+//! A statsd server as a destination: what is new in the store becomes lines, and these become datagrams.
 
-use super::notices::{Level, Notices};
-use super::push_metrics::{DroppedLines, PushMetrics};
-use super::self_metrics::SelfMetrics;
-use super::worker::Push;
-use crate::encode::statsd::{self, Dropped, Encoder, FamilyState, Histograms};
+mod out;
+
+use super::{Destination, Names, Wait};
+use crate::encode::statsd::{self, Dropped, Encoder, FamilyOnWire, Histograms};
 use crate::model::Kind;
+use crate::runtime::metrics::OwnMetrics;
+use crate::runtime::notices::Notices;
 use crate::snapshot::changes::{Changes, News};
 use crate::snapshot::reservoir::Reservoirs;
 use crate::snapshot::{FamilySnapshot, Series};
 use crate::store::{Families, Family, Journal, Store};
-use crate::transport::{Added, Endpoint, Event, Link, Packer, Progress};
+use crate::transport::statsd::Endpoint;
+use out::Out;
 use std::collections::{HashMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -18,7 +20,7 @@ use std::time::{Duration, Instant};
 
 /// What is pushed, where to, and how often.
 #[derive(Clone, Debug, PartialEq)]
-pub struct PushOptions {
+pub struct StatsdOptions {
     /// The server.
     pub server: Endpoint,
     /// The time between two pushes.
@@ -37,32 +39,29 @@ pub struct PushOptions {
     pub lines: statsd::Options,
 }
 
-impl PushOptions {
-    /// Where to and how often, for the log.
-    pub(super) fn greeting(&self) -> String {
-        format!(
-            "Pushing to the statsd server {} every {} s",
-            self.server,
-            self.flush_interval.as_secs_f64()
-        )
-    }
-
+impl StatsdOptions {
     /// Whether samples are sent one by one.
     pub fn samples(&self) -> bool {
         self.lines.histograms != Histograms::Buckets
     }
 }
 
-/// How much of a name is logged, in characters.
-const LONGEST_NAME: usize = 100;
+/// What the log and the system call the worker.
+static NAMES: Names = Names {
+    thread: "metre-statsd",
+    worker: "the statsd pusher",
+    late: "The statsd pusher has not ended in time; what it had not sent by then may be lost",
+    push: "a statsd push",
+    between: "the statsd pusher's samples",
+};
 
-/// Waits for a time, or less. False if there is none left.
-pub(super) type Wait<'a> = &'a mut dyn FnMut(Duration) -> bool;
+/// How often samples are taken out of their ring.
+const TICK: Duration = Duration::from_millis(100);
 
 /// Pushes to one server, and remembers what has been sent.
-pub(super) struct Pusher {
+pub(in crate::runtime) struct StatsdPusher {
     store: Arc<Store>,
-    options: PushOptions,
+    options: StatsdOptions,
     out: Out,
     encoder: Encoder,
     /// By the family's address.
@@ -72,98 +71,33 @@ pub(super) struct Pusher {
     reservoirs: Option<Reservoirs>,
     /// How many sockets had been opened when all gauges were sent.
     connections: u64,
-    notices: Arc<Notices>,
-    self_metrics: Arc<SelfMetrics>,
+    own_metrics: Arc<OwnMetrics>,
 }
 
 struct Tracked {
     changes: Changes,
-    state: FamilyState,
+    state: FamilyOnWire,
 }
 
-/// Where lines go.
-struct Out {
-    packer: Packer,
-    link: Link,
-    metrics: PushMetrics,
-    dropped: DroppedLines,
-    /// The first name that was dropped for each cause, to be logged.
-    first_dropped: Vec<(Dropped, Vec<u8>)>,
-}
-
-impl statsd::Sink for Out {
-    fn lines(&mut self, lines: &[u8]) {
-        match self.packer.add(lines, self.link.limit()) {
-            Added::Fits => {}
-            Added::Full(datagram) => self.link.push(datagram),
-            Added::TooLong => {
-                let name = lines.split(|byte| *byte == b':').next().unwrap_or_default();
-                self.dropped(Dropped::TooLong, name);
-            }
-        }
-    }
-
-    fn dropped(&mut self, cause: Dropped, name: &[u8]) {
-        if self.dropped[cause as usize] == 0 {
-            self.first_dropped.push((cause, name.to_owned()));
-        }
-        self.dropped[cause as usize] += 1;
-    }
-}
-
-impl Out {
-    /// Sends the datagrams that are full. Breaks if that can't be done now.
-    fn drive(&mut self, wait: Wait<'_>) -> ControlFlow<()> {
-        loop {
-            match self.link.drive() {
-                Progress::Idle => return ControlFlow::Continue(()),
-                Progress::Busy(pause) => {
-                    self.metrics.show_link(&self.link);
-                    if !wait(pause) {
-                        return ControlFlow::Break(());
-                    }
-                }
-                Progress::Down(_) => return ControlFlow::Break(()),
-            }
-        }
-    }
-
-    /// Sends the last datagram, too.
-    fn finish(&mut self, wait: Wait<'_>) -> ControlFlow<()> {
-        if let Some(datagram) = self.packer.take() {
-            self.link.push(datagram);
-        }
-        self.drive(wait)
-    }
-}
-
-impl Pusher {
-    /// One that has sent nothing yet. Opens nothing; registers metre's own families.
-    /// Those are in `own`.
-    pub(super) fn new(
+impl StatsdPusher {
+    /// A pusher that has sent nothing yet. Opens nothing; registers its metrics in `own`.
+    pub(in crate::runtime) fn new(
         store: &Arc<Store>,
         own: &Store,
-        options: PushOptions,
+        options: StatsdOptions,
         notices: &Arc<Notices>,
-        self_metrics: &Arc<SelfMetrics>,
-    ) -> Pusher {
+        own_metrics: &Arc<OwnMetrics>,
+    ) -> StatsdPusher {
         let per_push = f64::from(options.max_samples_per_second) * options.flush_interval.as_secs_f64();
-        Pusher {
+        StatsdPusher {
             store: Arc::clone(store),
-            out: Out {
-                packer: Packer::new(options.server.framing()),
-                link: Link::new(&options.server, options.max_datagram, options.resolve_interval),
-                metrics: PushMetrics::register(own),
-                dropped: Default::default(),
-                first_dropped: Vec::new(),
-            },
+            out: Out::new(&options, own, notices),
             encoder: Encoder::new(options.lines.clone()),
             families: HashMap::new(),
             leaving: Vec::new(),
             reservoirs: options.samples().then(|| Reservoirs::new(per_push.ceil() as usize)),
             connections: 0,
-            notices: Arc::clone(notices),
-            self_metrics: Arc::clone(self_metrics),
+            own_metrics: Arc::clone(own_metrics),
             options,
         }
     }
@@ -218,7 +152,7 @@ impl Pusher {
         again: bool,
         wait: Wait<'_>,
     ) -> ControlFlow<()> {
-        let Pusher {
+        let StatsdPusher {
             encoder,
             out,
             reservoirs,
@@ -228,7 +162,7 @@ impl Pusher {
             state: encoder.family(family),
             changes: Changes::new(Arc::clone(family)),
         });
-        let tell = |number: usize, series: &Series<'_>, news: News<'_>| {
+        let report = |number: usize, series: &Series<'_>, news: News<'_>| {
             encoder.write(family, state, number, series, &news, out);
             match out.link.is_idle() {
                 true => ControlFlow::Continue(()),
@@ -236,8 +170,8 @@ impl Pusher {
             }
         };
         match gauges {
-            Some(snapshot) => changes.tell_gauges(snapshot, again, tell),
-            None => changes.tell_totals(again, reservoirs.as_mut(), tell),
+            Some(snapshot) => changes.report_gauges(snapshot, again, report),
+            None => changes.report_totals(again, reservoirs.as_mut(), report),
         }
     }
 
@@ -276,43 +210,18 @@ impl Pusher {
             self.encoder.forget(changes.family(), state, &snapshot);
         }
     }
-
-    /// Tells the operator what happened on the way.
-    fn report(&mut self) {
-        let server = &self.options.server;
-        for event in self.out.link.events() {
-            match event {
-                Event::Broke(why) => self.notices.add(
-                    Level::Warn,
-                    format!("Cannot reach the statsd server {server}: {why}; counts are kept until it is back"),
-                ),
-                Event::TooLong(name) => self.out.first_dropped.push((Dropped::TooLong, name)),
-                Event::Healed(after) => self.notices.add(
-                    Level::Info,
-                    format!("The statsd server {server} is back after {:.1} s", after.as_secs_f64()),
-                ),
-            }
-        }
-        self.report_dropped();
-    }
-
-    /// Tells the operator, once for each cause, what is not sent.
-    fn report_dropped(&mut self) {
-        for (cause, name) in self.out.first_dropped.drain(..) {
-            let mut name = String::from_utf8_lossy(&name).into_owned();
-            if let Some((at, _)) = name.char_indices().nth(LONGEST_NAME) {
-                name.replace_range(at.., "…");
-            }
-            let message = format!(
-                "Not sent to statsd: {name}, since {}; more of this kind are only counted, in metre_statsd_dropped_lines",
-                cause.reason()
-            );
-            self.notices.add(Level::Warn, message);
-        }
-    }
 }
 
-impl Push for Pusher {
+impl Destination for StatsdPusher {
+    fn names(&self) -> &'static Names {
+        &NAMES
+    }
+
+    fn greeting(&self) -> String {
+        let seconds = self.options.flush_interval.as_secs_f64();
+        format!("Pushing to the statsd server {} every {seconds} s", self.options.server)
+    }
+
     fn interval(&self) -> Duration {
         self.options.flush_interval
     }
@@ -321,15 +230,11 @@ impl Push for Pusher {
         self.options.collect_interval
     }
 
-    fn has_samples(&self) -> bool {
-        self.reservoirs.is_some()
-    }
-
-    fn take_samples(&mut self) {
-        if let Some(reservoirs) = &mut self.reservoirs {
-            reservoirs.fill(self.store.journal().and_then(Journal::ring));
-            self.out.metrics.show_samples(reservoirs.kept());
-        }
+    fn between_pushes(&mut self) -> Option<Duration> {
+        let reservoirs = self.reservoirs.as_mut()?;
+        reservoirs.fill(self.store.journal().and_then(Journal::ring));
+        self.out.metrics.show_samples(reservoirs.kept());
+        Some(TICK)
     }
 
     fn retry_at(&self) -> Option<Instant> {
@@ -347,27 +252,16 @@ impl Push for Pusher {
     fn push(&mut self, wait: Wait<'_>) -> bool {
         let start = Instant::now();
         if self.options.self_metrics {
-            self.self_metrics.update();
+            self.own_metrics.update();
         }
         self.out.link.begin(start);
         let complete = self.push_all(wait).is_continue();
-        self.report();
-        let Out {
-            metrics, link, dropped, ..
-        } = &mut self.out;
-        metrics.update(link, dropped, start.elapsed());
+        self.out.report(start);
         complete
     }
 
     fn close(&mut self, complete: bool) {
-        self.out.link.close();
-        let server = &self.options.server;
-        if !complete {
-            self.notices.add(
-                Level::Warn,
-                format!("Stopped before everything was sent to the statsd server {server}; the rest is lost"),
-            );
-        }
+        self.out.close(complete);
     }
 }
 

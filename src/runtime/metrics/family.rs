@@ -1,27 +1,27 @@
-//! metre's own metrics: families that metre writes to, and nobody else.
+//! A family that metre writes to, and nobody else.
 
 use crate::model::{Kind, LabelSet, Number};
-use crate::store::{cell, FamilySpec, FamilyWriter, Location, Store};
+use crate::store::{updates, values, FamilySpec, FamilyWriter, Location, Store};
 
 /// A family of metre's own. Whoever has it is its only writer.
-pub(super) struct OwnFamily {
+pub(in crate::runtime) struct OwnFamily {
     writer: FamilyWriter,
 }
 
 /// What it is registered with.
 #[derive(Clone, Copy)]
-pub(super) struct Spec<'a> {
-    pub(super) kind: Kind,
-    pub(super) name: &'a str,
-    pub(super) unit: &'a str,
-    pub(super) help: &'a str,
-    pub(super) labels: &'a [&'a str],
-    pub(super) thresholds: &'a [f64],
+pub(in crate::runtime) struct Spec<'a> {
+    pub(in crate::runtime) kind: Kind,
+    pub(in crate::runtime) name: &'a str,
+    pub(in crate::runtime) unit: &'a str,
+    pub(in crate::runtime) help: &'a str,
+    pub(in crate::runtime) labels: &'a [&'a str],
+    pub(in crate::runtime) thresholds: &'a [f64],
 }
 
 impl<'a> Spec<'a> {
     /// A family without labels; its name includes the unit.
-    pub(super) fn new(kind: Kind, name: &'a str, unit: &'a str, help: &'a str) -> Spec<'a> {
+    pub(in crate::runtime) fn new(kind: Kind, name: &'a str, unit: &'a str, help: &'a str) -> Spec<'a> {
         Spec {
             kind,
             name,
@@ -35,7 +35,7 @@ impl<'a> Spec<'a> {
 
 impl OwnFamily {
     /// Registers a family, with its series if it has no labels. Gauges have none until they are set.
-    pub(super) fn register(store: &Store, spec: Spec<'_>) -> OwnFamily {
+    pub(in crate::runtime) fn register(store: &Store, spec: Spec<'_>) -> OwnFamily {
         let writer = store.register_own(FamilySpec {
             kind: spec.kind,
             name: spec.name.into(),
@@ -59,48 +59,48 @@ impl OwnFamily {
     }
 
     /// Sets a gauge.
-    pub(super) fn set(&mut self, labels: &[&str], value: impl Into<Number>) {
+    pub(in crate::runtime) fn set(&mut self, labels: &[&str], value: impl Into<Number>) {
         if let Some(at) = self.at(labels) {
-            cell::gauge::set(self.writer.record(at), value.into(), &self.writer.family().cork);
+            updates::gauge::set(self.writer.record(at), value.into(), &self.writer.family().cork);
         }
     }
 
     /// Adds to a counter.
-    pub(super) fn add(&mut self, labels: &[&str], step: u64) {
+    pub(in crate::runtime) fn add(&mut self, labels: &[&str], step: u64) {
         if let Some(at) = self.at(labels) {
             // A step that is refused changes nothing.
-            let _ = cell::counter::add(self.writer.record(at), step.into());
+            let _ = updates::counter::add(self.writer.record(at), step.into());
         }
     }
 
     /// Makes a counter as high as a total that only grows.
-    pub(super) fn raise(&mut self, labels: &[&str], total: impl Into<Number>) {
+    pub(in crate::runtime) fn raise(&mut self, labels: &[&str], total: impl Into<Number>) {
         if let Some(at) = self.at(labels) {
             let record = self.writer.record(at);
-            let step = total.into().minus(cell::counter::value(record));
+            let step = total.into().minus(values::value(record));
             // A step of zero, or one that is refused, changes nothing.
             if step != Number::ZERO {
-                let _ = cell::counter::add(record, step);
+                let _ = updates::counter::add(record, step);
             }
         }
     }
 
     /// Says when a counter started, in seconds since the epoch.
-    pub(super) fn started(&mut self, labels: &[&str], time: f64) {
+    pub(in crate::runtime) fn started(&mut self, labels: &[&str], time: f64) {
         if let Some(at) = self.at(labels) {
-            cell::counter::started(self.writer.record(at), time);
+            updates::counter::started(self.writer.record(at), time);
         }
     }
 
     /// Takes a sample into a histogram or a summary.
-    pub(super) fn sample(&mut self, labels: &[&str], value: f64) {
+    pub(in crate::runtime) fn sample(&mut self, labels: &[&str], value: f64) {
         let Some(at) = self.at(labels) else {
             return;
         };
         let (record, value) = (self.writer.record(at), Number::Float(value));
         let _ = match self.writer.family().kind {
-            Kind::Summary => cell::samples::summary(record, value, self.writer.family()),
-            Kind::Histogram => cell::samples::histogram(record, value, self.writer.family()),
+            Kind::Summary => updates::samples::summary(record, value, self.writer.family()),
+            Kind::Histogram => updates::samples::histogram(record, value, self.writer.family()),
             Kind::Gauge | Kind::Counter => return,
         };
     }

@@ -1,17 +1,17 @@
 //! What metre tells of its pushes to statsd.
 
-use super::own_metrics::{OwnFamily, Spec};
+use super::{OwnFamily, Spec};
 use crate::encode::statsd::Dropped;
 use crate::model::Kind;
 use crate::store::Store;
-use crate::transport::Link;
+use crate::transport::statsd::Link;
 use std::time::Duration;
 
 /// How many lines were dropped, by cause.
-pub(super) type DroppedLines = [u64; Dropped::ALL.len()];
+pub(in crate::runtime) type DroppedLines = [u64; Dropped::ALL.len()];
 
 /// The pusher's own metrics.
-pub(super) struct PushMetrics {
+pub(in crate::runtime) struct StatsdMetrics {
     datagrams: OwnFamily,
     bytes: OwnFamily,
     dropped: OwnFamily,
@@ -23,9 +23,9 @@ pub(super) struct PushMetrics {
     up: OwnFamily,
 }
 
-impl PushMetrics {
+impl StatsdMetrics {
     /// Registers them.
-    pub(super) fn register(store: &Store) -> PushMetrics {
+    pub(in crate::runtime) fn register(store: &Store) -> StatsdMetrics {
         let counter = |name, unit, help| OwnFamily::register(store, Spec::new(Kind::Counter, name, unit, help));
         let gauge = |name, unit, help| OwnFamily::register(store, Spec::new(Kind::Gauge, name, unit, help));
         let mut dropped = OwnFamily::register(
@@ -41,7 +41,7 @@ impl PushMetrics {
             },
         );
         Dropped::ALL.iter().for_each(|cause| dropped.add(&[cause.name()], 0));
-        let mut metrics = PushMetrics {
+        let mut metrics = StatsdMetrics {
             datagrams: counter("metre_statsd_datagrams", "", "Datagrams that the socket has taken"),
             bytes: counter("metre_statsd_sent_bytes", "bytes", "Bytes of these datagrams"),
             dropped,
@@ -83,18 +83,18 @@ impl PushMetrics {
     }
 
     /// What waits, and whether the server can be reached.
-    pub(super) fn show_link(&mut self, link: &Link) {
+    pub(in crate::runtime) fn show_link(&mut self, link: &Link) {
         self.queue_bytes.set(&[], link.queued_bytes());
         self.up.set(&[], usize::from(link.problem().is_none()));
     }
 
     /// How many samples wait.
-    pub(super) fn show_samples(&mut self, samples: usize) {
+    pub(in crate::runtime) fn show_samples(&mut self, samples: usize) {
         self.queue_samples.set(&[], samples);
     }
 
     /// After a push that took that long.
-    pub(super) fn update(&mut self, link: &Link, dropped: &DroppedLines, took: Duration) {
+    pub(in crate::runtime) fn update(&mut self, link: &Link, dropped: &DroppedLines, took: Duration) {
         let traffic = link.traffic();
         self.flush_duration.sample(&[], took.as_secs_f64());
         self.show_link(link);

@@ -1,13 +1,13 @@
 //! What metre tells of limits and rules: how often they took effect, and where. And of samples below zero, which rules are for.
 
-use super::own_metrics::{OwnFamily, Spec};
+use super::{OwnFamily, Spec};
 use crate::model::Kind;
 use crate::policy::{Ignored, Limit, Limits};
 use crate::store::{Family, Store};
 use std::collections::HashMap;
 
 /// Metrics of limits and rules.
-pub(super) struct PolicyMetrics {
+pub(in crate::runtime) struct PolicyMetrics {
     limited: OwnFamily,
     expired: OwnFamily,
     clamped: OwnFamily,
@@ -29,7 +29,7 @@ enum Count {
 
 impl PolicyMetrics {
     /// Registers them in `own`.
-    pub(super) fn register(own: &Store, limits: Limits) -> PolicyMetrics {
+    pub(in crate::runtime) fn register(own: &Store, limits: Limits) -> PolicyMetrics {
         let family = |kind, name, help, labels| {
             let spec = Spec::new(kind, name, "", help);
             OwnFamily::register(own, Spec { labels, ..spec })
@@ -90,7 +90,7 @@ impl PolicyMetrics {
     }
 
     /// Brings those about one family up to date.
-    pub(super) fn update_family(&mut self, family: &Family) {
+    pub(in crate::runtime) fn update_family(&mut self, family: &Family) {
         for limit in Limit::ALL {
             let step = self.step(family, Count::Limited(limit), family.limited(limit));
             if step > 0 {
@@ -119,7 +119,7 @@ impl PolicyMetrics {
     }
 
     /// Brings the others up to date, once all families have been looked at.
-    pub(super) fn update(&mut self, store: &Store) {
+    pub(in crate::runtime) fn update(&mut self, store: &Store) {
         self.without_sum.set(&[], std::mem::take(&mut self.without_sum_so_far));
         for why in Ignored::ALL {
             self.ignored.raise(&[why.name()], store.ignored(why));

@@ -1,23 +1,40 @@
-//! What metre tells of itself, and of the process it is in, when somebody looks.
+//! metre's own metrics: what they are called, and how they come into the store.
+//!
+//! A family that is here has one writer, which is metre. Some are written where things happen (a push, a scrape, an answer
+//! of the event loop); the others are brought up to date when somebody looks ([`OwnMetrics::update`]).
+
+mod exporter;
+mod family;
+mod policy;
+mod process;
+mod statsd;
+
+pub(super) use exporter::ExporterMetrics;
+pub(super) use family::{OwnFamily, Spec};
+pub(super) use statsd::{DroppedLines, StatsdMetrics};
 
 use super::event_loop::EventLoop;
-use super::own_metrics::{OwnFamily, Spec};
 use super::panics;
-use super::policy_metrics::PolicyMetrics;
-use super::process::ProcessMetrics;
 use crate::model::Kind;
 use crate::store::{Refused, Store};
 use crate::sync::Mutex;
+use policy::PolicyMetrics;
+use process::ProcessMetrics;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How old a count of descriptors may be for metre's threads, where counting takes long; and for Prosody's, if there are none.
+const RECOUNT: Duration = Duration::from_secs(5);
+const RECOUNT_ALONE: Duration = Duration::from_secs(30);
 
 /// Metrics that are brought up to date before each page and each push.
-pub(super) struct SelfMetrics {
+pub(super) struct OwnMetrics {
     store: Arc<Store>,
     event_loop: Arc<EventLoop>,
-    families: Mutex<Families>,
+    families: Mutex<Refreshed>,
 }
 
-struct Families {
+struct Refreshed {
     families: OwnFamily,
     series: OwnFamily,
     refused: OwnFamily,
@@ -28,9 +45,25 @@ struct Families {
     process: Option<ProcessMetrics>,
 }
 
-impl SelfMetrics {
+/// How late the event loop's answers are.
+pub(super) fn event_loop_lag(store: &Store) -> OwnFamily {
+    OwnFamily::register(
+        store,
+        Spec {
+            thresholds: &[0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0],
+            ..Spec::new(
+                Kind::Histogram,
+                "metre_event_loop_lag_seconds",
+                "seconds",
+                "How late Prosody's event loop answers when it is woken, each second",
+            )
+        },
+    )
+}
+
+impl OwnMetrics {
     /// Registers them in `own`; those that only make sense with threads in `of_threads`. `process` says whether there are any of the
-    /// process. What they tell is of `store`.
+    /// process. What they show is of `store`.
     pub(super) fn register(
         store: &Arc<Store>,
         own: &Store,
@@ -38,7 +71,7 @@ impl SelfMetrics {
         process: bool,
         event_loop: &Arc<EventLoop>,
         lua: &str,
-    ) -> SelfMetrics {
+    ) -> OwnMetrics {
         let gauge = |name, unit, help| Spec::new(Kind::Gauge, name, unit, help);
         let mut build_info = OwnFamily::register(
             own,
@@ -62,7 +95,7 @@ impl SelfMetrics {
                 },
             )
         };
-        let mut families = Families {
+        let mut families = Refreshed {
             families: by_type("metre_families", "Metric families in the store"),
             series: by_type("metre_series", "Series in the store"),
             refused: OwnFamily::register(
@@ -111,15 +144,43 @@ impl SelfMetrics {
         Refused::ALL
             .iter()
             .for_each(|why| families.refused.add(&[why.name()], 0));
-        SelfMetrics {
+        OwnMetrics {
             store: Arc::clone(store),
             event_loop: Arc::clone(event_loop),
             families: Mutex::new(families),
         }
     }
 
-    /// Brings them up to date. If another thread is at it right now, that will do.
+    /// Brings them up to date, on one of metre's threads. If another thread is at it right now, that will do.
     pub(super) fn update(&self) {
+        self.update_all(Some(RECOUNT));
+    }
+
+    /// The same on Prosody's thread, which counts no descriptors where that takes long, unless it is `alone`: then rarely.
+    pub(super) fn update_for_prosody(&self, alone: bool) {
+        self.update_all(alone.then_some(RECOUNT_ALONE));
+    }
+
+    /// The same in a process that forked off from the one with metre's threads: those of the process alone, since all others
+    /// need what these threads may have locked.
+    pub(super) fn update_in_fork(&self) {
+        if let Some(mut families) = self.families.try_lock() {
+            if let Some(process) = &mut families.process {
+                process.update(Some(RECOUNT_ALONE));
+            }
+        }
+    }
+
+    /// Counts descriptors for the pages that Prosody's thread makes, where that takes long. For metre's threads, each second.
+    pub(super) fn tick(&self) {
+        if let Some(mut families) = self.families.try_lock() {
+            if let Some(process) = &mut families.process {
+                process.count_for_others(RECOUNT);
+            }
+        }
+    }
+
+    fn update_all(&self, recount: Option<Duration>) {
         let Some(mut families) = self.families.try_lock() else {
             return;
         };
@@ -137,15 +198,15 @@ impl SelfMetrics {
         for why in Refused::ALL {
             families.refused.raise(&[why.name()], self.store.refused(why));
         }
-        for (place, count) in panics::counts() {
-            families.internal_errors.raise(&[place], count);
+        for (site, count) in panics::counts() {
+            families.internal_errors.raise(&[site], count);
         }
         if let Some(time) = self.event_loop.last_collection() {
             families.last_collection.set(&[], time);
         }
         families.blocked.set(&[], self.event_loop.blocked().as_secs_f64());
         if let Some(process) = &mut families.process {
-            process.update();
+            process.update(recount);
         }
     }
 }

@@ -1,0 +1,102 @@
+//! Orders for pages, as the renderer's thread gets them.
+
+use super::page::{Begun, Take};
+use crate::encode::exposition::{Format, Only};
+use crate::transport::http::Feed;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Instant;
+use tokio::sync::oneshot;
+
+/// Which page: scrapes that wait for the same one get the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Wanted {
+    pub(super) format: Format,
+    pub(super) gzip: bool,
+    pub(super) only: Option<Only>,
+}
+
+/// Somebody waits for a page.
+pub(super) struct Job {
+    pub(super) wanted: Wanted,
+    pub(super) take: Take,
+    /// Where to say how the page begins, until that is said.
+    pub(super) begun: Option<oneshot::Sender<Begun>>,
+    /// What the page goes into, if it is more than a short one.
+    pub(super) feed: Feed,
+}
+
+/// What is sent to the thread.
+pub(super) enum Order {
+    Page(Job),
+    /// A client has taken a piece, or has gone, while the thread waits for that.
+    Taken,
+}
+
+impl Job {
+    /// Whether the client has gone meanwhile.
+    pub(super) fn is_gone(&self) -> bool {
+        match &self.begun {
+            Some(begun) => begun.is_closed(),
+            None => self.feed.is_gone(),
+        }
+    }
+}
+
+/// Where orders come in.
+pub(super) struct Desk<'a> {
+    incoming: &'a Receiver<Order>,
+    waits: &'a AtomicBool,
+    /// Those that wait for a page that has not begun.
+    jobs: Vec<Job>,
+}
+
+impl Desk<'_> {
+    /// One with no orders yet. `waits` is set while [`Desk::wait`] wants to hear of clients.
+    pub(super) fn new<'a>(incoming: &'a Receiver<Order>, waits: &'a AtomicBool) -> Desk<'a> {
+        Desk {
+            incoming,
+            waits,
+            jobs: Vec::new(),
+        }
+    }
+
+    /// Waits for orders. The jobs for one page, or `None` if nobody is left to give any.
+    pub(super) fn next(&mut self) -> Option<Vec<Job>> {
+        loop {
+            while let Ok(order) = self.incoming.try_recv() {
+                self.take(order);
+            }
+            self.jobs.retain(|job| !job.is_gone());
+            if let Some(first) = self.jobs.first() {
+                let wanted = first.wanted.clone();
+                let jobs = std::mem::take(&mut self.jobs);
+                let (same, others) = jobs.into_iter().partition(|job| job.wanted == wanted);
+                self.jobs = others;
+                return Some(same);
+            }
+            let order = self.incoming.recv().ok()?;
+            self.take(order);
+        }
+    }
+
+    fn take(&mut self, order: Order) {
+        if let Order::Page(job) = order {
+            self.jobs.push(job);
+        }
+    }
+
+    /// Waits until something is so that changes only when a client takes a piece or goes, until then, or until somebody else waits for
+    /// a page.
+    pub(super) fn wait(&mut self, until: Instant, is_so: impl Fn() -> bool) {
+        self.waits.store(true, SeqCst);
+        while self.jobs.is_empty() && !is_so() {
+            let left = until.saturating_duration_since(Instant::now());
+            match self.incoming.recv_timeout(left) {
+                Ok(order) => self.take(order),
+                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
+            }
+        }
+        self.waits.store(false, SeqCst);
+    }
+}
