@@ -9,7 +9,7 @@ use mlua::ffi::{self, lua_State};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::ffi::c_int;
-use std::mem::MaybeUninit;
+use std::mem::{ManuallyDrop, MaybeUninit};
 use std::panic::Location;
 
 /// Ends the process in debug builds, with the message, unless the condition holds.
@@ -45,8 +45,8 @@ const MOST_FRAMES: usize = 250;
 
 thread_local! {
     /// The calls that have begun, the latest one first. Those that an error has ended stay until Lua has another one in
-    /// their place.
-    static FRAMES: RefCell<VecDeque<Frame>> = const { RefCell::new(VecDeque::new()) };
+    /// their place. Never dropped, as Lua may end after what a thread drops.
+    static FRAMES: ManuallyDrop<RefCell<VecDeque<Frame>>> = const { ManuallyDrop::new(RefCell::new(VecDeque::new())) };
 }
 
 /// The function that runs in `state`.
@@ -70,7 +70,8 @@ unsafe fn call(state: *mut lua_State) -> Call {
 unsafe fn with_frame<T>(state: *mut lua_State, use_it: impl FnOnce(&mut Frame) -> T) -> T {
     // SAFETY: by the contract above.
     let call = unsafe { call(state) };
-    FRAMES.with_borrow_mut(|frames| {
+    FRAMES.with(|frames| {
+        let mut frames = frames.borrow_mut();
         let known = frames
             .iter()
             .position(|frame| frame.state == state && frame.call == call);
