@@ -140,7 +140,7 @@ lua-tests: $(CHECKED) ## the specs on all Luas, under valgrind and natively, and
 		for lua in jit 5.3 5.2 5.1 5.4; do \
 			$(MAKE) --no-print-directory LUA_VERSION=$$lua >&2 || { echo 'echo no module for Lua '$$lua'; exit 1'; break; }; \
 			echo "METRE_MODULES=$(CURDIR)/$(BUILD)/$$lua spec/run $$lua"; \
-			echo "spec/luafuzz --versions $$lua --jobs 1 --seed 1 --seconds 3 --valgrind 3"; \
+			echo "spec/luafuzz --versions $$lua --jobs 1 --seed 1 --seconds 4 --valgrind 4"; \
 		done; \
 	} | .ci/two
 
@@ -205,24 +205,20 @@ soak: $(call MODULE,5.4) ## have faults hit a real Prosody under load for MINUTE
 soak-tests: ## make soak for a minute
 	@$(MAKE) --no-print-directory soak MINUTES=1
 
-# Tools of others, at fixed versions.
-TOOLS = target/tools/bin
-
-# Without a sanitizer, which needs a nightly toolchain and has nothing to find in safe code: only the module for Lua has any other.
-CARGO_FUZZ = $(TOOLS)/cargo-fuzz
+# What cargo-fuzz builds with: libFuzzer sees each branch and comparison. Without a sanitizer, which needs a nightly toolchain and has nothing
+# to find in safe code: only the module for Lua has any other.
+FUZZ_FLAGS = -Cpasses=sancov-module $(addprefix -Cllvm-args=-,sanitizer-coverage-level=4 sanitizer-coverage-inline-8bit-counters \
+	sanitizer-coverage-pc-table sanitizer-coverage-trace-compares simplifycfg-branch-fold-threshold=0 sanitizer-coverage-stack-depth) \
+	-Cdebug-assertions -Ccodegen-units=16
 TARGETS = page statsd http config
 
-$(CARGO_FUZZ):
-	@.ci/setup build
-	CARGO_PROFILE_DEV_DEBUG=false $(CARGO) install cargo-fuzz --version 0.13.2 --locked --debug --root target/tools
-
-fuzz-targets: $(CARGO_FUZZ)
+# With the versions that fuzz/Cargo.lock has, which should be those of Cargo.lock.
+fuzz-targets:
 	@.ci/setup build fuzz
-	@# With the versions that fuzz/Cargo.lock has, which should be those of Cargo.lock.
-	$(CARGO) metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml >/dev/null
-	$(CARGO_FUZZ) build --sanitizer none --no-cfg-fuzzing --codegen-units 16 --target-dir target/fuzz
+	RUSTFLAGS="$(FUZZ_FLAGS)" $(CARGO) build --release --locked --manifest-path fuzz/Cargo.toml --bins \
+		--target "$$(rustc -vV | sed -n 's/^host: //p')" --target-dir target/fuzz
 
-fuzz-tests: fuzz-targets ## each fuzz target for some seconds; two minutes and a half, of building
+fuzz-tests: fuzz-targets ## each fuzz target for some seconds; two minutes, mostly of building
 	fuzz/run 8 $(TARGETS)
 
 fuzz: fuzz-targets ## look for inputs that break the core, SECONDS=600 for each of TARGETS="page statsd http config"; then lua-fuzz
@@ -240,6 +236,9 @@ lint: ## formatting, mistakes in Rust and Lua, log lines and documents; a minute
 	$(PYTHON) .ci/documents
 	$(CARGO) fmt --check --manifest-path fuzz/Cargo.toml
 	luacheck --quiet bin/metre lua spec benches
+
+# Tools of others, at fixed versions.
+TOOLS = target/tools/bin
 
 $(TOOLS)/cargo-deny:
 	CARGO_PROFILE_DEV_DEBUG=false $(CARGO) install cargo-deny@0.20.2 --locked --quiet --debug --no-default-features --root target/tools

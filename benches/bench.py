@@ -11,7 +11,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "spec/proso
 from report import ROOT, Report  # noqa: E402
 
 # In the order of the pages that show them. Each is a module with a TITLE and run(report).
-PARTS = ["calls", "render", "statsd", "memory", "start", "growth", "server", "exporter", "scrapes", "policy", "instructions"]
+PARTS = ["calls", "render", "statsd", "memory", "start", "server", "exporter", "scrapes", "policy", "instructions"]
 
 
 def main():

@@ -1,31 +1,16 @@
 //! Readers on other threads while one thread writes: nothing half done is ever seen.
 
-use metre::model::labels::LabelSet;
+mod common;
+
+use common::{create, family, register};
 use metre::model::{Kind, Number};
 use metre::snapshot::{FamilySnapshot, Point};
-use metre::store::{updates, FamilySpec, FamilyWriter, Store};
+use metre::store::{updates, FamilySpec, Store};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 /// Miri is a thousand times slower, and tries each step in several ways.
 const ROUNDS: u64 = if cfg!(miri) { 2_000 } else { 2_000_000 };
-
-fn spec(kind: Kind, name: &str, keys: &[&str]) -> FamilySpec {
-    FamilySpec {
-        kind,
-        name: name.into(),
-        unit: Vec::new(),
-        help: Vec::new(),
-        label_keys: keys.iter().map(|key| key.as_bytes().to_vec()).collect(),
-        thresholds: [1, 2, 5].map(Number::Int).to_vec(),
-    }
-}
-
-fn labels(values: &[&str]) -> LabelSet {
-    let mut set = LabelSet::new();
-    values.iter().for_each(|value| set.push(value.as_bytes()));
-    set
-}
 
 /// Runs `write` here and `read` on two other threads, again and again until `write` is done.
 fn while_writing(write: impl FnOnce(), read: impl Fn() + Sync) {
@@ -45,18 +30,11 @@ fn while_writing(write: impl FnOnce(), read: impl Fn() + Sync) {
     });
 }
 
-fn register(store: &Store, spec: FamilySpec) -> FamilyWriter {
-    store.register(spec).unwrap().0
-}
-
-fn create(writer: &mut FamilyWriter, values: &[&str]) -> metre::store::Location {
-    writer.find_or_create(labels(values).as_bytes()).expect("room").0
-}
-
 #[test]
 fn a_histogram_is_never_torn() {
     let store = Store::new();
-    let mut writer = register(&store, spec(Kind::Histogram, "h", &["x"]));
+    let spec = FamilySpec::new(Kind::Histogram, "h").labels(&["x"]);
+    let mut writer = register(&store, spec.buckets(&[1.0, 2.0, 5.0]));
     let location = create(&mut writer, &["a"]);
     let family = writer.family().clone();
     while_writing(
@@ -93,7 +71,7 @@ fn a_histogram_is_never_torn() {
 #[test]
 fn a_gauge_is_never_seen_between_cork_and_uncork() {
     let store = Store::new();
-    let mut writer = register(&store, spec(Kind::Gauge, "sessions", &["host"]));
+    let mut writer = family(&store, Kind::Gauge, "sessions", &["host"]);
     let hosts = ["a", "b", "c"].map(|host| create(&mut writer, &[host]));
     let family = writer.family().clone();
     let cork = &family.cork;
@@ -137,7 +115,7 @@ fn gauges_of_several_families_are_seen_from_the_same_uncork() {
     let store = Store::new();
     let gauges: Vec<_> = (0..20)
         .map(|number| {
-            let mut writer = register(&store, spec(Kind::Gauge, &format!("g{number}"), &[]));
+            let mut writer = family(&store, Kind::Gauge, &format!("g{number}"), &[]);
             let location = create(&mut writer, &[]);
             (writer, location)
         })
@@ -181,7 +159,7 @@ fn gauges_of_several_families_are_seen_from_the_same_uncork() {
 fn series_and_families_appear_whole() {
     const SERIES: usize = if cfg!(miri) { 200 } else { 20_000 };
     let store = Store::new();
-    let mut writer = register(&store, spec(Kind::Counter, "c", &["user", "pad"]));
+    let mut writer = family(&store, Kind::Counter, "c", &["user", "pad"]);
     let family = writer.family().clone();
     while_writing(
         || {
@@ -190,7 +168,7 @@ fn series_and_families_appear_whole() {
                 let location = create(&mut writer, &[&number.to_string(), &pad]);
                 updates::counter::add(writer.record(location), Number::Int(number as i64)).expect("a step");
                 if number % 100 == 0 {
-                    register(&store, spec(Kind::Gauge, &format!("g{number}"), &[]));
+                    common::family(&store, Kind::Gauge, &format!("g{number}"), &[]);
                 }
             }
         },

@@ -1,31 +1,21 @@
 //! Samples below zero, and names that belong to whoever reads pages.
 
 use metre::encode::exposition::{page, Format, Options};
-use metre::model::labels::LabelSet;
 use metre::model::{Kind, Number};
 use metre::policy::{Pattern, Policy, Rule};
 use metre::store::{updates, FamilySpec, FamilyWriter, Repair, Store, Taken};
 
 mod common;
 
-use common::rule;
+use common::{create, rule};
 
 fn register(store: &Store, kind: Kind, name: &str, keys: &[&str]) -> (FamilyWriter, Vec<Repair>) {
-    let spec = FamilySpec {
-        kind,
-        name: name.into(),
-        unit: Vec::new(),
-        help: Vec::new(),
-        label_keys: keys.iter().map(|key| (*key).into()).collect(),
-        thresholds: vec![Number::Int(0), Number::Int(1)],
-    };
+    let spec = FamilySpec::new(kind, name).labels(keys).buckets(&[0.0, 1.0]);
     store.register(spec).expect("nothing is ignored")
 }
 
 fn sample(writer: &mut FamilyWriter, labels: &[&str], sample: f64) -> Taken {
-    let mut set = LabelSet::new();
-    labels.iter().for_each(|value| set.push(value.as_bytes()));
-    let (at, _) = writer.find_or_create(set.as_bytes()).expect("room");
+    let at = create(writer, labels);
     let (record, family, sample) = (writer.record(at), writer.family(), Number::Float(sample));
     let taken = match family.kind {
         Kind::Summary => updates::samples::summary(record, sample, family),
@@ -123,7 +113,7 @@ fn what_may_be_negative_loses_its_sum_until_a_reset() {
     let (of_summary, of_histogram) = (summary.family().clone(), histogram.family().clone());
     assert_eq!((of_summary.without_sum(), of_histogram.without_sum()), (1, 1));
     assert_eq!(of_summary.clamped(), 0);
-    let at = summary.find(common::label("x").as_bytes()).expect("a series");
+    let at = summary.find(common::labels(&["x"]).as_bytes()).expect("a series");
     updates::samples::reset(summary.record(at), &of_summary);
     updates::samples::reset(summary.record(at), &of_summary);
     assert_eq!(of_summary.without_sum(), 0);

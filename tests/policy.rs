@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{add, family, idle_policy, label, sweep};
+use common::{add, family, idle_policy, labels, sweep};
 use metre::encode::exposition::{self, page, Format};
 use metre::model::{Kind, Number};
 use metre::policy::{Limits, Pattern};
@@ -168,7 +168,7 @@ proptest! {
                     *count += 1;
                 }
                 Step::Reset(which) => {
-                    if let Some(at) = writer.find(label(&name(which)).as_bytes()).filter(|_| kind != Kind::Gauge) {
+                    if let Some(at) = writer.find(labels(&[&name(which)]).as_bytes()).filter(|_| kind != Kind::Gauge) {
                         let (record, family) = (writer.record(at), writer.family());
                         match kind {
                             Kind::Counter => updates::counter::reset(record, family),
@@ -312,7 +312,7 @@ fn what_is_written_under_the_cork_is_not_pushed_where_another_series_was() {
     // Its last value was reported before.
     assert_eq!(sender.reported.get("old"), None);
     // One that was made before, and one made now; both where another one was, once it was reported.
-    writer.find_or_create(label("new").as_bytes());
+    writer.find_or_create(labels(&["new"]).as_bytes());
     store.cork();
     add(&mut writer, "new", 7);
     add(&mut writer, "newer", 8);
@@ -354,7 +354,9 @@ fn a_restart_that_nobody_sees_is_not_anybody_elses() {
         .map(|number| {
             let mut writer = family(&store, Kind::Counter, &format!("a{number}"), &["host"]);
             add(&mut writer, "dropped", 1000);
-            let (at, _) = writer.find_or_create(label("dropped").as_bytes()).expect("a series");
+            let (at, _) = writer
+                .find_or_create(labels(&["dropped"]).as_bytes())
+                .expect("a series");
             updates::counter::reset(writer.record(at), writer.family());
             writer
         })

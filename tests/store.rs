@@ -1,34 +1,13 @@
 //! The store by itself, without Lua.
 
+mod common;
+
+use common::{create, family, register};
 use metre::encode::exposition::{self, page, Format, Only, Options};
 use metre::model::labels::LabelSet;
 use metre::model::{Kind, Number};
 use metre::policy::Policy;
 use metre::store::{updates, values, Assigned, FamilySpec, FamilyWriter, Location, Refused, Repair, Store};
-
-fn spec(kind: Kind, name: &str, unit: &str, help: &str, keys: &[&str]) -> FamilySpec {
-    FamilySpec {
-        kind,
-        name: match unit {
-            "" => name.into(),
-            unit => format!("{name}_{unit}").into(),
-        },
-        unit: unit.into(),
-        help: help.into(),
-        label_keys: keys.iter().map(|key| key.as_bytes().to_vec()).collect(),
-        thresholds: vec![Number::Float(0.1), Number::Int(1)],
-    }
-}
-
-fn register(store: &Store, spec: FamilySpec) -> FamilyWriter {
-    store.register(spec).unwrap().0
-}
-
-fn create(writer: &mut FamilyWriter, values: &[&[u8]]) -> Location {
-    let mut set = LabelSet::new();
-    values.iter().for_each(|value| set.push(value));
-    writer.find_or_create(set.as_bytes()).expect("room").0
-}
 
 /// The page with every creation time replaced, if it is one of these days.
 fn rendered(store: &Store) -> String {
@@ -52,42 +31,41 @@ fn rendered_as(store: &Store, format: Format, only: Option<&Only>) -> String {
 #[test]
 fn the_page_is_as_it_was() {
     let store = Store::new();
-    let mut gauge = register(
-        &store,
-        spec(
-            Kind::Gauge,
-            "prosody_mod_c2s/connections",
-            "",
-            "Sessions",
-            &["host", "type"],
-        ),
-    );
+    let helpful = |kind, name: &str, help: &str| FamilySpec {
+        help: help.into(),
+        ..FamilySpec::new(kind, name)
+    };
+    let gauge = helpful(Kind::Gauge, "prosody_mod_c2s/connections", "Sessions");
+    let mut gauge = register(&store, gauge.labels(&["host", "type"]));
     let cork = &gauge.family().clone().cork;
-    for (values, number) in [
-        ([b"a".as_slice(), b"c2s"], Number::Int(3)),
-        ([b"b\\\"\n", b""], Number::Float(-0.5)),
-    ] {
+    for (values, number) in [(["a", "c2s"], Number::Int(3)), (["b\\\"\n", ""], Number::Float(-0.5))] {
         let location = create(&mut gauge, &values);
         updates::gauge::set(gauge.record(location), number, cork);
     }
-    let mut counter = register(
-        &store,
-        spec(Kind::Counter, "hits", "bytes", "With \"quotes\"\nand lines", &[]),
-    );
+    let counter = FamilySpec {
+        unit: b"bytes".to_vec(),
+        ..helpful(Kind::Counter, "hits_bytes", "With \"quotes\"\nand lines")
+    };
+    let mut counter = register(&store, counter);
     let location = create(&mut counter, &[]);
     updates::counter::add(counter.record(location), Number::Int(i64::MAX)).expect("a step");
-    let mut histogram = register(&store, spec(Kind::Histogram, "times", "seconds", "", &["le"]));
-    let location = create(&mut histogram, &[b"x"]);
+    let histogram = FamilySpec {
+        unit: b"seconds".to_vec(),
+        ..FamilySpec::new(Kind::Histogram, "times_seconds")
+    };
+    let mut histogram = register(&store, histogram.labels(&["le"]).buckets(&[0.1, 1.0]));
+    let location = create(&mut histogram, &["x"]);
     for sample in [0.05, 0.5, 7.0] {
         updates::samples::histogram(histogram.record(location), Number::Float(sample), histogram.family())
             .expect("a sample");
     }
-    let mut summary = register(&store, spec(Kind::Summary, "sizes", "", "Sizes", &["quantile"]));
-    for (value, sample) in [(b"up", 5), (b"dn", -5)] {
+    let summary = helpful(Kind::Summary, "sizes", "Sizes");
+    let mut summary = register(&store, summary.labels(&["quantile"]));
+    for (value, sample) in [("up", 5), ("dn", -5)] {
         let location = create(&mut summary, &[value]);
         updates::samples::summary(summary.record(location), Number::Int(sample), summary.family()).expect("a sample");
     }
-    register(&store, spec(Kind::Gauge, "empty", "", "", &["x"]));
+    family(&store, Kind::Gauge, "empty", &["x"]);
     assert_eq!(rendered(&store), include_str!("golden/page.txt"));
     let text = include_str!("golden/text.txt");
     assert_eq!(rendered_as(&store, Format::Text0, None), text);
@@ -103,7 +81,7 @@ fn a_page_can_be_limited_to_families() {
         (Kind::Histogram, "c"),
         (Kind::Gauge, "a_b"),
     ] {
-        register(&store, spec(kind, name, "", "", &[]));
+        family(&store, kind, name, &[]);
     }
     let only = |names: &[&str]| {
         let only = exposition::only(&store, names.iter().copied());
@@ -122,28 +100,28 @@ fn a_page_can_be_limited_to_families() {
 fn own_families_give_way() {
     let store = Store::new();
     let names = || store.families().keys().cloned().collect::<Vec<_>>();
-    let own = |kind, name| store.register_own(spec(kind, name, "", "", &[]));
+    let own = |kind, name| store.register_own(FamilySpec::new(kind, name));
     let mut kept = own(Kind::Counter, "process_cpu_seconds");
     own(Kind::Gauge, "process_threads");
     own(Kind::Gauge, "metre_up");
     assert_eq!(names(), ["metre_up", "process_cpu_seconds", "process_threads"]);
     // Whichever name they have in common.
-    register(&store, spec(Kind::Gauge, "process_cpu_seconds_total", "", "", &[]));
-    register(&store, spec(Kind::Gauge, "process.threads", "", "", &[]));
+    family(&store, Kind::Gauge, "process_cpu_seconds_total", &[]);
+    family(&store, Kind::Gauge, "process.threads", &[]);
     assert_eq!(names(), ["metre_up", "process_cpu_seconds_total", "process_threads"]);
     assert!(!store.families()["process_threads"].own);
     // Nobody notices who still writes there.
     let at = create(&mut kept, &[]);
     updates::counter::add(kept.record(at), Number::Int(1)).expect("a step");
     // Too late.
-    register(&store, spec(Kind::Summary, "late", "", "", &[]));
+    family(&store, Kind::Summary, "late", &[]);
     own(Kind::Gauge, "late_sum");
     assert_eq!(
         names(),
         ["late", "metre_up", "process_cpu_seconds_total", "process_threads"]
     );
     // And a module's family is replaced by a module's as ever.
-    register(&store, spec(Kind::Counter, "process.threads", "", "", &[]));
+    family(&store, Kind::Counter, "process.threads", &[]);
     assert_eq!(
         names(),
         ["late", "metre_up", "process_cpu_seconds_total", "process_threads"]
@@ -153,7 +131,7 @@ fn own_families_give_way() {
 #[test]
 fn names_on_the_page_never_clash() {
     let store = Store::new();
-    let name = |kind, raw| register(&store, spec(kind, raw, "", "", &[])).family().name.clone();
+    let name = |kind, raw| family(&store, kind, raw, &[]).family().name.clone();
     assert_eq!(name(Kind::Counter, "x"), "x");
     assert_eq!(name(Kind::Gauge, "x_total"), "x_total_2");
     assert_eq!(name(Kind::Gauge, "x.total"), "x_total_3");
@@ -176,16 +154,13 @@ fn thousands_may_want_one_name() {
                 .chars()
                 .map(|digit| (digit as u8 + b'!' - b'0') as char)
                 .collect();
-            register(&store, spec(Kind::Counter, &raw, "", "", &[]))
-                .family()
-                .name
-                .clone()
+            family(&store, Kind::Counter, &raw, &[]).family().name.clone()
         })
         .collect();
     assert_eq!(names[0], "_____");
     assert_eq!(names[19_999], "______20000");
     // What one of them gives back is the next one's.
-    register(&store, spec(Kind::Gauge, "!!!!#", "", "", &["a"]));
+    family(&store, Kind::Gauge, "!!!!#", &["a"]);
     assert_eq!(store.families().len(), 20_000);
     assert!(store.families().contains_key(&names[2]));
 }
@@ -193,27 +168,36 @@ fn thousands_may_want_one_name() {
 #[test]
 fn a_unit_stands_only_at_the_end_of_a_name() {
     let store = Store::new();
-    let unit = |raw, unit| {
-        let writer = register(&store, spec(Kind::Gauge, raw, unit, "", &[]));
+    let unit = |name: &str, unit: &str| {
+        let spec = FamilySpec {
+            unit: unit.into(),
+            ..FamilySpec::new(Kind::Gauge, name)
+        };
+        let writer = register(&store, spec);
         (writer.family().name.clone(), writer.family().unit.clone())
     };
-    assert_eq!(unit("a", "bytes"), ("a_bytes".into(), Some("bytes".into())));
-    assert_eq!(unit("b", "B/s"), ("b_B__s".into(), Some("B__s".into())));
+    assert_eq!(unit("a_bytes", "bytes"), ("a_bytes".into(), Some("bytes".into())));
+    assert_eq!(unit("b_B/s", "B/s"), ("b_B__s".into(), Some("B__s".into())));
     assert_eq!(unit("a-bytes", ""), ("a_bytes_2".into(), None));
-    assert_eq!(unit("a.", "bytes"), ("a__bytes".into(), Some("bytes".into())));
+    assert_eq!(unit("a._bytes", "bytes"), ("a__bytes".into(), Some("bytes".into())));
 }
 
 #[test]
 fn what_is_repaired_is_told() {
     let store = Store::new();
-    register(&store, spec(Kind::Gauge, "a", "", "fine", &["host", "b.c"]));
-    let fine = spec(Kind::Gauge, "x", "B/s", "fine", &["host", "b.c"]);
+    family(&store, Kind::Gauge, "a", &["host", "b.c"]);
+    let fine = FamilySpec {
+        unit: b"B/s".to_vec(),
+        help: b"fine".to_vec(),
+        ..FamilySpec::new(Kind::Gauge, "x_B/s").labels(&["host", "b.c"])
+    };
     assert_eq!(store.register(fine).unwrap().1, []);
-    let mut odd = spec(Kind::Histogram, "a", "", "", &["host", "host", "le"]);
-    odd.name = b"a\0".to_vec();
-    odd.help = b"\xff".to_vec();
-    odd.thresholds = vec![Number::Int(1), Number::Float(f64::NAN)];
-    register(&store, spec(Kind::Counter, "a_", "", "", &[]));
+    let odd = FamilySpec {
+        help: b"\xff".to_vec(),
+        ..FamilySpec::new(Kind::Histogram, "a\0").labels(&["host", "host", "le"])
+    };
+    let odd = odd.buckets(&[1.0, f64::NAN]);
+    family(&store, Kind::Counter, "a_", &[]);
     let told: Vec<String> = store.register(odd).unwrap().1.iter().map(Repair::to_string).collect();
     assert_eq!(
         told,
@@ -230,7 +214,7 @@ fn what_is_repaired_is_told() {
 #[test]
 fn counters_refuse_what_would_spoil_them() {
     let store = Store::new();
-    let mut writer = register(&store, spec(Kind::Counter, "c", "", "", &[]));
+    let mut writer = family(&store, Kind::Counter, "c", &[]);
     let location = create(&mut writer, &[]);
     let record = writer.record(location);
     updates::counter::add(record, Number::Int(5)).expect("a step");
@@ -258,12 +242,12 @@ fn counters_refuse_what_would_spoil_them() {
 #[test]
 fn a_million_series_are_found_again() {
     let store = Store::with(Policy::unlimited(), None);
-    let mut writer = register(&store, spec(Kind::Counter, "c", "", "", &["user"]));
+    let mut writer = family(&store, Kind::Counter, "c", &["user"]);
     let created: Vec<Location> = (0..1_000_000)
-        .map(|number: u32| create(&mut writer, &[number.to_string().as_bytes()]))
+        .map(|number: u32| create(&mut writer, &[&number.to_string()]))
         .collect();
     for (number, location) in created.iter().enumerate().step_by(997) {
-        assert_eq!(create(&mut writer, &[number.to_string().as_bytes()]), *location);
+        assert_eq!(create(&mut writer, &[&number.to_string()]), *location);
     }
     let mut at = None;
     for location in &created {
@@ -274,14 +258,16 @@ fn a_million_series_are_found_again() {
 }
 
 #[test]
-fn records_of_any_size_have_a_place_each() {
+fn records_of_any_size_have_a_location_each() {
     for buckets in [1, 500, 2000, 2040, 4000, 4100, 10_000] {
         let store = Store::new();
-        let mut wide = spec(Kind::Histogram, "h", "", "", &["a"]);
-        wide.thresholds = (0..buckets).map(Number::Int).collect();
+        let thresholds: Vec<f64> = (0..buckets).map(f64::from).collect();
+        let wide = FamilySpec::new(Kind::Histogram, "h")
+            .labels(&["a"])
+            .buckets(&thresholds);
         let mut writer = register(&store, wide);
-        let locations = [b"1", b"2", b"3", b"4"].map(|value| create(&mut writer, &[value]));
-        for (value, location) in [b"1", b"2", b"3", b"4"].into_iter().zip(locations) {
+        let locations = ["1", "2", "3", "4"].map(|value| create(&mut writer, &[value]));
+        for (value, location) in ["1", "2", "3", "4"].into_iter().zip(locations) {
             assert_eq!(create(&mut writer, &[value]), location);
         }
         assert_eq!(rendered(&store).matches("h_count").count(), 4);
@@ -291,7 +277,7 @@ fn records_of_any_size_have_a_place_each() {
 #[test]
 fn values_that_look_alike_once_repaired_are_one_series() {
     let store = Store::new();
-    let mut writer = register(&store, spec(Kind::Counter, "c", "", "", &["a"]));
+    let mut writer = family(&store, Kind::Counter, "c", &["a"]);
     let mut add = |value: &[u8]| {
         let mut set = LabelSet::new();
         set.push(value);
@@ -307,12 +293,12 @@ fn values_that_look_alike_once_repaired_are_one_series() {
 #[test]
 fn a_label_set_larger_than_a_chunk_has_room() {
     let store = Store::with(Policy::unlimited(), None);
-    let mut writer = register(&store, spec(Kind::Counter, "c", "", "", &["a"]));
+    let mut writer = family(&store, Kind::Counter, "c", &["a"]);
     for size in [0, 1, 127, 128, 300, 40_000, 1_000_000] {
-        let value = vec![b'x'; size];
+        let value = "x".repeat(size);
         let location = create(&mut writer, &[&value]);
         assert_eq!(create(&mut writer, &[&value]), location);
-        create(&mut writer, &[size.to_string().as_bytes()]);
+        create(&mut writer, &[&size.to_string()]);
     }
     assert_eq!(rendered(&store).matches("c_total").count(), 14);
 }
@@ -320,14 +306,14 @@ fn a_label_set_larger_than_a_chunk_has_room() {
 #[test]
 fn what_was_corked_can_be_discarded() {
     let store = Store::new();
-    let mut gauge = register(&store, spec(Kind::Gauge, "g", "", "", &["a"]));
+    let mut gauge = family(&store, Kind::Gauge, "g", &["a"]);
     let family = gauge.family().clone();
     let set = |gauge: &FamilyWriter, at, value| updates::gauge::set(gauge.record(at), value, &family.cork);
-    let old = create(&mut gauge, &[b"old"]);
+    let old = create(&mut gauge, &["old"]);
     set(&gauge, old, Number::Float(2.5));
     store.cork();
     set(&gauge, old, Number::Int(9));
-    let new = create(&mut gauge, &[b"new"]);
+    let new = create(&mut gauge, &["new"]);
     set(&gauge, new, Number::Int(1));
     store.discard();
     assert_eq!(rendered(&store), "# TYPE g gauge\ng{a=\"old\"} 2.5\n# EOF\n");

@@ -74,13 +74,10 @@ where
 fn ours(kind: Kind, series: usize) -> (Store, FamilyWriter) {
     let store = Store::new();
     let spec = FamilySpec {
-        kind,
-        name: NAME.into(),
-        unit: Vec::new(),
         help: HELP.into(),
-        label_keys: LABELS.map(Into::into).into(),
-        thresholds: THRESHOLDS.map(Number::Float).into(),
+        ..FamilySpec::new(kind, NAME)
     };
+    let spec = spec.labels(&LABELS).buckets(&THRESHOLDS);
     let mut writer = store.register(spec).expect("nothing is ignored").0;
     let family = Arc::clone(writer.family());
     for number in 1..=series {

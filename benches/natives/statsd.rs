@@ -79,14 +79,7 @@ struct Metre {
 impl Metre {
     fn new(tags: Tags, to: To) -> Metre {
         let store = Store::with(Policy::default(), Some(false));
-        let spec = FamilySpec {
-            kind: Kind::Counter,
-            name: b"bench_counter".into(),
-            unit: Vec::new(),
-            help: Vec::new(),
-            label_keys: LABELS.map(Into::into).into(),
-            thresholds: Vec::new(),
-        };
+        let spec = FamilySpec::new(Kind::Counter, "bench_counter").labels(&LABELS);
         let mut writer = store.register(spec).expect("nothing is ignored").0;
         let mut series = Vec::new();
         for number in 1..=SERIES {

@@ -4,7 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 use metre::config::{check, check_files, explain, settings, Value};
 use metre::encode::exposition::{page, Format};
-use metre::model::{Kind, Number};
+use metre::model::Kind;
 use metre::runtime::{StatsdOptions, Runtime};
 use metre::store::{FamilySpec, Store};
 use metre_fuzz::configuration::{check_keys, table, toml, SECRET};
@@ -46,14 +46,8 @@ fuzz_target!(init: check_keys(), |bytes: &[u8]| {
             let runtime = Runtime::new(&store, settings.runtime.clone(), "none");
             // Held to the end.
             let _families = Kind::ALL.map(|kind| {
-                store.register(FamilySpec {
-                    kind,
-                    name: kind.name().into(),
-                    unit: Vec::new(),
-                    help: Vec::new(),
-                    label_keys: vec![b"host".to_vec(), b"cluster".to_vec()],
-                    thresholds: vec![Number::Int(1)],
-                })
+                let spec = FamilySpec::new(kind, kind.name()).labels(&["host", "cluster"]);
+                store.register(spec.buckets(&[1.0]))
             });
             runtime.update_own_metrics();
             let mut out = Vec::new();

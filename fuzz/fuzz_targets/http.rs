@@ -48,14 +48,7 @@ fn servers() -> &'static Servers {
 }
 
 fn fill(store: &Store) -> FamilyWriter {
-    let spec = FamilySpec {
-        kind: Kind::Counter,
-        name: b"a".to_vec(),
-        unit: Vec::new(),
-        help: Vec::new(),
-        label_keys: vec![b"l".to_vec()],
-        thresholds: Vec::new(),
-    };
+    let spec = FamilySpec::new(Kind::Counter, "a").labels(&["l"]);
     let (mut writer, _) = store.register(spec).expect("room for a family");
     let mut labels = LabelSet::new();
     labels.push(b"HTTP/1.1 \"\r\n\r\n");

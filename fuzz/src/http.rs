@@ -7,19 +7,8 @@ use std::collections::BTreeMap;
 use std::io::Read;
 
 const PATHS: &[&str] = &[
-    "/metrics",
-    "/",
-    "/-/healthy",
-    "/-/ready",
-    "/metrics?name[]=a",
-    "/metrics?name%5B%5D=%61&name[]=b_total",
-    "/nothing",
-    "*",
-    "http://x/metrics",
-    "/metrics?%",
-    "//metrics",
-    "/metrics/",
-    "/metrics?name[]=%ff%00&&=",
+    "/metrics", "/", "/-/healthy", "/-/ready", "/metrics?name[]=a", "/metrics?name%5B%5D=%61&name[]=b_total",
+    "/nothing", "*", "http://x/metrics", "/metrics?%", "//metrics", "/metrics/", "/metrics?name[]=%ff%00&&=",
 ];
 const METHODS: &[&str] = &["GET", "HEAD", "POST", "OPTIONS", "CONNECT", "PRI", "get", ""];
 const HEADERS: &[&str] = &[

@@ -22,14 +22,7 @@ fn forked(
         store.home().enter();
         let mut counter = family(&store, Kind::Counter, "c", &[]);
         let mut summary = family(&store, Kind::Summary, "s", &[]);
-        let own = store.register_own(FamilySpec {
-            kind: Kind::Counter,
-            name: "metre_x".into(),
-            unit: Vec::new(),
-            help: Vec::new(),
-            label_keys: Vec::new(),
-            thresholds: Vec::new(),
-        });
+        let own = store.register_own(FamilySpec::new(Kind::Counter, "metre_x"));
         let at = (series(&mut counter, ""), series(&mut summary, ""));
         updates::samples::into_window(summary.record(at.1), Number::Int(3), Taken::Plainly, summary.family());
         updates::counter::reset(counter.record(at.0), counter.family());

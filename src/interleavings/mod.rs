@@ -7,7 +7,7 @@ mod fork;
 mod forking;
 mod store;
 
-use crate::model::{Kind, LabelSet, Number};
+use crate::model::{Kind, LabelSet};
 use crate::policy::{Limits, Origin, Pattern, Policy, Rule};
 use crate::store::{FamilySpec, FamilyWriter, Location, Store};
 use crate::sync::MOST_LOOKS;
@@ -36,14 +36,7 @@ pub(crate) fn explore(name: &str, interruptions: usize, model: impl Fn() + Sync 
 }
 
 pub(crate) fn family(store: &Store, kind: Kind, name: &str, keys: &[&str]) -> FamilyWriter {
-    let spec = FamilySpec {
-        kind,
-        name: name.into(),
-        unit: Vec::new(),
-        help: Vec::new(),
-        label_keys: keys.iter().map(|key| (*key).into()).collect(),
-        thresholds: vec![Number::Int(1)],
-    };
+    let spec = FamilySpec::new(kind, name).labels(keys).buckets(&[1.0]);
     store.register(spec).unwrap().0
 }
 

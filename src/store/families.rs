@@ -120,14 +120,7 @@ mod tests {
     fn a_list_is_like_a_map_and_never_changes() {
         let store = Store::new();
         let family = |number: u32| {
-            let spec = FamilySpec {
-                kind: Kind::Gauge,
-                name: format!("g{number}").into(),
-                unit: Vec::new(),
-                help: Vec::new(),
-                label_keys: Vec::new(),
-                thresholds: Vec::new(),
-            };
+            let spec = FamilySpec::new(Kind::Gauge, format!("g{number}"));
             Arc::clone(store.register_own(spec).family())
         };
         let all: Vec<Arc<Family>> = (0..1000).map(family).collect();

@@ -24,6 +24,32 @@ pub struct FamilySpec {
     pub thresholds: Vec<Number>,
 }
 
+impl FamilySpec {
+    /// A family without unit, help text and label keys; a histogram has the bucket for `+Inf` alone.
+    pub fn new(kind: Kind, name: impl Into<Vec<u8>>) -> FamilySpec {
+        FamilySpec {
+            kind,
+            name: name.into(),
+            unit: Vec::new(),
+            help: Vec::new(),
+            label_keys: Vec::new(),
+            thresholds: Vec::new(),
+        }
+    }
+
+    /// The same with these label keys.
+    pub fn labels(mut self, keys: &[&str]) -> FamilySpec {
+        self.label_keys = keys.iter().map(|key| (*key).into()).collect();
+        self
+    }
+
+    /// The same with buckets up to these thresholds.
+    pub fn buckets(mut self, thresholds: &[f64]) -> FamilySpec {
+        self.thresholds = thresholds.iter().copied().map(Number::Float).collect();
+        self
+    }
+}
+
 /// A part of a specification that couldn't stand on a page as it was.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Repair {

@@ -5,7 +5,7 @@ pub mod http;
 
 use metre::model::{Kind, LabelSet, Number};
 use metre::policy::{Limits, Origin, Pattern, Policy, Rule};
-use metre::store::{updates, Assigned, FamilySpec, FamilyWriter, Store};
+use metre::store::{updates, Assigned, FamilySpec, FamilyWriter, Location, Store};
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::linux::net::SocketAddrExt;
@@ -77,17 +77,14 @@ fn waited() -> HashMap<String, Duration> {
     waited.collect()
 }
 
+/// The writer of a family that no limit is in the way of.
+pub fn register(store: &Store, spec: FamilySpec) -> FamilyWriter {
+    store.register(spec).expect("nothing is ignored").0
+}
+
 /// A family without unit and help; a histogram has buckets for 1 and 10.
 pub fn family(store: &Store, kind: Kind, name: &str, keys: &[&str]) -> FamilyWriter {
-    let spec = FamilySpec {
-        kind,
-        name: name.into(),
-        unit: Vec::new(),
-        help: Vec::new(),
-        label_keys: keys.iter().map(|key| (*key).into()).collect(),
-        thresholds: vec![Number::Int(1), Number::Int(10)],
-    };
-    store.register(spec).unwrap().0
+    register(store, FamilySpec::new(kind, name).labels(keys).buckets(&[1.0, 10.0]))
 }
 
 /// How long a series of [`idle_policy`] may be idle, in seconds.
@@ -124,16 +121,21 @@ pub fn idle_policy(limits: Limits) -> Policy {
     }
 }
 
-/// The label set of a family with one label.
-pub fn label(value: &str) -> LabelSet {
+/// A label set with these values.
+pub fn labels(values: &[&str]) -> LabelSet {
     let mut set = LabelSet::new();
-    set.push(value.as_bytes());
+    values.iter().for_each(|value| set.push(value.as_bytes()));
     set
+}
+
+/// The series with these label values.
+pub fn create(writer: &mut FamilyWriter, values: &[&str]) -> Location {
+    writer.find_or_create(labels(values).as_bytes()).expect("room").0
 }
 
 /// Adds to a counter, sets a gauge, or takes a sample.
 pub fn add(writer: &mut FamilyWriter, value: &str, step: i64) -> Assigned {
-    let (at, placed) = writer.find_or_create(label(value).as_bytes()).expect("a series");
+    let (at, placed) = writer.find_or_create(labels(&[value]).as_bytes()).expect("a series");
     writer.touch(at);
     let (record, family) = (writer.record(at), Arc::clone(writer.family()));
     match family.kind {

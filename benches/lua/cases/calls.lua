@@ -40,6 +40,21 @@ case("iter_metrics and iter_samples, a series", 2e4, function (registry)
 	end
 end, is_binding);
 
+-- In random order, the same for all providers.
+case("with_labels of any of 100,000 + add", 1e5, function (_, new_registry)
+	local registry = new_registry { limits = { max_series = 1e6, max_series_per_family = 1e6 } };
+	local family = registry:counter("bench_any", "", "", { "host", "user" });
+	for i = 1, 1e5 do
+		family:with_labels("example.org", "user" .. i):add(1);
+	end
+	math.randomseed(1);
+	local users = {};
+	for i = 1, 1e5 do
+		users[i] = "user" .. math.random(1e5);
+	end
+	return function (n) for i = 1, n do family:with_labels("example.org", users[i]):add(1); end end
+end);
+
 -- Pages of few series, once they are warm; benches/render.py has large ones.
 local function page(name, series, kind, update, extra)
 	case(name, 10 * series, function (_, new_registry)

@@ -317,3 +317,36 @@ fn text_metadata(out: &mut impl Write, family: &Family, name: &str, kind: Kind) 
     }
     writeln!(out, "# TYPE {name}{suffix} {}", kind.name())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::LabelSet;
+    use crate::store::FamilySpec;
+
+    /// The suffixes of a page's samples, each once.
+    fn suffixes(page: &str, name: &str) -> Vec<String> {
+        let samples = page.lines().filter_map(|line| line.strip_prefix(name));
+        let mut suffixes: Vec<String> = samples
+            .map(|rest| rest.split([' ', '{']).next().unwrap_or_default().to_owned())
+            .collect();
+        suffixes.dedup();
+        suffixes
+    }
+
+    #[test]
+    fn each_kind_shows_its_columns() {
+        for kind in Kind::ALL {
+            let store = Store::new();
+            let (mut writer, _) = store.register(FamilySpec::new(kind, "x")).unwrap();
+            let (place, _) = writer.find_or_create(LabelSet::new().as_bytes()).unwrap();
+            if kind == Kind::Gauge {
+                crate::store::updates::gauge::set(writer.record(place), 1_u64.into(), &writer.family().cork);
+            }
+            let mut out = Vec::new();
+            page(&mut out, &store, Options::default(), Format::OpenMetrics0, None).unwrap();
+            let columns: Vec<&str> = kind.columns().iter().map(|column| column.suffix()).collect();
+            assert_eq!(suffixes(&String::from_utf8(out).unwrap(), "x"), columns, "{kind:?}");
+        }
+    }
+}

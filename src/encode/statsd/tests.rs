@@ -56,17 +56,8 @@ impl Wire {
     }
 
     fn family(&mut self, kind: Kind, name: &str, keys: &[&str]) -> FamilyWriter {
-        let (writer, _) = self
-            .store
-            .register(FamilySpec {
-                kind,
-                name: name.into(),
-                unit: Vec::new(),
-                help: Vec::new(),
-                label_keys: keys.iter().map(|key| (*key).into()).collect(),
-                thresholds: vec![Number::Float(0.1), Number::Int(1)],
-            })
-            .unwrap();
+        let spec = FamilySpec::new(kind, name).labels(keys).buckets(&[0.1, 1.0]);
+        let (writer, _) = self.store.register(spec).unwrap();
         let family = std::sync::Arc::clone(writer.family());
         let state = self.encoder.family(&family);
         self.tracked.push((Changes::new(family), state));

@@ -13,8 +13,8 @@ const SHORT: usize = 1 << 20;
 pub(super) const PIECE: usize = 64 << 10;
 
 /// From how many bytes on that no client has taken yet clients are waited for, and down to how many.
-pub(super) const MUCH: usize = 8 << 20;
-const LITTLE: usize = 4 << 20;
+pub(super) const MUCH: usize = 4 << 20;
+const LITTLE: usize = 2 << 20;
 
 /// Faults are made here for tests.
 const BEGUN: &str = "a page that has begun";

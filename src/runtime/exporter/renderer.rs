@@ -148,16 +148,8 @@ mod tests {
     /// A store with 100,000 series, and what pages of it are made of. Clients are waited for as long as it takes.
     fn source() -> (Source, FamilyWriter) {
         let store = Arc::new(Store::with(Policy::unlimited(), None));
-        let (mut writer, _) = store
-            .register(FamilySpec {
-                kind: Kind::Counter,
-                name: b"x".to_vec(),
-                unit: Vec::new(),
-                help: Vec::new(),
-                label_keys: vec![b"number".to_vec()],
-                thresholds: Vec::new(),
-            })
-            .unwrap();
+        let spec = FamilySpec::new(Kind::Counter, "x").labels(&["number"]);
+        let (mut writer, _) = store.register(spec).unwrap();
         for number in 0..100_000 {
             let mut set = LabelSet::new();
             set.push(format!("{number:0150}").as_bytes());

@@ -36,14 +36,12 @@ impl<'a> Spec<'a> {
 impl OwnFamily {
     /// Registers a family, with its series if it has no labels. Gauges have none until they are set.
     pub(in crate::runtime) fn register(store: &Store, spec: Spec<'_>) -> OwnFamily {
-        let writer = store.register_own(FamilySpec {
-            kind: spec.kind,
-            name: spec.name.into(),
+        let described = FamilySpec {
             unit: spec.unit.into(),
             help: spec.help.into(),
-            label_keys: spec.labels.iter().map(|key| (*key).into()).collect(),
-            thresholds: spec.thresholds.iter().copied().map(Number::Float).collect(),
-        });
+            ..FamilySpec::new(spec.kind, spec.name)
+        };
+        let writer = store.register_own(described.labels(spec.labels).buckets(spec.thresholds));
         let mut family = OwnFamily { writer };
         if spec.labels.is_empty() && spec.kind != Kind::Gauge {
             family.at(&[]);

@@ -266,6 +266,11 @@ impl Connections {
         self.gone.notify_one();
     }
 
+    /// Whether this one is still there.
+    pub(super) fn has(&self, connection: &Rc<Connection>) -> bool {
+        self.all.borrow().iter().any(|other| Rc::ptr_eq(other, connection))
+    }
+
     /// How many there are.
     pub(super) fn count(&self) -> usize {
         self.all.borrow().len()

@@ -282,8 +282,10 @@ impl<S: Site> Server<S> {
                 spawn_local(async move {
                     // One that couldn't be made to its end takes no more room either.
                     let _ = made.await;
-                    connection.made();
-                    server.make_room_for(&connection);
+                    if server.connections.has(&connection) {
+                        connection.made();
+                        server.make_room_for(&connection);
+                    }
                 });
             }
         }
