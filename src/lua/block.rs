@@ -1,9 +1,9 @@
 //! The userdata block of a family, which owns the family's memory, and what tells our userdata from anybody else's.
 //!
-//! What modules hold of a family's metrics ([`handle`](super::handle), [`lease`](super::lease)) points into this memory, and keeps
-//! the block from being collected by its metatable. A block outlives its content in one case only: its finalizer has run, at the end
-//! of the Lua state or together with everything that refers to it, and some other finalizer still uses a metric. Then the
-//! block's pointer is null, which every access checks.
+//! What modules hold of a family's metrics ([`handle`](super::handle), [`lease`](super::lease)) points into this
+//! memory, and keeps the block from being collected by its metatable. A block outlives its content in one case only:
+//! its finalizer has run, at the end of the Lua state or together with everything that refers to it, and some other
+//! finalizer still uses a metric. Then the block's pointer is null, which every access checks.
 
 use super::call::{pure, run, Stop};
 use super::preconditions::{holds, room};
@@ -38,8 +38,8 @@ fn family_tag() -> *const u8 {
     &raw const TAGS[FAMILY_TAG]
 }
 
-/// What a family's block points to.
-pub(super) struct FamilyState {
+/// What a family's block points to, as long as it isn't finalized.
+pub(super) struct FamilyContent {
     pub(super) family: Arc<Family>,
     pub(super) writer: RefCell<FamilyWriter>,
     /// Which kinds of bad input have been logged, as bits.
@@ -48,9 +48,9 @@ pub(super) struct FamilyState {
     pub(super) without_sum: Cell<u32>,
 }
 
-impl FamilyState {
-    pub(super) fn new(writer: FamilyWriter) -> FamilyState {
-        FamilyState {
+impl FamilyContent {
+    pub(super) fn new(writer: FamilyWriter) -> FamilyContent {
+        FamilyContent {
             family: Arc::clone(writer.family()),
             writer: RefCell::new(writer),
             noticed: Cell::new(0),
@@ -64,7 +64,7 @@ impl FamilyState {
 pub(super) struct FamilyBlock {
     tag: *const u8,
     /// Null before it is filled and after it is finalized.
-    state: Cell<*mut FamilyState>,
+    content: Cell<*mut FamilyContent>,
 }
 
 /// How long a block may be.
@@ -88,7 +88,8 @@ pub(super) unsafe fn block_at<T>(
     length: Length,
 ) -> Option<*const T> {
     // SAFETY:
-    // - `lua_touserdata` gives null for what is no userdata. Light userdata, which may be any address, have the length 0.
+    // - `lua_touserdata` gives null for what is no userdata. Light userdata, which may be any address, have the length
+    //   0.
     // - So as many bytes as `T` has are there when the first of them are read. Lua aligns blocks for any C type.
     // - A foreign userdata may have anything there, also bytes that nobody has written. They are compared alone, with
     //   the address of a byte of this module, which no other module has.
@@ -118,16 +119,16 @@ impl FamilyBlock {
             let block: *mut FamilyBlock = ffi::lua_newuserdata(state, size_of::<FamilyBlock>()).cast();
             block.write(FamilyBlock {
                 tag: family_tag(),
-                state: Cell::new(std::ptr::null_mut()),
+                content: Cell::new(std::ptr::null_mut()),
             });
             block
         }
     }
 
     /// Gives an empty block its content.
-    pub(super) fn fill(&self, content: FamilyState) {
-        holds!(self.state.get().is_null(), "a block is filled twice");
-        self.state.set(Box::into_raw(Box::new(content)));
+    pub(super) fn fill(&self, content: FamilyContent) {
+        holds!(self.content.get().is_null(), "a block is filled twice");
+        self.content.set(Box::into_raw(Box::new(content)));
     }
 
     /// The block at `index`, or an error.
@@ -137,7 +138,8 @@ impl FamilyBlock {
     /// - The block is used no longer than it is on the stack or otherwise referred to.
     #[inline(always)]
     pub(super) unsafe fn at<'a>(state: *mut lua_State, index: c_int) -> Result<&'a FamilyBlock, Stop> {
-        // SAFETY: what has the tag was written by `push` and is changed through cells alone; it lives by the second condition.
+        // SAFETY: what has the tag was written by `push` and is changed through cells alone; it lives by the second
+        // condition.
         unsafe {
             match block_at::<FamilyBlock>(state, index, family_tag(), Length::Exactly) {
                 Some(block) => Ok(&*block),
@@ -149,8 +151,8 @@ impl FamilyBlock {
     /// The block that is an upvalue of the function that runs.
     ///
     /// # Safety
-    /// - The function was made with a family's block there. (Lua code gets at upvalues of C functions by the debug library
-    ///   alone; who sets one can do as much to any C function.)
+    /// - The function was made with a family's block there. (Lua code gets at upvalues of C functions by the debug
+    ///   library alone; who sets one can do as much to any C function.)
     /// - The block is used no longer than the function runs.
     #[inline(always)]
     pub(super) unsafe fn of_call<'a>(state: *mut lua_State, upvalue: c_int) -> &'a FamilyBlock {
@@ -165,20 +167,20 @@ impl FamilyBlock {
     /// Runs `use_it` on the content, or gives `None` if that is gone. Whatever Lua does, nothing of the content is kept
     /// meanwhile: `use_it` calls nothing that runs Lua, and what it returns borrows nothing.
     #[inline(always)]
-    pub(super) fn with<T: 'static>(&self, use_it: impl FnOnce(&FamilyState) -> T) -> Result<Option<T>, Stop> {
+    pub(super) fn with<T: 'static>(&self, use_it: impl FnOnce(&FamilyContent) -> T) -> Result<Option<T>, Stop> {
         // SAFETY:
         // - The pointer is null or from `fill`'s box, which `finalize` alone drops, setting the pointer to null.
         // - `finalize` runs in a finalizer or in a call of `__gc` by hand. Both need Lua, which `use_it` doesn't run.
         // - All threads but Lua's know the family by its `Arc`, never the content.
-        pure(|| unsafe { self.state.get().as_ref() }.map(use_it))
+        pure(|| unsafe { self.content.get().as_ref() }.map(use_it))
     }
 
     /// Drops the content.
     fn finalize(&self) {
-        let content = self.state.replace(std::ptr::null_mut());
+        let content = self.content.replace(std::ptr::null_mut());
         if !content.is_null() {
-            // SAFETY: it came from `Box::into_raw`, is dropped once, as the pointer is null from now on, and nobody is inside of
-            // `with`, which runs no Lua.
+            // SAFETY: it came from `Box::into_raw`, is dropped once, as the pointer is null from now on, and nobody is
+            // inside of `with`, which runs no Lua.
             drop(unsafe { Box::from_raw(content) });
         }
     }

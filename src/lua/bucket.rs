@@ -1,7 +1,7 @@
 //! A histogram's buckets as modules see them: `metric[i].threshold`, `.threshold_s`, `.count`.
 //!
-//! They are elements of the metric's view, made when first asked for, and stay the same objects. A bucket is a table with
-//! two hidden fields, its number and the same [`link`](super::link) as the view's; its count comes from `__index`.
+//! They are elements of the metric's view, made when first asked for, and stay the same objects. A bucket is a table
+//! with two hidden fields, its number and the same [`link`](super::link) as the view's; its count comes from `__index`.
 
 use super::call::{run, Stop};
 use super::link::{self, linked, NO_METRIC};
@@ -25,7 +25,8 @@ static METATABLE: u8 = 0;
 /// # Safety
 /// There is room for three values, and nothing with a destructor is alive.
 pub(super) unsafe fn make_metatable(state: *mut lua_State) {
-    // SAFETY: the table's index is counted from below; everything that is pushed ends in the table, and the table in the registry.
+    // SAFETY: the table's index is counted from below; everything that is pushed ends in the table, and the table in
+    // the registry.
     unsafe {
         let room = room(state, 3);
         ffi::lua_createtable(state, 0, 4);
@@ -103,8 +104,8 @@ fn bucket(metric: Metric<'_>, number: usize) -> Result<Option<Bucket>, Stop> {
 /// # Safety
 /// There is room for three values.
 unsafe fn push_count(state: *mut lua_State) -> Result<(), Stop> {
-    // SAFETY: with the debug library the hidden fields may be anything by now. `linked` finds a metric in tables alone and leaves its
-    // userdata on the stack; what isn't a number counts as 0, which no bucket has.
+    // SAFETY: with the debug library the hidden fields may be anything by now. `linked` finds a metric in tables alone
+    // and leaves its userdata on the stack; what isn't a number counts as 0, which no bucket has.
     unsafe {
         room(state, 3);
         let metric = linked(state, 1, Kind::Histogram).ok_or(NO_METRIC)?;
@@ -135,8 +136,8 @@ unsafe extern "C-unwind" fn index(state: *mut lua_State) -> c_int {
 
 /// `bucket.count = …`, which changes nothing. All other keys are the module's own.
 unsafe extern "C-unwind" fn new_index(state: *mut lua_State) -> c_int {
-    // SAFETY: `linked` leaves the metric's userdata on the stack, where it stays while the metric is used. It was a table that had
-    // it, so there is one at 1 to set a key in; for nil and NaN Lua raises an error.
+    // SAFETY: `linked` leaves the metric's userdata on the stack, where it stays while the metric is used. It was a
+    // table that had it, so there is one at 1 to set a key in; for nil and NaN Lua raises an error.
     unsafe {
         run(state, "bucket.__newindex", || {
             ffi::lua_settop(state, 3);

@@ -28,8 +28,8 @@ pub(super) type Outcome = Result<c_int, Stop>;
 
 /// Runs the body of the raw function that is called `site` in the log, and raises an error if it was called wrongly.
 ///
-/// Not inside `catch_unwind`: LuaJIT raises by unwinding, and Rust aborts the process when it catches what isn't a panic.
-/// So what can panic runs in [`pure`], and what can raise doesn't.
+/// Not inside `catch_unwind`: LuaJIT raises by unwinding, and Rust aborts the process when it catches what isn't a
+/// panic. So what can panic runs in [`pure`], and what can raise doesn't.
 ///
 /// # Safety
 /// - `state` is the state that Lua has called the function with, and nothing has been done to its stack.
@@ -52,7 +52,8 @@ pub(super) unsafe fn run(state: *mut lua_State, site: &'static str, body: impl F
             );
             whole_register(results)
         }
-        // SAFETY: the body has ended and its captures have no destructors, by the second condition; the message is static.
+        // SAFETY: the body has ended and its captures have no destructors, by the second condition; the message is
+        // static.
         Err(Stop::Misuse(message)) => unsafe { raise(state, message) },
         // SAFETY: the body has ended, and nobody needs any longer what it had on the stack.
         Err(Stop::Panicked) => unsafe { whole_register(contained(state, site)) },
@@ -83,8 +84,8 @@ pub(super) fn pure<T>(work: impl FnOnce() -> T) -> Result<T, Stop> {
 /// The callback for panics in the registry.
 static ON_PANIC: u8 = 0;
 
-/// `on_panic(f)`: from now on each panic calls `f` with the name of the raw function that it was in, and with a message if it is the
-/// first one there. What `f` returns is the result of that raw function.
+/// `on_panic(f)`: from now on each panic calls `f` with the name of the raw function that it was in, and with a message
+/// if it is the first one there. What `f` returns is the result of that raw function.
 pub(super) unsafe extern "C-unwind" fn on_panic(state: *mut lua_State) -> c_int {
     // SAFETY: the stack is brought to one value, which the registry takes off.
     unsafe {
@@ -142,8 +143,8 @@ fn message(site: &'static str) -> Option<Short> {
     caught.is_first.then(|| Short::of(caught.message.as_bytes()))
 }
 
-/// LuaJIT reads the number of results from the whole 64-bit register, whose upper half a C `int` leaves undefined
-/// (seen with 2.1.0-beta3: it crashes on what the compiler leaves there). Reading the number back from memory clears it.
+/// LuaJIT reads the number of results from the whole 64-bit register, whose upper half a C `int` leaves undefined (seen
+/// with 2.1.0-beta3: it crashes on what the compiler leaves there). Reading the number back from memory clears it.
 #[inline(always)]
 fn whole_register(results: c_int) -> c_int {
     if cfg!(any(feature = "luajit", feature = "lua51")) {

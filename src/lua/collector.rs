@@ -1,14 +1,15 @@
-//! Lua's collector stands still while mlua is at work on Lua 5.1 and LuaJIT, and while mlua opens the module on every Lua.
+//! Lua's collector stands still while mlua is at work on Lua 5.1 and LuaJIT, and while mlua opens the module on every
+//! Lua.
 //!
-//! On these two a finalizer raises its error out of whatever allocates, and mlua allocates where nothing catches an error (seen with
-//! 0.11.6: it makes the very function that it is going to call protected, `protect_lua_closure`). On Lua 5.1 that error jumps over
-//! mlua's destructors, and LuaJIT unwinds, for which Rust ends the process. Later Luas need no memory for such a function, but
-//! lose the errors of finalizers amid the opening (seen on 5.2). The garbage of that time is collected afterwards, where errors
-//! are caught.
+//! On these two a finalizer raises its error out of whatever allocates, and mlua allocates where nothing catches an
+//! error (seen with 0.11.6: it makes the very function that it is going to call protected, `protect_lua_closure`). On
+//! Lua 5.1 that error jumps over mlua's destructors, and LuaJIT unwinds, for which Rust ends the process. Later Luas
+//! need no memory for such a function, but lose the errors of finalizers amid the opening (seen on 5.2). The garbage of
+//! that time is collected afterwards, where errors are caught.
 //!
-//! Lua 5.1 doesn't say whether a program has stopped its collector. So a stopped collector runs again after a call of mlua's
-//! functions; but not if Lua itself has stopped it for a finalizer, or finalizers would begin in the middle of each other,
-//! as many as wait.
+//! Lua 5.1 doesn't say whether a program has stopped its collector. So a stopped collector runs again after a call of
+//! mlua's functions; but not if Lua itself has stopped it for a finalizer, or finalizers would begin in the middle of
+//! each other, as many as wait.
 
 use super::call::run;
 use super::preconditions::{absolute, room};
@@ -49,8 +50,8 @@ pub(super) unsafe fn stop(state: *mut lua_State) -> Stopped {
 /// # Safety
 /// Those of [`stop`].
 unsafe fn halt(state: *mut lua_State) -> Stopped {
-    // SAFETY: none of these can raise or allocates; the collector is only stopped and asked. The hook is a function of this module,
-    // which is never unloaded.
+    // SAFETY: none of these can raise or allocates; the collector is only stopped and asked. The hook is a function of
+    // this module, which is never unloaded.
     unsafe {
         if !IS_5_1 && ffi::lua_gc(state, IS_RUNNING, 0) == 0 {
             return Stopped(None);
@@ -74,8 +75,8 @@ unsafe extern "C-unwind" fn called(state: *mut lua_State, _: *mut ffi::lua_Debug
     }
 }
 
-/// Has the collector run again, and work off what has been allocated meanwhile. What finalizers raise goes no further. `status` is what the
-/// call has come to.
+/// Has the collector run again, and work off what has been allocated meanwhile. What finalizers raise goes no further.
+/// `status` is what the call has come to.
 ///
 /// # Safety
 /// - There is room for two values.
@@ -85,7 +86,8 @@ pub(super) unsafe fn resume(state: *mut lua_State, stopped: Stopped, status: c_i
     let Stopped(Some(before)) = stopped else {
         return;
     };
-    // SAFETY: the call is protected and takes the function and its argument off, and an error is popped. The number fits.
+    // SAFETY: the call is protected and takes the function and its argument off, and an error is popped. The number
+    // fits.
     unsafe {
         let room = room(state, 2);
         absolute(state, step, ffi::LUA_TFUNCTION);
@@ -119,11 +121,11 @@ pub(super) unsafe fn push_step(state: *mut lua_State) {
     }
 }
 
-/// `step(kilobytes)`: what the collector does when so much has been allocated. By `debug.getupvalue` Lua code can call it with
-/// anything.
+/// `step(kilobytes)`: what the collector does when so much has been allocated. By `debug.getupvalue` Lua code can call
+/// it with anything.
 unsafe extern "C-unwind" fn step(state: *mut lua_State) -> c_int {
-    // SAFETY: a missing argument and what isn't a number read as 0. Any finalizer may run and raise: nothing with a destructor is
-    // alive.
+    // SAFETY: a missing argument and what isn't a number read as 0. Any finalizer may run and raise: nothing with a
+    // destructor is alive.
     unsafe {
         run(state, "step", || {
             ffi::lua_gc(state, ffi::LUA_GCSTEP, ffi::lua_tointeger(state, 1) as c_int);
@@ -140,7 +142,8 @@ unsafe extern "C-unwind" fn step(state: *mut lua_State) -> c_int {
 pub(super) unsafe fn opening(state: *mut lua_State, open: ffi::lua_CFunction) -> c_int {
     // SAFETY:
     // - The step comes to 1 and `open` to 2, below its arguments, so the call has as many as there are.
-    // - `open` runs protected, with the collector standing still; nothing here has a destructor when its error is raised again.
+    // - `open` runs protected, with the collector standing still; nothing here has a destructor when its error is
+    //   raised again.
     unsafe {
         run(state, "open", || {
             let arguments = ffi::lua_gettop(state);

@@ -1,12 +1,12 @@
 //! A guard before functions that mlua made.
 //!
 //! At the end of a Lua state finalizers run in the reverse order of creation, and any of them may still call us. mlua's
-//! functions keep what they need in a userdata of their own and crash once that is finalized. A sentinel that is created
-//! after the function is finalized before it, and from then on the function isn't called any more.
+//! functions keep what they need in a userdata of their own and crash once that is finalized. A sentinel that is
+//! created after the function is finalized before it, and from then on the function isn't called any more.
 //!
-//! On Lua 5.1 and LuaJIT the collector stands still while one of these functions runs ([`collector`]). A debug hook still runs in the
-//! middle of such a function, and may call another one. On Lua 5.1 nothing would tell the inner one that the collector is to stay
-//! where it is, so there no guarded function begins in the middle of another one.
+//! On Lua 5.1 and LuaJIT the collector stands still while one of these functions runs ([`collector`]). A debug hook
+//! still runs in the middle of such a function, and may call another one. On Lua 5.1 nothing would tell the inner one
+//! that the collector is to stay where it is, so there no guarded function begins in the middle of another one.
 
 use super::block::{block_at, Length};
 use super::call::{run, Outcome};
@@ -36,7 +36,8 @@ impl Sentinel {
     /// - `index` is valid, or that of a missing argument.
     /// - The sentinel is used no longer than it is on the stack or otherwise referred to.
     unsafe fn at<'a>(state: *mut lua_State, index: c_int) -> Option<&'a Sentinel> {
-        // SAFETY: what has the tag was written by `guarded`, and is changed through its cell alone. (`Sentinel` begins with its tag.)
+        // SAFETY: what has the tag was written by `guarded`, and is changed through its cell alone. (`Sentinel` begins
+        // with its tag.)
         unsafe { block_at::<Sentinel>(state, index, &raw const SENTINELS, Length::Exactly).map(|block| &*block) }
     }
 }
@@ -68,10 +69,12 @@ thread_local! {
 /// When Lua is out of memory.
 pub(super) fn guarded(lua: &Lua, function: LuaFunction) -> LuaResult<LuaFunction> {
     // SAFETY:
-    // - `exec_raw` runs this as a protected C function with one argument, the function, so with room for `LUA_MINSTACK` values.
-    // - The sentinel's userdata has the size of what is written to it, and Lua aligns it for any C type. It gets the finalizer
-    //   when it has its content.
-    // - Function, sentinel and step are the three values on the stack when they become the upvalues that `call` expects.
+    // - `exec_raw` runs this as a protected C function with one argument, the function, so with room for `LUA_MINSTACK`
+    //   values.
+    // - The sentinel's userdata has the size of what is written to it, and Lua aligns it for any C type. It gets the
+    //   finalizer when it has its content.
+    // - Function, sentinel and step are the three values on the stack when they become the upvalues that `call`
+    //   expects.
     unsafe {
         lua.exec_raw(function, |state| {
             begins(state);
@@ -116,7 +119,8 @@ unsafe extern "C-unwind" fn close(state: *mut lua_State) -> c_int {
 unsafe extern "C-unwind" fn call(state: *mut lua_State) -> c_int {
     // SAFETY:
     // - Upvalues have absolute indices, and the function that runs keeps them. The sentinel is looked at.
-    // - mlua's function isn't finalized yet, as its sentinel isn't. It comes to 1, below its arguments, and runs protected.
+    // - mlua's function isn't finalized yet, as its sentinel isn't. It comes to 1, below its arguments, and runs
+    //   protected.
     // - It has a few results (a list of them is a table), so there is still room for two values above them.
     // - Nothing has a destructor, so its error can be raised again.
     unsafe {

@@ -1,9 +1,9 @@
 //! What Lua holds for a metric in a family whose series stay: a *handle*, a userdata that points to the record.
 //!
-//! Modules get a handle as what is behind a table of methods or a [`view`](super::view), and in families of many series as it
-//! is ([`objects`](super::objects)).
+//! Modules get a handle as what is behind a table of methods or a [`view`](super::view), and in families of many series
+//! as it is ([`objects`](super::objects)).
 
-use super::block::{block_at, handle_tag, FamilyBlock, FamilyState, Length};
+use super::block::{block_at, handle_tag, FamilyBlock, FamilyContent, Length};
 use super::call::Stop;
 use super::preconditions::{holds, room};
 use crate::model::Kind;
@@ -61,7 +61,8 @@ impl Handle {
     /// - The handle is used no longer than it is on the stack or otherwise referred to.
     #[inline(always)]
     pub(super) unsafe fn at<'a>(state: *mut lua_State, index: c_int, kind: Kind) -> Option<&'a Handle> {
-        // SAFETY: what has the tag was written by `push`, and nobody writes to it, so a shared reference is sound while it lives.
+        // SAFETY: what has the tag was written by `push`, and nobody writes to it, so a shared reference is sound while
+        // it lives.
         unsafe { block_at::<Handle>(state, index, handle_tag(kind), Length::Exactly).map(|block| &*block) }
     }
 
@@ -69,17 +70,17 @@ impl Handle {
     /// function as a method.
     ///
     /// # Safety
-    /// - The function was made with a handle of a metric of type `kind` there, and with that handle's owner as another upvalue;
-    ///   see [`FamilyBlock::of_call`].
+    /// - The function was made with a handle of a metric of type `kind` there, and with that handle's owner as another
+    ///   upvalue; see [`FamilyBlock::of_call`].
     /// - The handle is used no longer than the function runs.
     #[inline(always)]
     pub(super) unsafe fn of_call<'a>(state: *mut lua_State, kind: Kind) -> Option<&'a Handle> {
         let index = ffi::lua_upvalueindex(1);
         // SAFETY:
         // - By the contract there is a handle, which the function that runs keeps.
-        // - `lua_topointer` reads no memory of ours. What it gives is the owner's address for the owner alone, which the function
-        //   keeps, too, as no two objects that are alive have one address; or for a light userdata with that address,
-        //   which gets the update of its owner and reaches nothing else.
+        // - `lua_topointer` reads no memory of ours. What it gives is the owner's address for the owner alone, which
+        //   the function keeps, too, as no two objects that are alive have one address; or for a light userdata with
+        //   that address, which gets the update of its owner and reaches nothing else.
         unsafe {
             holds!(
                 Handle::at(state, index, kind).is_some(),
@@ -125,7 +126,7 @@ impl Handle {
     pub(super) unsafe fn with_words<T: 'static>(
         &self,
         words: usize,
-        use_it: impl FnOnce(&FamilyState, &[AtomicU64]) -> T,
+        use_it: impl FnOnce(&FamilyContent, &[AtomicU64]) -> T,
     ) -> Result<Option<T>, Stop> {
         self.family().with(|family| {
             // SAFETY: `with` has the content, and `T` can't borrow from it; as many words by the contract above.
@@ -138,7 +139,7 @@ impl Handle {
     #[inline(always)]
     pub(super) fn with<T: 'static>(
         &self,
-        use_it: impl FnOnce(&FamilyState, &[AtomicU64]) -> T,
+        use_it: impl FnOnce(&FamilyContent, &[AtomicU64]) -> T,
     ) -> Result<Option<T>, Stop> {
         self.family().with(|family| {
             // SAFETY: `with` has the content; every record of a family has as many words before its labels.
@@ -150,7 +151,7 @@ impl Handle {
     /// [`FamilyBlock::with`], with the encoded label set too.
     pub(super) fn with_labels<T: 'static>(
         &self,
-        use_it: impl FnOnce(&FamilyState, &[u8]) -> T,
+        use_it: impl FnOnce(&FamilyContent, &[u8]) -> T,
     ) -> Result<Option<T>, Stop> {
         self.family().with(|family| {
             // SAFETY: `with` has the content; a record begins with its own length, which never changes.

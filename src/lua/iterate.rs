@@ -29,8 +29,8 @@ pub(super) unsafe extern "C-unwind" fn clear(state: *mut lua_State) -> c_int {
     }
 }
 
-/// `iter_metrics(family)`: an iterator of `labels, view`, in the order of creation. Its upvalues are the family, the location of
-/// the last series, or -1, and the serial number of that series.
+/// `iter_metrics(family)`: an iterator of `labels, view`, in the order of creation. Its upvalues are the family, the
+/// location of the last series, or -1, and the serial number of that series.
 pub(super) unsafe extern "C-unwind" fn iter_metrics(state: *mut lua_State) -> c_int {
     // SAFETY: there are three values when they become upvalues, the first one a family's block, which `next` needs.
     unsafe {
@@ -45,8 +45,8 @@ pub(super) unsafe extern "C-unwind" fn iter_metrics(state: *mut lua_State) -> c_
     }
 }
 
-/// `expire(family)`: lets go of some of the family's series whose time is over. Returns how many series it has looked at, and whether
-/// there are more to look at.
+/// `expire(family)`: lets go of some of the family's series whose time is over. Returns how many series it has looked
+/// at, and whether there are more to look at.
 pub(super) unsafe extern "C-unwind" fn expire(state: *mut lua_State) -> c_int {
     /// How many series are looked at, which takes well below a millisecond.
     const BUDGET: usize = 10_000;
@@ -65,11 +65,12 @@ pub(super) unsafe extern "C-unwind" fn expire(state: *mut lua_State) -> c_int {
 /// The iterator of `iter_metrics`.
 unsafe extern "C-unwind" fn next(state: *mut lua_State) -> c_int {
     // SAFETY:
-    // - The function keeps its upvalue, the family's block. Its other upvalues are numbers, which anything else reads as 0.
-    // - The memory for the labels has as many bytes as the slice, which are zeros before it is made. Nobody else writes to that
-    //   userdata, which has no metatable and stays on the stack, at 1, until the function returns.
-    // - Between `block.with` and the next use of the series Lua may have run finalizers. A series that is gone by then is passed over,
-    //   and `push_view` gets along with one that goes later.
+    // - The function keeps its upvalue, the family's block. Its other upvalues are numbers, which anything else reads
+    //   as 0.
+    // - The memory for the labels has as many bytes as the slice, which are zeros before it is made. Nobody else writes
+    //   to that userdata, which has no metatable and stays on the stack, at 1, until the function returns.
+    // - Between `block.with` and the next use of the series Lua may have run finalizers. A series that is gone by then
+    //   is passed over, and `push_view` gets along with one that goes later.
     unsafe {
         run(state, "iter_metrics.next", || {
             let family = ffi::lua_upvalueindex(1);
@@ -125,8 +126,8 @@ unsafe extern "C-unwind" fn next(state: *mut lua_State) -> c_int {
 /// - The block is referred to while Lua runs.
 /// - There is room for three values, and nothing with a destructor is alive.
 unsafe fn push_labels(state: *mut lua_State, block: &FamilyBlock, labels: &[u8]) -> Result<(), Stop> {
-    // SAFETY: the table is new, and its index counted from below. There are no more values than label names, whose number a
-    // C `int` holds.
+    // SAFETY: the table is new, and its index counted from below. There are no more values than label names, whose
+    // number a C `int` holds.
     unsafe {
         let room = room(state, 3);
         let names = block.with(|family| family.family.label_names.len())?;

@@ -1,6 +1,6 @@
 //! From label values to metrics: `with_labels`, `with_partial_label`, `data:get`.
 
-use super::block::{FamilyBlock, FamilyState};
+use super::block::{FamilyBlock, FamilyContent};
 use super::call::{pure, run, Outcome, Stop};
 use super::lease::Leased;
 use super::notice::{self, About};
@@ -21,7 +21,8 @@ const METRICS: c_int = 3;
 
 /// `with_labels_of(family, prefix or nil)`: the family's `with_labels`.
 pub(super) unsafe extern "C-unwind" fn with_labels_of(state: *mut lua_State) -> c_int {
-    // SAFETY: nothing has been done to the stack. `with_labels` has two more upvalues, for what it finds, which are nil.
+    // SAFETY: nothing has been done to the stack. `with_labels` has two more upvalues, for what it finds, which are
+    // nil.
     unsafe {
         run(state, "with_labels_of", || {
             closure_over(state, with_labels, recent::KEPT)
@@ -42,8 +43,8 @@ pub(super) unsafe extern "C-unwind" fn get_of(state: *mut lua_State) -> c_int {
 unsafe fn closure_over(state: *mut lua_State, function: ffi::lua_CFunction, upvalues: c_int) -> Outcome {
     // SAFETY:
     // - There are two values, and the table of metrics becomes the third. So the upvalues are what their constants say.
-    // - The first one is a family's block, and the prefix nil or whole label values, which the function relies on. It stays on the
-    //   stack while its bytes are looked at.
+    // - The first one is a family's block, and the prefix nil or whole label values, which the function relies on. It
+    //   stays on the stack while its bytes are looked at.
     unsafe {
         ffi::lua_settop(state, 2);
         FamilyBlock::at(state, 1)?;
@@ -76,7 +77,8 @@ unsafe extern "C-unwind" fn with_labels(state: *mut lua_State) -> c_int {
 /// - The stack has the arguments alone, and nothing with a destructor is alive.
 unsafe fn look_up(state: *mut lua_State) -> Outcome {
     // SAFETY:
-    // - Upvalues have absolute indices. They are the family's block, which the series is one of, and the table of its metrics.
+    // - Upvalues have absolute indices. They are the family's block, which the series is one of, and the table of its
+    //   metrics.
     // - `find` has made strings of all arguments, as many as there are label names. `tell` leaves the stack as it was.
     // - A family without serial numbers has no leases.
     unsafe {
@@ -178,8 +180,8 @@ unsafe extern "C-unwind" fn get(state: *mut lua_State) -> c_int {
     }
 }
 
-/// Pushes the lease of a series with the labels that were asked for, to find the series again. It has them from the arguments,
-/// since Lua may run a finalizer meanwhile that lets the series go.
+/// Pushes the lease of a series with the labels that were asked for, to find the series again. It has them from the
+/// arguments, since Lua may run a finalizer meanwhile that lets the series go.
 ///
 /// # Safety
 /// - The function that runs is one that `closure_over` has made, and the series is one of the family that it has.
@@ -189,7 +191,8 @@ unsafe extern "C-unwind" fn get(state: *mut lua_State) -> c_int {
 unsafe fn push_own_lease(state: *mut lua_State, series: Series, serial: u64, placed: Assigned) -> Result<(), Stop> {
     // SAFETY:
     // - The upvalues are the family's block and the table of its metrics.
-    // - The prefix is an upvalue, and the arguments stay on the stack: so all of them are there when the labels are written.
+    // - The prefix is an upvalue, and the arguments stay on the stack: so all of them are there when the labels are
+    //   written.
     // - The label sets live in `pure` alone.
     unsafe {
         let arguments = ffi::lua_gettop(state);
@@ -215,8 +218,8 @@ unsafe fn push_own_lease(state: *mut lua_State, series: Series, serial: u64, pla
     }
 }
 
-/// Runs `look_up` with the label set that the arguments after the first are, which it makes strings. `None` if `look_up` gave
-/// that, or at the end of the state.
+/// Runs `look_up` with the label set that the arguments after the first are, which it makes strings. `None` if
+/// `look_up` gave that, or at the end of the state.
 ///
 /// # Safety
 /// - The function that runs is one that `closure_over` has made.
@@ -225,7 +228,7 @@ unsafe fn push_own_lease(state: *mut lua_State, series: Series, serial: u64, pla
 #[inline(always)]
 unsafe fn find<T: 'static>(
     state: *mut lua_State,
-    look_up: impl FnOnce(&FamilyState, &[u8]) -> Option<T>,
+    look_up: impl FnOnce(&FamilyContent, &[u8]) -> Option<T>,
 ) -> Result<Option<T>, Stop> {
     // SAFETY:
     // - The family's block and the prefix are upvalues, which the function keeps whatever Lua code `make_text` runs.
@@ -264,8 +267,8 @@ unsafe fn find<T: 'static>(
 pub(super) unsafe extern "C-unwind" fn prefix(state: *mut lua_State) -> c_int {
     // SAFETY:
     // - The block and the value are on the stack, where they stay while they are used.
-    // - The string is built by Lua from three pieces on the stack, so nothing with a destructor is alive. What is no text there, as
-    //   `make_text` had no room, raises an error.
+    // - The string is built by Lua from three pieces on the stack, so nothing with a destructor is alive. What is no
+    //   text there, as `make_text` had no room, raises an error.
     unsafe {
         run(state, "prefix", || {
             ffi::lua_settop(state, 3);

@@ -1,9 +1,10 @@
 //! What Lua holds for a metric in a family whose series go, or have quantiles: a *lease*.
 //!
-//! Unlike a handle it doesn't point to the record, which may be another series' by now. It has the record's location and the
-//! serial number of the series, and its label set, so that an update finds a new series where the old one has gone.
+//! Unlike a handle it doesn't point to the record, which may be another series' by now. It has the record's location
+//! and the serial number of the series, and its label set, so that an update finds a new series where the old one has
+//! gone.
 
-use super::block::{block_at, lease_tag, FamilyBlock, FamilyState, Length};
+use super::block::{block_at, lease_tag, FamilyBlock, FamilyContent, Length};
 use super::call::Stop;
 use super::preconditions::room;
 use crate::model::Kind;
@@ -13,7 +14,8 @@ use std::cell::Cell;
 use std::ffi::c_int;
 use std::sync::atomic::AtomicU64;
 
-/// A lease's userdata block. The encoded label set follows on it. After `push` and its caller nobody writes but to the cells.
+/// A lease's userdata block. The encoded label set follows on it. After `push` and its caller nobody writes but to the
+/// cells.
 #[repr(C)]
 pub(super) struct Lease {
     tag: *const u8,
@@ -23,7 +25,8 @@ pub(super) struct Lease {
     /// Right after this, with the block's own pointer.
     labels: *const u8,
     label_bytes: usize,
-    /// If the label set ran into a limit: how many series had gone by then. Once more series have gone, there may be room.
+    /// If the label set ran into a limit: how many series had gone by then. Once more series have gone, there may be
+    /// room.
     limited_at: Cell<u64>,
 }
 
@@ -55,8 +58,8 @@ impl Lease {
     ) -> &'a mut [u8] {
         // SAFETY:
         // - The block has the size of a lease and its labels, and Lua aligns it for any C type.
-        // - The labels are zeros before a slice is made of them. The slice begins where the lease ends, so nothing else is borrowed
-        //   with it, and the block is on the stack as long as the caller writes.
+        // - The labels are zeros before a slice is made of them. The slice begins where the lease ends, so nothing else
+        //   is borrowed with it, and the block is on the stack as long as the caller writes.
         unsafe {
             room(state, 1);
             let size = size_of::<Lease>() + of.label_bytes;
@@ -86,8 +89,8 @@ impl Lease {
     /// - `index` is valid, or that of a missing argument.
     /// - The lease is used no longer than it is on the stack or otherwise referred to.
     pub(super) unsafe fn at<'a>(state: *mut lua_State, index: c_int, kind: Kind) -> Option<&'a Lease> {
-        // SAFETY: what has the tag was written by `push`, and is changed through cells alone once its maker has filled in the
-        // labels, which are behind what this refers to.
+        // SAFETY: what has the tag was written by `push`, and is changed through cells alone once its maker has filled
+        // in the labels, which are behind what this refers to.
         unsafe { block_at::<Lease>(state, index, lease_tag(kind), Length::AtLeast).map(|block| &*block) }
     }
 
@@ -104,16 +107,16 @@ impl Lease {
 
     /// The encoded label set.
     pub(super) fn labels(&self) -> &[u8] {
-        // SAFETY: `push` made room for as many bytes and wrote them, right behind this; blocks stay where they are, and the lease is
-        // borrowed meanwhile.
+        // SAFETY: `push` made room for as many bytes and wrote them, right behind this; blocks stay where they are, and
+        // the lease is borrowed meanwhile.
         unsafe { std::slice::from_raw_parts(self.labels, self.label_bytes) }
     }
 
-    /// Runs `use_it` on the record, which counts as updated. If the series has gone, a new one is made. `None` at the end of
-    /// the Lua state, and if there is no room for a series at all.
+    /// Runs `use_it` on the record, which counts as updated. If the series has gone, a new one is made. `None` at the
+    /// end of the Lua state, and if there is no room for a series at all.
     pub(super) fn update<T: 'static>(
         &self,
-        use_it: impl FnOnce(&FamilyState, &[AtomicU64]) -> T,
+        use_it: impl FnOnce(&FamilyContent, &[AtomicU64]) -> T,
     ) -> Result<Option<T>, Stop> {
         let result = self.family().with(|family| {
             let mut writer = family.writer.borrow_mut();
@@ -133,11 +136,11 @@ impl Lease {
         Ok(result.flatten())
     }
 
-    /// Runs `use_it` on the record to read it. If the series has gone, it runs on the record of the series that has its labels by now,
-    /// or else on zeros, which a new series would have.
+    /// Runs `use_it` on the record to read it. If the series has gone, it runs on the record of the series that has its
+    /// labels by now, or else on zeros, which a new series would have.
     pub(super) fn read<T: 'static>(
         &self,
-        use_it: impl FnOnce(&FamilyState, &[AtomicU64]) -> T,
+        use_it: impl FnOnce(&FamilyContent, &[AtomicU64]) -> T,
     ) -> Result<Option<T>, Stop> {
         self.family().with(|family| {
             let words = family.family.record_words();

@@ -1,5 +1,5 @@
-//! What tables have that stand for a metric: metrics with methods, views, buckets. A hidden field of theirs, the *link*, is
-//! the handle or the lease.
+//! What tables have that stand for a metric: metrics with methods, views, buckets. A hidden field of theirs, the
+//! *link*, is the handle or the lease.
 
 use super::call::run;
 use super::metric::Metric;
@@ -57,7 +57,8 @@ pub(super) unsafe fn push_link(state: *mut lua_State, table: c_int) {
 /// - The metric is used no longer than what was pushed stays on the stack.
 #[cold]
 pub(super) unsafe fn linked<'a>(state: *mut lua_State, index: c_int, kind: Kind) -> Option<Metric<'a>> {
-    // SAFETY: only tables are looked into. With the debug library the link may be anything by now, so it is looked at, too.
+    // SAFETY: only tables are looked into. With the debug library the link may be anything by now, so it is looked at,
+    // too.
     unsafe {
         if ffi::lua_type(state, index) != ffi::LUA_TTABLE {
             return None;
@@ -108,8 +109,8 @@ pub(super) unsafe fn copy_entries(state: *mut lua_State, from: c_int, to: c_int)
 
 /// The iterator of `pairs`.
 pub(super) unsafe extern "C-unwind" fn next(state: *mut lua_State) -> c_int {
-    // SAFETY: there are two values, the first one a table. `lua_next` takes the key off and pushes a pair or nothing; for a key that
-    // isn't the table's it raises an error, and nothing with a destructor is alive.
+    // SAFETY: there are two values, the first one a table. `lua_next` takes the key off and pushes a pair or nothing;
+    // for a key that isn't the table's it raises an error, and nothing with a destructor is alive.
     unsafe {
         run(state, "pairs.next", || {
             ffi::lua_settop(state, 2);

@@ -1,6 +1,6 @@
 //! What may be behind a metric or a view: a [`Handle`], or a [`Lease`] in families whose series go or have quantiles.
 
-use super::block::{FamilyBlock, FamilyState};
+use super::block::{FamilyBlock, FamilyContent};
 use super::call::Stop;
 use super::handle::Handle;
 use super::lease::Lease;
@@ -43,7 +43,7 @@ impl<'a> Metric<'a> {
     /// Runs `use_it` on the whole record but for the labels, to read it.
     pub(super) fn with<T: 'static>(
         &self,
-        use_it: impl FnOnce(&FamilyState, &[AtomicU64]) -> T,
+        use_it: impl FnOnce(&FamilyContent, &[AtomicU64]) -> T,
     ) -> Result<Option<T>, Stop> {
         match self {
             Metric::Handle(handle) => handle.with(use_it),
@@ -54,7 +54,7 @@ impl<'a> Metric<'a> {
     /// Runs `use_it` on the encoded label set.
     pub(super) fn with_labels<T: 'static>(
         &self,
-        use_it: impl FnOnce(&FamilyState, &[u8]) -> T,
+        use_it: impl FnOnce(&FamilyContent, &[u8]) -> T,
     ) -> Result<Option<T>, Stop> {
         match self {
             Metric::Handle(handle) => handle.with_labels(use_it),
@@ -65,7 +65,7 @@ impl<'a> Metric<'a> {
     /// Runs `use_it` on the whole record but for the labels, to change it.
     pub(super) fn update<T: 'static>(
         &self,
-        use_it: impl FnOnce(&FamilyState, &[AtomicU64]) -> T,
+        use_it: impl FnOnce(&FamilyContent, &[AtomicU64]) -> T,
     ) -> Result<Option<T>, Stop> {
         match self {
             Metric::Handle(handle) => handle.with(use_it),

@@ -12,31 +12,36 @@
 //! 5. the calls through mlua: `collector`, `guard`, `config`, `provider`.
 //!
 //! # Rules for every raw function here
-//! - What can panic runs inside [`call::pure`], so a panic ends there: the function returns what `lua/metre/panics.lua` has for it.
-//! - mlua's `lua_rawgeti` and `lua_rawseti` panic on Lua 5.1, 5.2 and LuaJIT for an index beyond a C `int`, so they get none that
-//!   Lua code has chosen.
+//! - What can panic runs inside [`call::pure`], so a panic ends there: the function returns what `lua/metre/panics.lua`
+//!   has for it.
+//! - mlua's `lua_rawgeti` and `lua_rawseti` panic on Lua 5.1, 5.2 and LuaJIT for an index beyond a C `int`, so they get
+//!   none that Lua code has chosen.
 //! - Lua may leave it (by `longjmp`, or by unwinding on LuaJIT) in any call that can raise: allocation, metamethods. So
-//!   those calls stand outside `pure`, and nothing that has a destructor, no lock and no `&mut` to a family is alive then.
+//!   those calls stand outside `pure`, and nothing that has a destructor, no lock and no `&mut` to a family is alive
+//!   then.
 //!
 //! # What SAFETY comments and contracts take for granted
 //! - `state` is the state that Lua has called the raw function with; each function here hands on what it has got.
-//! - "Room for n values" is n slots of Lua's stack above its top. A raw function has `LUA_MINSTACK` (20) above its arguments. Debug
-//!   builds look at that and at other numbers of a contract ([`preconditions`]).
-//! - An index is *valid* if there is a value or an upvalue; that of a missing argument may be asked for its type and as a userdata. It is
-//!   *absolute* if it is counted from below, or an upvalue's: then it stays that value's while others are pushed.
-//! - References go only to userdata blocks and strings of Lua's. They stay where they are as long as something that Lua knows refers
-//!   to them: the stack, an upvalue of the function that runs, a metatable. Tables are never referred to from Rust.
+//! - "Room for n values" is n slots of Lua's stack above its top. A raw function has `LUA_MINSTACK` (20) above its
+//!   arguments. Debug builds look at that and at other numbers of a contract ([`preconditions`]).
+//! - An index is *valid* if there is a value or an upvalue; that of a missing argument may be asked for its type and as
+//!   a userdata. It is *absolute* if it is counted from below, or an upvalue's: then it stays that value's while others
+//!   are pushed.
+//! - References go only to userdata blocks and strings of Lua's. They stay where they are as long as something that Lua
+//!   knows refers to them: the stack, an upvalue of the function that runs, a metatable. Tables are never referred to
+//!   from Rust.
 //! - The debug library can take all of that apart; `docs/design.md`, "What is promised?", says what holds nevertheless.
 //!
 //! # What a new Lua version needs
-//! - a feature in `Cargo.toml`, and a row in `build.rs` that says what it can do (without one it doesn't compile); where it can't do
-//!   what this folder needs, or can do more, a capability there and a `cfg` of that name here;
+//! - a feature in `Cargo.toml`, and a row in `build.rs` that says what it can do (without one it doesn't compile);
+//!   where it can't do what this folder needs, or can do more, a capability there and a `cfg` of that name here;
 //! - its opening function (below) and its name, `provider::LUA_VERSION`;
-//! - a look at what asks for Lua 5.1 and LuaJIT by name: `collector` and `guard` (finalizers that raise errors), `call` (results).
+//! - a look at what asks for Lua 5.1 and LuaJIT by name: `collector` and `guard` (finalizers that raise errors), `call`
+//!   (results).
 //!
 //! # What a new type of metric needs
-//! A row in `for_kind!`, the arms that the compiler asks for in `update`, `view` and `samples` (no `match` on a type has a wildcard), and a
-//! message in `update::wrong_self`. Tables by type are as long as `Kind::ALL`.
+//! A row in `for_kind!`, the arms that the compiler asks for in `update`, `view` and `samples` (no `match` on a type
+//! has a wildcard), and a message in `update::wrong_self`. Tables by type are as long as `Kind::ALL`.
 #![allow(unsafe_code)]
 
 /// The raw function of a type of metric, `function::<KIND>`, for a type that is known only when this runs.
@@ -136,8 +141,8 @@ opening!(luaopen_metre_lua51, luaopen_metre_lua51_inner);
 /// and once it is collected any error is a crash.
 fn anchor_thread(lua: &Lua) -> LuaResult<()> {
     static KEY: u8 = 0;
-    // SAFETY: `exec_raw` runs this as a protected C function, so with room. The thread that is pushed is taken off again, and no Lua code
-    // has the key.
+    // SAFETY: `exec_raw` runs this as a protected C function, so with room. The thread that is pushed is taken off
+    // again, and no Lua code has the key.
     unsafe {
         lua.exec_raw((), |state| {
             preconditions::begins(state);

@@ -138,8 +138,8 @@ pub(super) unsafe fn send(
 /// Of how many series of a family it is logged that they lose their sum.
 const MOST_SERIES: u32 = 10;
 
-/// Logs that a series has no sum on the page any more, since the value at `index` is below zero: of some series of each family
-/// one by one, and then that there are more.
+/// Logs that a series has no sum on the page any more, since the value at `index` is below zero: of some series of each
+/// family one by one, and then that there are more.
 ///
 /// # Safety
 /// - `index` is an absolute index of a value.
@@ -235,7 +235,8 @@ unsafe fn call_back(state: *mut lua_State, name: Short, what: &str, index: Optio
 /// - There is room for one value, and nothing with a destructor is alive.
 unsafe fn push_short(state: *mut lua_State, index: c_int) {
     const LONGEST: usize = 60;
-    // SAFETY: text is looked at where it is on the stack; the names of types are static, and `lua_typename` gets none but a value's.
+    // SAFETY: text is looked at where it is on the stack; the names of types are static, and `lua_typename` gets none
+    // but a value's.
     unsafe {
         let type_ = ffi::lua_type(state, index);
         let short = bytes_at(state, index).is_some_and(|text| text.len() <= LONGEST);

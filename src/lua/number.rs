@@ -32,8 +32,10 @@ pub(super) unsafe fn number_at(state: *mut lua_State, index: c_int) -> Option<Nu
 #[cold]
 unsafe fn from_text(state: *mut lua_State, index: c_int) -> Option<Number> {
     // SAFETY:
-    // - `lua_tolstring` is asked for strings alone, so it converts nothing; the text stays on the stack, below the number.
-    // - `lua_stringtonumber` pushes one value if it returns more than 0, and a number then, so that this isn't called again.
+    // - `lua_tolstring` is asked for strings alone, so it converts nothing; the text stays on the stack, below the
+    //   number.
+    // - `lua_stringtonumber` pushes one value if it returns more than 0, and a number then, so that this isn't called
+    //   again.
     // - `lua_tonumberx` looks into text without converting it in its slot, and raises nothing.
     unsafe {
         if ffi::lua_type(state, index) != ffi::LUA_TSTRING {

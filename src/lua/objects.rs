@@ -1,6 +1,6 @@
 //! From series to the objects that Lua holds for them: metrics, leases and views.
 
-use super::block::{FamilyBlock, FamilyState};
+use super::block::{FamilyBlock, FamilyContent};
 use super::call::{pure, Stop};
 use super::handle::Handle;
 use super::lease::{Lease, Leased};
@@ -13,8 +13,9 @@ use mlua::ffi::{self, lua_State};
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::AtomicU64;
 
-/// Where a family's uservalue has the table of its metrics that are alive (leases, in families that have them) by the address
-/// of their record, with weak values: the same labels give the same object, and nothing is kept for metrics that nobody holds.
+/// Where a family's uservalue has the table of its metrics that are alive (leases, in families that have them) by the
+/// address of their record, with weak values: the same labels give the same object, and nothing is kept for metrics
+/// that nobody holds.
 static METRICS: u8 = 0;
 /// The registry's metatables for metrics, by type.
 static METATABLES: [u8; Kind::ALL.len()] = [0; Kind::ALL.len()];
@@ -36,7 +37,7 @@ const FEW: usize = 1000;
 
 impl Series {
     /// The series at `location`, which is one of the family's.
-    pub(super) fn at(family: &FamilyState, location: Location) -> Series {
+    pub(super) fn at(family: &FamilyContent, location: Location) -> Series {
         let writer = family.writer.borrow();
         let record = writer.record(location);
         let has_lives = family.family.has_lives();
@@ -60,8 +61,9 @@ impl Series {
 }
 
 /// Pushes the metric for a series. It is a table that has the methods that modules call most as elements, each a
-/// function with the handle as an upvalue: Lua finds them without asking a metatable. In families of many series it is a handle
-/// alone, which takes a quarter of the time and of the memory to make: there most of them are used once, or held by the thousand.
+/// function with the handle as an upvalue: Lua finds them without asking a metatable. In families of many series it is
+/// a handle alone, which takes a quarter of the time and of the memory to make: there most of them are used once, or
+/// held by the thousand.
 ///
 /// # Safety
 /// - At `family`, an absolute index, there is the block of the series' family, and at `metrics`, another one, what
@@ -106,7 +108,8 @@ pub(super) unsafe fn push_metric(state: *mut lua_State, metrics: c_int, family: 
 unsafe fn push_new_metric(state: *mut lua_State, family: c_int, series: Series) {
     // SAFETY:
     // - The table's index is counted from below, and the handle is the value above it.
-    // - A function gets the table as an upvalue too, so that no other table has the owner's address while the function is there.
+    // - A function gets the table as an upvalue too, so that no other table has the owner's address while the function
+    //   is there.
     // - `update::bound_methods` are the functions for handles of this type.
     unsafe {
         let room = room(state, 7);
@@ -131,7 +134,8 @@ unsafe fn push_new_metric(state: *mut lua_State, family: c_int, series: Series) 
 /// # Safety
 /// There is room for four values, and nothing with a destructor is alive.
 pub(super) unsafe fn make_metatable(state: *mut lua_State, kind: Kind) {
-    // SAFETY: the table's index is counted from below; everything that is pushed ends in the table, and the table in the registry.
+    // SAFETY: the table's index is counted from below; everything that is pushed ends in the table, and the table in
+    // the registry.
     unsafe {
         let room = room(state, 4);
         ffi::lua_createtable(state, 0, 3);
@@ -152,8 +156,8 @@ pub(super) unsafe fn make_metatable(state: *mut lua_State, kind: Kind) {
 /// - `owner` is as [`Handle::push`] wants it.
 /// - There is room for two values, and nothing with a destructor is alive.
 unsafe fn push_handle(state: *mut lua_State, family: c_int, series: Series, owner: *const c_void) {
-    // SAFETY: the type and the record are the family's. The block's uservalue is the metatable that refers back to it, and is set before
-    // anybody else has the handle.
+    // SAFETY: the type and the record are the family's. The block's uservalue is the metatable that refers back to it,
+    // and is set before anybody else has the handle.
     unsafe {
         let room = room(state, 2);
         holds!(FamilyBlock::at(state, family).is_ok(), "there is no family at {family}");
@@ -166,8 +170,8 @@ unsafe fn push_handle(state: *mut lua_State, family: c_int, series: Series, owne
     }
 }
 
-/// Pushes the lease for a series; `fill` writes its labels, and calls nothing in Lua that can raise. Nobody else gets the same
-/// one if it ran into a limit.
+/// Pushes the lease for a series; `fill` writes its labels, and calls nothing in Lua that can raise. Nobody else gets
+/// the same one if it ran into a limit.
 ///
 /// # Safety
 /// - At `family`, an absolute index, there is the block of the series' family, and at `metrics`, another one, what
@@ -224,8 +228,8 @@ unsafe fn push_known_lease(
     series: Series,
     of: Leased,
 ) -> bool {
-    // SAFETY: the lease is looked at while it is on the stack. What the table has may be another series' lease, or anything that
-    // Lua code has put there by the debug library, so it is looked at, too.
+    // SAFETY: the lease is looked at while it is on the stack. What the table has may be another series' lease, or
+    // anything that Lua code has put there by the debug library, so it is looked at, too.
     unsafe {
         let room = room(state, 1);
         ffi::lua_rawgetp(state, metrics, series.record.cast());

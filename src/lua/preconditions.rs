@@ -1,14 +1,15 @@
-//! What the contracts of this folder say in numbers, which debug builds look at: room on the stack, indices, lengths, tags.
+//! What the contracts of this folder say in numbers, which debug builds look at: room on the stack, indices, lengths,
+//! tags.
 //!
-//! Lua looks at none of it, unless it is built for that, and writes beyond its stack instead. The specs run on a debug build,
-//! which ends the process where a contract is broken. (`debug_assert!` would panic, and a panic is contained here as
-//! if it were a fault like any other, or passes over Lua's own frames.) A release build has nothing of this.
+//! Lua looks at none of it, unless it is built for that, and writes beyond its stack instead. The specs run on a debug
+//! build, which ends the process where a contract is broken. (`debug_assert!` would panic, and a panic is contained
+//! here as if it were a fault like any other, or passes over Lua's own frames.) A release build has nothing of this.
 
 use mlua::ffi::{self, lua_State};
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::ffi::c_int;
-use std::mem::MaybeUninit;
+use std::mem::{ManuallyDrop, MaybeUninit};
 use std::panic::Location;
 
 /// Ends the process in debug builds, with the message, unless the condition holds.
@@ -43,9 +44,9 @@ struct Frame {
 const MOST_FRAMES: usize = 250;
 
 thread_local! {
-    /// The calls that have begun, the latest one first. Those that an error has ended stay until Lua has another one in their
-    /// place.
-    static FRAMES: RefCell<VecDeque<Frame>> = const { RefCell::new(VecDeque::new()) };
+    /// The calls that have begun, the latest one first. Those that an error has ended stay until Lua has another one in
+    /// their place. Never dropped, as Lua may end after what a thread drops.
+    static FRAMES: ManuallyDrop<RefCell<VecDeque<Frame>>> = const { ManuallyDrop::new(RefCell::new(VecDeque::new())) };
 }
 
 /// The function that runs in `state`.
@@ -54,8 +55,8 @@ thread_local! {
 /// `state` is a Lua state.
 unsafe fn call(state: *mut lua_State) -> Call {
     let mut call = MaybeUninit::<ffi::lua_Debug>::zeroed();
-    // SAFETY: level 0 is the function that runs; of one that there isn't, nothing is written. All bytes are zeros or what Lua has
-    // written, so they can be read as bytes.
+    // SAFETY: level 0 is the function that runs; of one that there isn't, nothing is written. All bytes are zeros or
+    // what Lua has written, so they can be read as bytes.
     unsafe {
         ffi::lua_getstack(state, 0, call.as_mut_ptr());
         call.as_ptr().cast::<Call>().read()
@@ -69,7 +70,8 @@ unsafe fn call(state: *mut lua_State) -> Call {
 unsafe fn with_frame<T>(state: *mut lua_State, use_it: impl FnOnce(&mut Frame) -> T) -> T {
     // SAFETY: by the contract above.
     let call = unsafe { call(state) };
-    FRAMES.with_borrow_mut(|frames| {
+    FRAMES.with(|frames| {
+        let mut frames = frames.borrow_mut();
         let known = frames
             .iter()
             .position(|frame| frame.state == state && frame.call == call);
@@ -159,8 +161,8 @@ impl Room {
     }
 }
 
-/// There is a value of this type at `index`, which stays that value's whatever is pushed: an argument's, another one counted from
-/// below, or an upvalue's.
+/// There is a value of this type at `index`, which stays that value's whatever is pushed: an argument's, another one
+/// counted from below, or an upvalue's.
 ///
 /// # Safety
 /// `state` is the state that the function was called with.

@@ -42,8 +42,9 @@ const LARGEST_KEPT: usize = 8 << 20;
 /// A function's results, or a message that it returns after `nil`.
 type Answer = Result<LuaMultiValue, String>;
 
-/// Sets `provider` in `functions`: `provider(statistics_config, statsd)` makes a provider's functions, or returns `nil` and
-/// what is wrong with the configuration. With `statsd` it pushes to statsd even if the configuration says nothing of it.
+/// Sets `provider` in `functions`: `provider(statistics_config, statsd)` makes a provider's functions, or returns `nil`
+/// and what is wrong with the configuration. With `statsd` the provider pushes to statsd even if the configuration
+/// doesn't say so.
 pub(super) fn export(lua: &Lua, functions: &LuaTable) -> LuaResult<()> {
     functions.set(
         "provider",
@@ -85,9 +86,13 @@ fn explained((name, kind, host): &Explained) -> Result<(String, Option<Kind>, Op
     Ok((model::name::family(name.as_bytes()), kind, text(host)))
 }
 
-/// Sets `check(statistics_config, statsd)`: a list of all that is wrong with it; and `explain(statistics_config, name, type or
-/// nil, host or nil)`: what it decides for families of that name, or `nil` and what is wrong. Also `outline(statistics_config,
-/// statsd)`: what of it others have to do with, or `nil` if it is wrong; `keys`, which may stand in it; and `version`.
+/// Sets in `functions` what looks at a configuration:
+/// - `check(statistics_config, statsd)`: a list of all that is wrong with it;
+/// - `explain(statistics_config, name, type or nil, host or nil)`: what it decides for families of that name, or `nil`
+///   and what is wrong;
+/// - `outline(statistics_config, statsd)`: what of it other programs on the machine have to do with, or `nil` if it
+///   is wrong;
+/// - `keys`: a list of the keys that it may have; and `version`, metre's own.
 pub(super) fn export_checks(lua: &Lua, functions: &LuaTable) -> LuaResult<()> {
     functions.set(
         "check",
@@ -249,8 +254,12 @@ fn functions_of(lua: &Lua, provider: &Rc<Provider>) -> LuaResult<LuaTable> {
     Ok(table)
 }
 
-/// `register{kind=…, name=…, unit=…, help=…, label_keys={…}, buckets={…}}`: the family's userdata, a list of what had to be
-/// repaired, and whether its series go. `false` and why (as a word and as a sentence) if there is to be none. All fields are strings but the lists.
+/// `register{kind=…, name=…, unit=…, help=…, label_keys={…}, buckets={…}}`: the family's userdata, a list of what had
+/// to be repaired, and whether its series go; or `false` and why (as a word and as a sentence) if the policy wants no
+/// such family. All fields but the two lists are strings.
+///
+/// # Errors
+/// When a field has another type, or Lua is out of memory.
 fn register_family(lua: &Lua, store: &Store, spec: &LuaTable) -> LuaResult<LuaMultiValue> {
     let bytes = |key: &str| -> LuaResult<Vec<u8>> { Ok(spec.raw_get::<LuaString>(key)?.as_bytes().to_vec()) };
     let kind = spec.raw_get::<String>("kind")?;
@@ -291,17 +300,22 @@ fn register_family(lua: &Lua, store: &Store, spec: &LuaTable) -> LuaResult<LuaMu
     (register::new_family(lua, writer)?, repairs, expires).into_lua_multi(lua)
 }
 
-/// A Lua function that never raises: an error comes back as `nil` and a message, a panic in `place`, which the function is called in the log, as `nil`, a message and
-/// whether that has been logged before. (mlua itself raises if `A`
-/// can't be made of the arguments, and what it raises is a userdata: so let `A` be something that always can.)
+/// A Lua function that never raises. An error comes back as `nil` and a message. A panic comes back as `nil`, a
+/// message, and whether a panic of this function has been logged before; the log calls the function `site`.
+///
+/// `A` has to be something that mlua can make of any arguments: otherwise mlua itself raises an error, which is a
+/// userdata.
+///
+/// # Errors
+/// When Lua is out of memory.
 fn answering<A: FromLuaMulti>(
     lua: &Lua,
-    place: &'static str,
+    site: &'static str,
     function: impl Fn(&Lua, A) -> Answer + 'static,
 ) -> LuaResult<LuaFunction> {
     let function =
         lua.create_function(
-            move |lua, arguments: A| match panics::contain(place, || function(lua, arguments)) {
+            move |lua, arguments: A| match panics::contain(site, || function(lua, arguments)) {
                 Ok(Ok(values)) => Ok(values),
                 Ok(Err(message)) => (LuaValue::Nil, message).into_lua_multi(lua),
                 Err(caught) => (LuaValue::Nil, caught.message, !caught.is_first).into_lua_multi(lua),

@@ -1,11 +1,12 @@
 //! What a `with_labels` has found lately, so that label values which come again and again are not looked up anew.
 //!
-//! A Lua string stays where it is, and while somebody keeps it nothing else has its address. So the addresses of its values tell a
-//! label set, and a few comparisons do instead of encoding, hashing and comparing text. The strings and the metrics are kept
-//! in a Lua table, the addresses in a userdata, both upvalues of the function. The table has few slots, and a label set gets one only
-//! if it comes twice before another label set that would have the same slot.
+//! A Lua string stays where it is, and while somebody keeps it nothing else has its address. So the addresses of its
+//! values tell a label set, and a few comparisons do instead of encoding, hashing and comparing text. The strings and
+//! the metrics are kept in a Lua table, the addresses in a userdata, both upvalues of the function. The table has few
+//! slots, and a label set gets one only if it comes twice before another label set that would have the same slot.
 //!
-//! Where hardly any label set comes again soon, looking costs more than it gives: after so many failures it rests for a while.
+//! Where hardly any label set comes again soon, looking costs more than it gives: after so many failures it rests for a
+//! while.
 //!
 //! It is for label sets that have a series of their own, in families whose series don't go.
 
@@ -13,7 +14,8 @@ use super::preconditions::{holds, room};
 use mlua::ffi::{self, lua_State};
 use std::ffi::{c_int, c_void};
 
-/// The upvalue with the addresses: nil at first, true after a first look-up, then a userdata block that is a [`Recent`].
+/// The upvalue with the addresses: nil at first, true after a first look-up, then a userdata block that is a
+/// [`Recent`].
 pub(super) const ADDRESSES: c_int = 4;
 /// The upvalue with the table: for each slot the metric and then the strings.
 pub(super) const KEPT: c_int = 5;
@@ -27,7 +29,8 @@ const PATIENCE: u32 = 64;
 /// for as many calls.
 const REST: u32 = 1024;
 
-/// The addresses of label values; null for a missing one and, on Luas that tell those of strings alone, for what isn't a string.
+/// The addresses of label values; null for a missing one and, on Luas that tell those of strings alone, for what isn't
+/// a string.
 type Addresses = [*const c_void; MOST_VALUES];
 
 struct Recent {
@@ -76,15 +79,17 @@ unsafe fn addresses(state: *mut lua_State, values: usize) -> (Addresses, u64) {
     (addresses, hash)
 }
 
-/// The address of the string at `index`. Where Lua tells that of any object, it takes one call. The address of anything else is not
-/// that of a string that is kept, since two objects that are alive have two. Only a light userdata may be any address: then the
-/// metric of that string is found, and nothing worse. (Lua code makes one by `debug.upvalueid` alone.)
+/// The address of the string at `index`. Where Lua tells that of any object, it takes one call. The address of anything
+/// else is not that of a string that is kept, since two objects that are alive have two. Only a light userdata may be
+/// any address: then the metric of that string is found, and nothing worse. (Lua code makes one by `debug.upvalueid`
+/// alone.)
 ///
 /// # Safety
 /// `index` is that of an argument, also of a missing one.
 #[inline(always)]
 unsafe fn address(state: *mut lua_State, index: c_int) -> *const c_void {
-    // SAFETY: what is returned is compared and never read from. `lua_tolstring` is asked for strings alone, so it changes nothing.
+    // SAFETY: what is returned is compared and never read from. `lua_tolstring` is asked for strings alone, so it
+    // changes nothing.
     unsafe {
         #[cfg(lua_string_addresses)]
         return ffi::lua_topointer(state, index);
@@ -123,7 +128,8 @@ unsafe fn is_recent(state: *mut lua_State) -> bool {
 #[inline(always)]
 pub(super) unsafe fn push_found(state: *mut lua_State) -> bool {
     // SAFETY:
-    // - A userdata in the upvalue is one that `begin` made, with the table in the other upvalue; anything else gives null.
+    // - A userdata in the upvalue is one that `begin` made, with the table in the other upvalue; anything else gives
+    //   null.
     // - No other reference to it is there while `recent` is: until its last use nothing runs Lua, as a raw look-up
     //   allocates nothing and asks no metamethod.
     // - `begin` has got no more values than `addresses` takes.
@@ -162,9 +168,9 @@ pub(super) unsafe fn remember(state: *mut lua_State, values: usize) {
     let known = ffi::lua_upvalueindex(ADDRESSES);
     // SAFETY:
     // - A userdata at `known` is one that `begin` made, for as many values, at most `MOST_VALUES`.
-    // - No other reference to it is there while `recent` is: until its last use nothing runs Lua. Values are copied that are on the
-    //   stack already, and raw assignments ask no metamethod and run no finalizer, even where the table has to grow since
-    //   somebody with the debug library has changed it.
+    // - No other reference to it is there while `recent` is: until its last use nothing runs Lua. Values are copied
+    //   that are on the stack already, and raw assignments ask no metamethod and run no finalizer, even where the table
+    //   has to grow since somebody with the debug library has changed it.
     // - Lua can leave from there only by an error of memory, over nothing with a destructor.
     unsafe {
         let room = room(state, 3);
@@ -209,8 +215,8 @@ pub(super) unsafe fn remember(state: *mut lua_State, values: usize) {
 unsafe fn begin(state: *mut lua_State, values: usize) {
     // SAFETY:
     // - The block has the size of what is written to it, and Lua aligns it for any C type.
-    // - Both objects are there before either is an upvalue, since Lua may run a finalizer while it makes them, which may call this
-    //   very function. Whoever comes last has made a pair; setting the two allocates nothing.
+    // - Both objects are there before either is an upvalue, since Lua may run a finalizer while it makes them, which
+    //   may call this very function. Whoever comes last has made a pair; setting the two allocates nothing.
     unsafe {
         ffi::lua_createtable(state, (SLOTS * (values + 1)) as c_int, 0);
         let block = ffi::lua_newuserdata(state, size_of::<Recent>()).cast::<Recent>();

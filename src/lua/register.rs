@@ -1,6 +1,6 @@
 //! What the module gives to its Lua side, and the Lua side of a new family.
 
-use super::block::{family_gc, FamilyBlock, FamilyState};
+use super::block::{family_gc, FamilyBlock, FamilyContent};
 use super::call::{on_panic, run};
 use super::objects::{self, Series};
 use super::preconditions::{begins, room};
@@ -32,7 +32,8 @@ pub(super) fn functions(lua: &Lua) -> LuaResult<LuaTable> {
         (c"metric", metric),
     ];
     // SAFETY:
-    // - `exec_raw` runs this as a protected C function, so with room for `LUA_MINSTACK` values, and takes what is left on the stack.
+    // - `exec_raw` runs this as a protected C function, so with room for `LUA_MINSTACK` values, and takes what is left
+    //   on the stack.
     // - Everything but the one table ends in the registry. Its index is counted from below.
     // - Nothing has a destructor: the names and functions are static or copied.
     unsafe {
@@ -62,7 +63,8 @@ pub(super) fn functions(lua: &Lua) -> LuaResult<LuaTable> {
 /// # Safety
 /// There is room for three values, and nothing with a destructor is alive.
 unsafe fn make_family_metatable(state: *mut lua_State) {
-    // SAFETY: the table's index is counted from below; everything that is pushed ends in the table, and the table in the registry.
+    // SAFETY: the table's index is counted from below; everything that is pushed ends in the table, and the table in
+    // the registry.
     unsafe {
         let room = room(state, 3);
         ffi::lua_createtable(state, 0, 2);
@@ -80,8 +82,8 @@ unsafe fn make_family_metatable(state: *mut lua_State) {
 /// There is room for three values, and nothing with a destructor is alive.
 unsafe fn make_methods(state: *mut lua_State, kind: Kind) {
     let methods = update::methods(kind);
-    // SAFETY: the table's index is counted from below; everything that is pushed ends in the table, and the table in the registry.
-    // Each function looks at what it is called with.
+    // SAFETY: the table's index is counted from below; everything that is pushed ends in the table, and the table in
+    // the registry. Each function looks at what it is called with.
     unsafe {
         let room = room(state, 3);
         ffi::lua_createtable(state, 0, methods.len() as c_int + 2);
@@ -103,11 +105,12 @@ unsafe fn make_methods(state: *mut lua_State, kind: Kind) {
 pub(super) fn new_family(lua: &Lua, writer: FamilyWriter) -> LuaResult<LuaAnyUserData> {
     let kind = writer.family().kind;
     let no_new_index = for_kind!(kind, view::no_new_index);
-    let mut content = Some(FamilyState::new(writer));
+    let mut content = Some(FamilyContent::new(writer));
     // SAFETY:
-    // - `exec_raw` runs this as a protected C function, so with room for `LUA_MINSTACK` values, and takes what is left on the stack.
-    // - Where Lua raises, the content is this function's still, which drops it. The block gets it last, when nothing can
-    //   raise any more; until then its pointer is null.
+    // - `exec_raw` runs this as a protected C function, so with room for `LUA_MINSTACK` values, and takes what is left
+    //   on the stack.
+    // - Where Lua raises, the content is this function's still, which drops it. The block gets it last, when nothing
+    //   can raise any more; until then its pointer is null.
     // - The block is on the stack throughout; the tables' indices are counted from below.
     unsafe {
         let content = &mut content;
@@ -138,8 +141,8 @@ pub(super) fn new_family(lua: &Lua, writer: FamilyWriter) -> LuaResult<LuaAnyUse
 
 /// `metric(family)`: the view of the one metric of a family without labels.
 unsafe extern "C-unwind" fn metric(state: *mut lua_State) -> c_int {
-    // SAFETY: the family's block is the first argument, which stays on the stack, and the series is one of the family's. It has no
-    // labels, so none are what a view of it needs.
+    // SAFETY: the family's block is the first argument, which stays on the stack, and the series is one of the
+    // family's. It has no labels, so none are what a view of it needs.
     unsafe {
         run(state, "metric", || {
             ffi::lua_settop(state, 1);

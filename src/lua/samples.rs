@@ -16,11 +16,12 @@ pub(super) fn iter_samples_of(kind: Kind) -> ffi::lua_CFunction {
     for_kind!(kind, iter_samples)
 }
 
-/// `metric:iter_samples()`: an iterator and the metric. The iterator's upvalues are the handle or lease, and how many samples it has
-/// given.
+/// `metric:iter_samples()`: an iterator and the metric. The iterator's upvalues are the handle or lease, and how many
+/// samples it has given.
 unsafe extern "C-unwind" fn iter_samples<const KIND: usize>(state: *mut lua_State) -> c_int {
     let kind = Kind::ALL[KIND];
-    // SAFETY: either way one userdata is pushed, a handle or a lease, which becomes an upvalue with the number above it.
+    // SAFETY: either way one userdata is pushed, a handle or a lease, which becomes an upvalue with the number above
+    // it.
     unsafe {
         run(state, "iter_samples", || {
             ffi::lua_settop(state, 1);
@@ -41,8 +42,8 @@ unsafe extern "C-unwind" fn iter_samples<const KIND: usize>(state: *mut lua_Stat
 /// `suffix, extra labels or nil, value` of the next sample.
 unsafe extern "C-unwind" fn next<const KIND: usize>(state: *mut lua_State) -> c_int {
     let kind = Kind::ALL[KIND];
-    // SAFETY: the function keeps its upvalue, the metric's userdata. The sample has no destructor, and its texts are static or on
-    // Rust's stack, while Lua allocates.
+    // SAFETY: the function keeps its upvalue, the metric's userdata. The sample has no destructor, and its texts are
+    // static or on Rust's stack, while Lua allocates.
     unsafe {
         run(state, "iter_samples.next", || {
             let metric = Metric::at(state, ffi::lua_upvalueindex(1), kind).ok_or(c"metre: a metric expected")?;

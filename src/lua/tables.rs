@@ -31,7 +31,8 @@ pub(super) unsafe fn set_function(
 ) {
     // SAFETY:
     // - The function takes the upvalues' place on the stack, and the field takes the function off.
-    // - The tables that this is called with are made here and have no metamethods, so this runs no Lua code but finalizers'.
+    // - The tables that this is called with are made here and have no metamethods, so this runs no Lua code but
+    //   finalizers'.
     unsafe {
         let room = room(state, 2);
         absolute(state, table, ffi::LUA_TTABLE);

@@ -65,8 +65,8 @@ pub(super) unsafe fn bytes_at<'a>(state: *mut lua_State, index: c_int) -> Option
 #[inline(always)]
 pub(super) unsafe fn string_at<'a>(state: *mut lua_State, index: c_int) -> &'a [u8] {
     // SAFETY:
-    // - Where there is a string already, `lua_tolstring` converts and allocates nothing, and gives its address, which isn't null,
-    //   and its length.
+    // - Where there is a string already, `lua_tolstring` converts and allocates nothing, and gives its address, which
+    //   isn't null, and its length.
     // - Nobody writes to a string, and it stays where it is.
     unsafe {
         holds!(

@@ -1,6 +1,6 @@
 //! `set`, `add`, `sample` and `reset`: the calls that must cost nothing.
 
-use super::block::FamilyState;
+use super::block::FamilyContent;
 use super::call::{run, Outcome, Stop};
 use super::handle::Handle;
 use super::link::linked;
@@ -27,7 +27,7 @@ trait Update {
     const IS_SAMPLE: bool = false;
 
     /// Updates the record.
-    fn run(record: &[AtomicU64], number: Number, family: &FamilyState) -> Result<Taken, Refused>;
+    fn run(record: &[AtomicU64], number: Number, family: &FamilyContent) -> Result<Taken, Refused>;
 }
 
 struct GaugeSet;
@@ -43,7 +43,7 @@ impl Update for GaugeSet {
     const WORDS: usize = values::NUMBER_RECORD_WORDS;
 
     #[inline(always)]
-    fn run(record: &[AtomicU64], to: Number, family: &FamilyState) -> Result<Taken, Refused> {
+    fn run(record: &[AtomicU64], to: Number, family: &FamilyContent) -> Result<Taken, Refused> {
         updates::gauge::set(record, to, &family.family.cork);
         Ok(Taken::Plainly)
     }
@@ -55,7 +55,7 @@ impl Update for GaugeAdd {
     const WORDS: usize = values::NUMBER_RECORD_WORDS;
 
     #[inline(always)]
-    fn run(record: &[AtomicU64], step: Number, family: &FamilyState) -> Result<Taken, Refused> {
+    fn run(record: &[AtomicU64], step: Number, family: &FamilyContent) -> Result<Taken, Refused> {
         updates::gauge::add(record, step, &family.family.cork);
         Ok(Taken::Plainly)
     }
@@ -66,7 +66,7 @@ impl Update for CounterSet {
     const METHOD: &'static str = "set";
     const WORDS: usize = values::NUMBER_RECORD_WORDS;
 
-    fn run(record: &[AtomicU64], to: Number, family: &FamilyState) -> Result<Taken, Refused> {
+    fn run(record: &[AtomicU64], to: Number, family: &FamilyContent) -> Result<Taken, Refused> {
         updates::counter::set(record, to, &family.family)
     }
 }
@@ -77,7 +77,7 @@ impl Update for CounterAdd {
     const WORDS: usize = values::NUMBER_RECORD_WORDS;
 
     #[inline(always)]
-    fn run(record: &[AtomicU64], step: Number, _: &FamilyState) -> Result<Taken, Refused> {
+    fn run(record: &[AtomicU64], step: Number, _: &FamilyContent) -> Result<Taken, Refused> {
         updates::counter::add(record, step)
     }
 }
@@ -88,7 +88,7 @@ impl Update for HistogramSample {
     const IS_SAMPLE: bool = true;
 
     #[inline(always)]
-    fn run(record: &[AtomicU64], sample: Number, family: &FamilyState) -> Result<Taken, Refused> {
+    fn run(record: &[AtomicU64], sample: Number, family: &FamilyContent) -> Result<Taken, Refused> {
         updates::samples::histogram(record, sample, &family.family)
     }
 }
@@ -100,7 +100,7 @@ impl Update for SummarySample {
     const WORDS: usize = values::SUMMARY_RECORD_WORDS;
 
     #[inline(always)]
-    fn run(record: &[AtomicU64], sample: Number, family: &FamilyState) -> Result<Taken, Refused> {
+    fn run(record: &[AtomicU64], sample: Number, family: &FamilyContent) -> Result<Taken, Refused> {
         updates::samples::summary(record, sample, &family.family)
     }
 }
@@ -157,11 +157,12 @@ fn wrong_self(kind: Kind) -> &'static CStr {
     }
 }
 
-/// The method of a metric that has it as an element: runs the update with the number that is the second argument. A value that isn't
-/// taken, or not plainly, is logged once.
+/// The method of a metric that has it as an element: runs the update with the number that is the second argument. A
+/// value that isn't taken, or not plainly, is logged once.
 unsafe extern "C-unwind" fn bound<U: Update>(state: *mut lua_State) -> c_int {
     // SAFETY:
-    // - Only metrics of the type `U::KIND` have this function, by `bound_methods`, with their handle and themselves as upvalues.
+    // - Only metrics of the type `U::KIND` have this function, by `bound_methods`, with their handle and themselves as
+    //   upvalues.
     // - Records of this type have `U::WORDS` words or more, by the layout that the constant is taken from.
     // - A number has no destructor, so the metric is the only thing alive when Lua is called, and it is an upvalue's.
     unsafe {
@@ -169,10 +170,11 @@ unsafe extern "C-unwind" fn bound<U: Update>(state: *mut lua_State) -> c_int {
             let Some(handle) = Handle::of_call(state, U::KIND) else {
                 return update_any::<U>(state);
             };
-            // This closure is used nowhere else, so that the compiler puts it here and doesn't call it: two nanoseconds.
+            // This closure is used nowhere else, so that the compiler puts it here and doesn't call it: two
+            // nanoseconds.
             let taken = match number_at(state, 2) {
                 Some(number) => {
-                    let update = |family: &FamilyState, record: &[AtomicU64]| U::run(record, number, family);
+                    let update = |family: &FamilyContent, record: &[AtomicU64]| U::run(record, number, family);
                     match U::WORDS {
                         0 => handle.with(update)?,
                         words => handle.with_words(words, update)?,
@@ -200,7 +202,8 @@ unsafe extern "C-unwind" fn any<U: Update>(state: *mut lua_State) -> c_int {
 /// The stack has the arguments alone, and nothing with a destructor is alive.
 #[inline(never)]
 unsafe fn update_any<U: Update>(state: *mut lua_State) -> Outcome {
-    // SAFETY: the metric's userdata is the first argument, or where `any_metric` leaves it, above the second one. There it stays.
+    // SAFETY: the metric's userdata is the first argument, or where `any_metric` leaves it, above the second one. There
+    // it stays.
     unsafe {
         let metric = any_metric(state, U::KIND)?;
         let taken = match number_at(state, 2) {
@@ -246,7 +249,7 @@ unsafe fn tell(state: *mut lua_State, metric: Metric<'_>, method: &'static str, 
 }
 
 /// Puts the metric with this record back to where it began.
-pub(super) fn reset(family: &FamilyState, record: &[AtomicU64]) {
+pub(super) fn reset(family: &FamilyContent, record: &[AtomicU64]) {
     let family = &family.family;
     match family.kind {
         Kind::Gauge => updates::gauge::set(record, Number::ZERO, &family.cork),

@@ -1,10 +1,11 @@
 //! Views: what modules get where they read (`family.data`, `data:get(...)`, `iter_metrics()`). A view has the fields
 //! and the methods of Prosody's own metric objects and shows what the store holds at the moment of the look.
 //!
-//! A view is a table with one hidden field, its [`link`](super::link). Its other fields come from `__index`; a histogram's buckets
-//! become elements when first asked for, and at once on Luas that ask no metamethod for `#` and `ipairs`.
+//! A view is a table with one hidden field, its [`link`](super::link). Its other fields come from `__index`; a
+//! histogram's buckets become elements when first asked for, and at once on Luas that ask no metamethod for `#` and
+//! `ipairs`.
 
-use super::block::FamilyState;
+use super::block::FamilyContent;
 use super::call::{run, Stop};
 use super::link::{self, copy_entries, linked, refuse_assignment, NO_METRIC};
 use super::metric::Metric;
@@ -28,7 +29,8 @@ const METAMETHODS: bool = cfg!(lua_metamethods);
 /// # Safety
 /// There is room for four values, and nothing with a destructor is alive.
 pub(super) unsafe fn make_metatable(state: *mut lua_State, kind: Kind) {
-    // SAFETY: the table's index is counted from below; everything that is pushed ends in the table, and the table in the registry.
+    // SAFETY: the table's index is counted from below; everything that is pushed ends in the table, and the table in
+    // the registry.
     unsafe {
         let room = room(state, 4);
         ffi::lua_createtable(state, 0, 6);
@@ -77,8 +79,8 @@ pub(super) unsafe fn wrap(state: *mut lua_State, kind: Kind) -> Result<(), Stop>
 /// `view[key]`: a field, or a method.
 unsafe extern "C-unwind" fn index<const KIND: usize>(state: *mut lua_State) -> c_int {
     let kind = Kind::ALL[KIND];
-    // SAFETY: `linked` leaves the metric's userdata on the stack, where it stays. The upvalue is the table of methods, and what is
-    // looked up there may be any key.
+    // SAFETY: `linked` leaves the metric's userdata on the stack, where it stays. The upvalue is the table of methods,
+    // and what is looked up there may be any key.
     unsafe {
         run(state, "metric.__index", || {
             ffi::lua_settop(state, 2);
@@ -92,12 +94,12 @@ unsafe extern "C-unwind" fn index<const KIND: usize>(state: *mut lua_State) -> c
     }
 }
 
-/// `view[key] = value`, and the same of metrics. A field stays what the store holds: an element of that name would hide it for
-/// ever. All other keys are the module's own.
+/// `view[key] = value`, and the same of metrics. A field stays what the store holds: an element of that name would hide
+/// it for ever. All other keys are the module's own.
 pub(super) unsafe extern "C-unwind" fn new_index<const KIND: usize>(state: *mut lua_State) -> c_int {
     let kind = Kind::ALL[KIND];
-    // SAFETY: `linked` leaves the metric's userdata on the stack, where it stays while the metric is used. It was a table that had
-    // it, so there is one at 1 to set a key in; for nil and NaN Lua raises an error.
+    // SAFETY: `linked` leaves the metric's userdata on the stack, where it stays while the metric is used. It was a
+    // table that had it, so there is one at 1 to set a key in; for nil and NaN Lua raises an error.
     unsafe {
         run(state, "metric.__newindex", || {
             ffi::lua_settop(state, 3);
@@ -149,7 +151,7 @@ fn field_names(kind: Kind) -> &'static [&'static str] {
 }
 
 /// The field of this name, if there is one.
-fn field(family: &FamilyState, record: &[AtomicU64], name: &[u8]) -> Option<Number> {
+fn field(family: &FamilyContent, record: &[AtomicU64], name: &[u8]) -> Option<Number> {
     let family = &family.family;
     let created = || Number::Float(values::created(record));
     let count = || Number::Int(values::count(record, family.count_words()) as i64);
@@ -189,7 +191,8 @@ unsafe fn push_field(state: *mut lua_State, metric: Metric<'_>, name: &[u8]) -> 
 /// - The metric's userdata stays on the stack.
 /// - There is room for six values, and nothing with a destructor is alive.
 unsafe fn push_element(state: *mut lua_State, metric: Metric<'_>, kind: Kind) -> Result<bool, Stop> {
-    // SAFETY: by the contract above. The key is one of Lua code's, so it is looked up as a value and never as a C number.
+    // SAFETY: by the contract above. The key is one of Lua code's, so it is looked up as a value and never as a C
+    // number.
     unsafe {
         if kind != Kind::Histogram || ffi::lua_type(state, 2) != ffi::LUA_TNUMBER {
             return Ok(false);
@@ -204,8 +207,8 @@ unsafe fn push_element(state: *mut lua_State, metric: Metric<'_>, kind: Kind) ->
 /// `pairs(view)`.
 unsafe extern "C-unwind" fn pairs<const KIND: usize>(state: *mut lua_State) -> c_int {
     let kind = Kind::ALL[KIND];
-    // SAFETY: `linked` finds a metric in tables alone, and leaves its userdata on the stack, where it stays. The names are static, and
-    // what is assigned goes into a new table.
+    // SAFETY: `linked` finds a metric in tables alone, and leaves its userdata on the stack, where it stays. The names
+    // are static, and what is assigned goes into a new table.
     unsafe {
         run(state, "metric.__pairs", || {
             ffi::lua_settop(state, 1);
@@ -247,7 +250,8 @@ unsafe extern "C-unwind" fn ipairs(state: *mut lua_State) -> c_int {
 
 /// The iterator of `ipairs`, on Lua 5.2.
 unsafe extern "C-unwind" fn next_element(state: *mut lua_State) -> c_int {
-    // SAFETY: only tables are looked into. The key is Lua code's, so it is looked up as a value and never as a C number.
+    // SAFETY: only tables are looked into. The key is Lua code's, so it is looked up as a value and never as a C
+    // number.
     unsafe {
         run(state, "ipairs.next", || {
             ffi::lua_settop(state, 2);
