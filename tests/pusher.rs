@@ -2,14 +2,12 @@
 
 mod common;
 
-use common::{family, free_port, idle_policy, sweep, unhindered, SOON};
+use common::{add, family, free_port, idle_policy, provider_with, statsd_options, sweep, unhindered, SOON};
 use metre::encode::exposition::{self, Format};
-use metre::encode::statsd;
 use metre::model::{Kind, LabelSet, Number};
 use metre::policy::{Limits, Policy};
-use metre::runtime::{Level, Options, Runtime, StatsdOptions};
+use metre::runtime::{Level, Runtime, StatsdOptions};
 use metre::store::{updates, values, FamilyWriter, Store};
-use metre::transport::statsd::Endpoint;
 use nix::sys::socket::{setsockopt, sockopt};
 use proptest::prelude::*;
 use std::collections::HashMap;
@@ -20,41 +18,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-fn options(server: &str) -> StatsdOptions {
-    StatsdOptions {
-        server: Endpoint::parse(server).expect("a server"),
-        flush_interval: Duration::from_millis(100),
-        collect_interval: Duration::from_secs(10),
-        max_datagram: 1432,
-        resolve_interval: Duration::from_secs(60),
-        max_samples_per_second: 1000,
-        self_metrics: false,
-        lines: statsd::Options::default(),
-    }
-}
-
 fn provider(options: StatsdOptions) -> (Arc<Store>, Runtime) {
     provider_with(Policy::unlimited(), options)
-}
-
-fn provider_with(policy: Policy, options: StatsdOptions) -> (Arc<Store>, Runtime) {
-    let store = Arc::new(Store::with(policy, Some(options.samples())));
-    let options = Options {
-        statsd: Some(options),
-        export: None,
-        page: exposition::Options::default(),
-        self_metrics: true,
-        process_metrics: false,
-    };
-    let runtime = Runtime::new(&store, options, "none");
-    (store, runtime)
-}
-
-fn add(writer: &mut FamilyWriter, label: &str, step: i64) {
-    let mut set = LabelSet::new();
-    set.push(label.as_bytes());
-    let (at, _) = writer.find_or_create(set.as_bytes()).expect("a series");
-    updates::counter::add(writer.record(at), Number::Int(step)).expect("a step");
 }
 
 /// A server that sums up what it gets.
@@ -187,7 +152,7 @@ fn flush(runtime: &Runtime) {
 /// Counts before, while and after the server is away. `again` starts it again at the same address.
 fn survives(server: Server, again: impl Fn(&str) -> Server) {
     let address = server.address();
-    let (store, runtime) = provider(options(&address));
+    let (store, runtime) = provider(statsd_options(&address));
     let mut writer = family(&store, Kind::Counter, "c", &["x"]);
     let mut server = server;
     let mut totals = Totals::new();
@@ -271,7 +236,7 @@ fn is_held_up_ending_each_connection() -> bool {
     const LASTING: Duration = Duration::from_millis(100);
     let address = free_port().to_string();
     let listener = TcpListener::bind(&address).expect("a listener");
-    let (store, runtime) = provider(options(&format!("tcp://{address}")));
+    let (store, runtime) = provider(statsd_options(&format!("tcp://{address}")));
     let mut writer = family(&store, Kind::Counter, "c", &["x"]);
     runtime.start().expect("a thread");
     listener.set_nonblocking(true).expect("a mode");
@@ -307,7 +272,7 @@ fn is_held_up_ending_each_connection() -> bool {
 #[test]
 fn an_idle_connection_that_is_reset_costs_nothing() {
     let mut server = Server::tcp("127.0.0.1:0");
-    let (store, runtime) = provider(options(&server.address()));
+    let (store, runtime) = provider(statsd_options(&server.address()));
     let mut writer = family(&store, Kind::Counter, "c", &["x"]);
     let mut totals = Totals::new();
     runtime.start().expect("a thread");
@@ -328,7 +293,7 @@ fn an_idle_connection_that_is_reset_costs_nothing() {
 #[test]
 fn a_server_away_costs_nothing_while_there_is_nothing_to_send() {
     let mut server = Server::tcp(&free_port().to_string());
-    let (store, runtime) = provider(options(&server.address()));
+    let (store, runtime) = provider(statsd_options(&server.address()));
     let mut writer = family(&store, Kind::Counter, "c", &["x"]);
     runtime.start().expect("a thread");
     add(&mut writer, "a", 1);
@@ -351,7 +316,7 @@ fn a_server_away_costs_nothing_while_there_is_nothing_to_send() {
 fn a_vanished_socket_file_is_a_server_away() {
     let path = std::env::temp_dir().join(format!("metre-vanished-{}.sock", std::process::id()));
     let mut old = Server::unix(&path);
-    let (store, runtime) = provider(options(&old.address()));
+    let (store, runtime) = provider(statsd_options(&old.address()));
     let mut writer = family(&store, Kind::Counter, "c", &["x"]);
     runtime.start().expect("a thread");
     add(&mut writer, "a", 1);
@@ -373,7 +338,7 @@ fn a_vanished_socket_file_is_a_server_away() {
 fn the_server_is_tried_again_long_before_the_next_push() {
     let mut server = Server::udp(&free_port().to_string());
     let address = server.address();
-    let mut slow = options(&address);
+    let mut slow = statsd_options(&address);
     slow.flush_interval = Duration::from_secs(3600);
     let (store, runtime) = provider(slow);
     let mut writer = family(&store, Kind::Counter, "c", &["x"]);
@@ -397,7 +362,7 @@ fn a_server_on_one_of_several_addresses_is_found() {
     // `localhost` is ::1 first on many machines, and servers often listen on 127.0.0.1 only.
     let mut server = Server::udp("127.0.0.1:0");
     let port = server.address().rsplit(':').next().map(str::to_owned).expect("a port");
-    let (store, runtime) = provider(options(&format!("localhost:{port}")));
+    let (store, runtime) = provider(statsd_options(&format!("localhost:{port}")));
     add(&mut family(&store, Kind::Counter, "c", &["x"]), "a", 1);
     runtime.start().expect("a thread");
     flush(&runtime);
@@ -407,7 +372,7 @@ fn a_server_on_one_of_several_addresses_is_found() {
 
 #[test]
 fn a_name_that_never_resolves_holds_nobody_up() {
-    let (store, runtime) = provider(options("statsd.invalid"));
+    let (store, runtime) = provider(statsd_options("statsd.invalid"));
     let mut writer = family(&store, Kind::Counter, "c", &["x"]);
     runtime.start().expect("a thread");
     add(&mut writer, "a", 1);
@@ -424,7 +389,7 @@ fn a_name_that_never_resolves_holds_nobody_up() {
 #[test]
 fn the_last_values_are_sent_at_the_end_and_a_restart_sends_nothing_twice() {
     let mut server = Server::udp("127.0.0.1:0");
-    let mut slow = options(&server.address());
+    let mut slow = statsd_options(&server.address());
     slow.flush_interval = Duration::from_secs(3600);
     let (store, runtime) = provider(slow);
     let mut writer = family(&store, Kind::Counter, "c", &["x"]);
@@ -441,7 +406,7 @@ fn the_last_values_are_sent_at_the_end_and_a_restart_sends_nothing_twice() {
 #[test]
 fn many_series_at_once_arrive_all() {
     let mut server = Server::udp("127.0.0.1:0");
-    let (store, runtime) = provider(options(&server.address()));
+    let (store, runtime) = provider(statsd_options(&server.address()));
     let mut writer = family(&store, Kind::Counter, "c", &["x"]);
     for number in 0..50_000 {
         add(&mut writer, &format!("a-name-of-some-length-{number}"), 1);
@@ -458,7 +423,7 @@ fn many_series_at_once_arrive_all() {
 #[test]
 fn series_that_come_and_go_keep_their_names_and_lose_nothing() {
     let mut server = Server::udp("127.0.0.1:0");
-    let (store, runtime) = provider_with(idle_policy(Limits::default()), options(&server.address()));
+    let (store, runtime) = provider_with(idle_policy(Limits::default()), statsd_options(&server.address()));
     let mut writer = family(&store, Kind::Counter, "c", &["x"]);
     runtime.start().expect("a thread");
     let mut random = fastrand::Rng::with_seed(5);
@@ -488,7 +453,7 @@ fn series_that_come_and_go_keep_their_names_and_lose_nothing() {
 #[test]
 fn a_line_that_is_too_long_goes_alone() {
     let mut server = Server::udp("127.0.0.1:0");
-    let (store, runtime) = provider(options(&server.address()));
+    let (store, runtime) = provider(statsd_options(&server.address()));
     let mut writer = family(&store, Kind::Counter, "c", &["x"]);
     runtime.start().expect("a thread");
     for label in ["a", &"x".repeat(2000), "b"] {
@@ -519,7 +484,7 @@ fn a_line_that_is_too_long_goes_alone() {
 fn gauges_are_told_to_a_server_that_was_away() {
     let mut server = Server::udp(&free_port().to_string());
     let address = server.address();
-    let (store, runtime) = provider(options(&address));
+    let (store, runtime) = provider(statsd_options(&address));
     let mut gauges = family(&store, Kind::Gauge, "g", &[]);
     let mut counters = family(&store, Kind::Counter, "c", &["x"]);
     let (at, _) = gauges.find_or_create(&[]).expect("a series");
@@ -560,7 +525,7 @@ proptest! {
     #[test]
     fn totals_are_what_was_counted(operations in prop::collection::vec(operation(), 1..60)) {
         let mut server = Server::udp("127.0.0.1:0");
-        let (store, runtime) = provider(options(&server.address()));
+        let (store, runtime) = provider(statsd_options(&server.address()));
         runtime.start().expect("a thread");
         let mut values = [0; 2];
         let mut counted = [0; 2];

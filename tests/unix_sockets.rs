@@ -3,14 +3,12 @@
 
 mod common;
 
-use common::{add, family, unhindered, SOON};
+use common::{add, family, provider_with, statsd_options, unhindered, SOON};
 use metre::encode::exposition;
-use metre::encode::statsd;
 use metre::model::Kind;
 use metre::policy::Policy;
-use metre::runtime::{Level, Options, Runtime, StatsdOptions};
+use metre::runtime::{Level, Runtime};
 use metre::store::{FamilyWriter, Store};
-use metre::transport::statsd::Endpoint;
 use std::collections::HashMap;
 use std::io::{ErrorKind, Read};
 use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
@@ -22,25 +20,7 @@ const PAUSE: Duration = Duration::from_millis(2);
 const LONGEST: usize = 1432;
 
 fn provider(server: &str) -> (Arc<Store>, Runtime, FamilyWriter) {
-    let push = StatsdOptions {
-        server: Endpoint::parse(server).expect("a server"),
-        flush_interval: Duration::from_millis(100),
-        collect_interval: Duration::from_secs(10),
-        max_datagram: LONGEST,
-        resolve_interval: Duration::from_secs(60),
-        max_samples_per_second: 1000,
-        self_metrics: false,
-        lines: statsd::Options::default(),
-    };
-    let store = Arc::new(Store::with(Policy::unlimited(), Some(push.samples())));
-    let options = Options {
-        statsd: Some(push),
-        export: None,
-        page: exposition::Options::default(),
-        self_metrics: true,
-        process_metrics: false,
-    };
-    let runtime = Runtime::new(&store, options, "none");
+    let (store, runtime) = provider_with(Policy::unlimited(), statsd_options(server));
     let writer = family(&store, Kind::Counter, "c", &["x"]);
     (store, runtime, writer)
 }

@@ -38,8 +38,8 @@ use std::time::{Duration, Instant};
 /// How long [`Runtime::stop`] takes at most.
 const STOP: Duration = Duration::from_secs(2);
 
-/// What a provider's runtime is made with.
-#[derive(Clone, Debug, PartialEq)]
+/// What a provider's runtime is made with. By default it pushes nothing, serves nothing and keeps no metrics of metre's own.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Options {
     /// What is pushed to a statsd server, if there is one.
     pub statsd: Option<StatsdOptions>,
@@ -270,11 +270,9 @@ mod tests {
     #[test]
     fn starts_and_stops_as_often_as_asked() {
         let options = Options {
-            statsd: None,
-            export: None,
-            page: exposition::Options::default(),
             self_metrics: true,
             process_metrics: true,
+            ..Options::default()
         };
         let runtime = Runtime::new(&Arc::new(Store::new()), options, "none");
         assert!(!runtime.is_running());

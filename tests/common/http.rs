@@ -1,7 +1,6 @@
 //! An exporter, and clients for it.
 
 use super::SOON;
-use metre::encode::exposition;
 use metre::runtime::{Collecting, ExportOptions, Options, Probes, Runtime};
 use metre::store::Store;
 use metre::transport::http::{Access, Address, Limits, Options as HttpOptions};
@@ -39,11 +38,10 @@ pub fn options(at: SocketAddr) -> ExportOptions {
 /// A provider with that exporter, not started.
 pub fn runtime(store: &Arc<Store>, export: ExportOptions) -> Runtime {
     let options = Options {
-        statsd: None,
         export: Some(export),
-        page: exposition::Options::default(),
         self_metrics: true,
         process_metrics: true,
+        ..Options::default()
     };
     Runtime::new(store, options, "none")
 }

@@ -3,9 +3,12 @@
 
 pub mod http;
 
+use metre::encode::statsd;
 use metre::model::{Kind, LabelSet, Number};
 use metre::policy::{Limits, Origin, Pattern, Policy, Rule};
+use metre::runtime::{Options, Runtime, StatsdOptions};
 use metre::store::{updates, Assigned, FamilySpec, FamilyWriter, Location, Store};
+use metre::transport::statsd::Endpoint;
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::linux::net::SocketAddrExt;
@@ -85,6 +88,32 @@ pub fn register(store: &Store, spec: FamilySpec) -> FamilyWriter {
 /// A family without unit and help; a histogram has buckets for 1 and 10.
 pub fn family(store: &Store, kind: Kind, name: &str, keys: &[&str]) -> FamilyWriter {
     register(store, FamilySpec::new(kind, name).labels(keys).buckets(&[1.0, 10.0]))
+}
+
+/// Pushes to this server ten times a second.
+pub fn statsd_options(server: &str) -> StatsdOptions {
+    StatsdOptions {
+        server: Endpoint::parse(server).expect("a server"),
+        flush_interval: Duration::from_millis(100),
+        collect_interval: Duration::from_secs(10),
+        max_datagram: 1432,
+        resolve_interval: Duration::from_secs(60),
+        max_samples_per_second: 1000,
+        self_metrics: false,
+        lines: statsd::Options::default(),
+    }
+}
+
+/// A provider that pushes, not started.
+pub fn provider_with(policy: Policy, push: StatsdOptions) -> (Arc<Store>, Runtime) {
+    let store = Arc::new(Store::with(policy, Some(push.samples())));
+    let options = Options {
+        statsd: Some(push),
+        self_metrics: true,
+        ..Options::default()
+    };
+    let runtime = Runtime::new(&store, options, "none");
+    (store, runtime)
 }
 
 /// How long a series of [`idle_policy`] may be idle, in seconds.
