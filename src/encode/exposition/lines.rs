@@ -2,13 +2,16 @@
 //! with all the room it could take, which is a few instructions instead of a call.
 
 use crate::encode::{escape, number};
-use crate::model::Number;
+use crate::model::{Column, Number};
 use crate::snapshot::Series;
 use crate::store::Family;
 use std::io::{self, Write};
 
 /// How much text is collected before it goes on: a part of a processor's nearest cache.
 const FULL: usize = 8 << 10;
+
+/// What the lines of most of metre's own families take.
+const SMALL: usize = 1 << 10;
 
 /// Text that is written again and again.
 struct Piece {
@@ -133,16 +136,20 @@ impl<'a, W: Write> Lines<'a, W> {
     pub(super) fn new(out: &'a mut W, family: &Family, name: &'a str) -> io::Result<Self> {
         let names = Labels::of(family)?;
         let brace = if names.is_empty() { "" } else { "{" };
-        let start = |suffix| Piece::new(&[name, suffix, brace]);
+        // To make the others, too, would take longer than the lines of a family with one series.
+        let start = |column: Column| match family.kind.columns().contains(&column) {
+            true => Piece::new(&[name, column.suffix(), brace]),
+            false => Piece::new(&[]),
+        };
         Ok(Lines {
             out,
-            text: Vec::new(),
+            text: Vec::with_capacity(SMALL),
             starts: Starts {
-                plain: start(""),
-                total: start("_total"),
-                count: start("_count"),
-                sum: start("_sum"),
-                created: start("_created"),
+                plain: start(Column::Value),
+                total: start(Column::Total),
+                count: start(Column::Count),
+                sum: start(Column::Sum),
+                created: start(Column::Created),
             },
             name,
             names,

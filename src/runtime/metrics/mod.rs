@@ -23,8 +23,10 @@ use process::ProcessMetrics;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How old a count of descriptors may be for metre's threads, where counting takes long; and for Prosody's, if there are none.
+/// How old a count of descriptors may be, where counting takes long, before one of metre's threads makes a new one.
 const RECOUNT: Duration = Duration::from_secs(5);
+
+/// The same for Prosody's thread, if there are none of metre's.
 const RECOUNT_ALONE: Duration = Duration::from_secs(30);
 
 /// Metrics that are brought up to date before each page and each push.
