@@ -5,7 +5,7 @@ use super::link::linked;
 use super::metric::Metric;
 use super::number;
 use super::text::{push_bytes, Short};
-use crate::model::{plain_text, Kind, Number};
+use crate::model::{plain_text, Column, Kind, Number};
 use crate::store::{values, Family};
 use mlua::ffi::{self, lua_State};
 use std::ffi::{c_int, CStr};
@@ -81,40 +81,47 @@ struct Sample {
     value: Number,
 }
 
-/// The sample with this number, counted from 0, if there are as many.
+/// The sample with this number, counted from 0, if there are as many: quantiles, then what each column has.
 fn sample(family: &Family, record: &[AtomicU64], step: usize) -> Option<Sample> {
-    let created = || Number::Float(values::created(record));
-    let count = |buckets| Number::Int(values::count(record, buckets) as i64);
     let quantiles = family.quantile_count(record);
-    let buckets = family.buckets.as_slice();
-    let mut label = None;
-    let (suffix, value) = match (family.kind, step) {
-        (Kind::Gauge, 0) => ("", values::value(record)),
-        (Kind::Counter, 0) => ("_total", values::value(record)),
-        (Kind::Counter, 1) => ("_created", created()),
-        (Kind::Gauge | Kind::Counter, _) => return None,
-        (Kind::Histogram | Kind::Summary, step) if step < quantiles => {
-            let (quantile, value) = family.quantiles_of(record).into_iter().nth(step)?;
-            label = Some((c"quantile", Short::of(plain_text(quantile).as_bytes())));
+    if step < quantiles {
+        let (quantile, value) = family.quantiles_of(record).into_iter().nth(step)?;
+        return Some(Sample {
             // As on the page, where a histogram's are a family of their own.
-            let suffix = if family.kind == Kind::Histogram {
+            suffix: if family.kind == Kind::Histogram {
                 "_quantiles"
             } else {
                 ""
-            };
-            (suffix, Number::Float(value))
+            },
+            label: Some((c"quantile", Short::of(plain_text(quantile).as_bytes()))),
+            value: Number::Float(value),
+        });
+    }
+    let mut left = step - quantiles;
+    for column in family.kind.columns() {
+        let buckets = match column {
+            Column::Buckets => family.buckets.as_slice(),
+            _ => &[],
+        };
+        if let Some(bucket) = buckets.get(left) {
+            return Some(Sample {
+                suffix: column.suffix(),
+                label: Some((c"le", Short::of(bucket.le.as_bytes()))),
+                value: values::count(record, left + 1).into(),
+            });
         }
-        (Kind::Histogram | Kind::Summary, step) if step - quantiles < buckets.len() => {
-            let bucket = step - quantiles;
-            label = Some((c"le", Short::of(buckets[bucket].le.as_bytes())));
-            ("_bucket", count(bucket + 1))
+        left -= buckets.len();
+        if let Some(value) = values::column(record, *column, family.count_words()) {
+            if left == 0 {
+                let suffix = column.suffix();
+                return Some(Sample {
+                    suffix,
+                    label: None,
+                    value,
+                });
+            }
+            left -= 1;
         }
-        (Kind::Histogram | Kind::Summary, step) => match step - quantiles - buckets.len() {
-            0 => ("_count", count(family.count_words())),
-            1 => ("_sum", values::value(record)),
-            2 => ("_created", created()),
-            _ => return None,
-        },
-    };
-    Some(Sample { suffix, label, value })
+    }
+    None
 }

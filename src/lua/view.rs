@@ -13,7 +13,7 @@ use super::preconditions::room;
 use super::tables::{key, protect, push_methods, set_function};
 use super::text::{bytes_at, push_bytes};
 use super::{bucket, number};
-use crate::model::{Kind, Number};
+use crate::model::{Column, Kind, Number};
 use crate::store::values;
 use mlua::ffi::{self, lua_State};
 use std::ffi::c_int;
@@ -141,34 +141,12 @@ unsafe fn push_known(state: *mut lua_State, metric: Metric<'_>, kind: Kind) -> R
     }
 }
 
-/// The fields that a metric of this type has, besides its buckets.
-fn field_names(kind: Kind) -> &'static [&'static str] {
-    match kind {
-        Kind::Gauge => &["value"],
-        Kind::Counter => &["_created", "value"],
-        Kind::Histogram | Kind::Summary => &["_created", "_sum", "_count"],
-    }
-}
-
 /// The field of this name, if there is one.
 fn field(family: &FamilyContent, record: &[AtomicU64], name: &[u8]) -> Option<Number> {
     let family = &family.family;
-    let created = || Number::Float(values::created(record));
-    let count = || Number::Int(values::count(record, family.count_words()) as i64);
-    match family.kind {
-        Kind::Gauge => (name == b"value").then(|| values::value(record)),
-        Kind::Counter => match name {
-            b"value" => Some(values::value(record)),
-            b"_created" => Some(created()),
-            _ => None,
-        },
-        Kind::Histogram | Kind::Summary => match name {
-            b"_sum" => Some(values::value(record)),
-            b"_count" => Some(count()),
-            b"_created" => Some(created()),
-            _ => None,
-        },
-    }
+    let is_named = |column: &&Column| column.field().is_some_and(|field| field.as_bytes() == name);
+    let column = family.kind.columns().iter().find(is_named)?;
+    values::column(record, *column, family.count_words())
 }
 
 /// Pushes the field of this name; false if there is none.
@@ -220,7 +198,7 @@ unsafe extern "C-unwind" fn pairs<const KIND: usize>(state: *mut lua_State) -> c
             ffi::lua_createtable(state, 0, 4);
             let plain = ffi::lua_gettop(state);
             copy_entries(state, 1, plain);
-            for name in field_names(kind) {
+            for name in kind.columns().iter().filter_map(|column| column.field()) {
                 push_bytes(state, name.as_bytes());
                 match push_field(state, metric, name.as_bytes())? {
                     true => ffi::lua_rawset(state, plain),

@@ -5,7 +5,7 @@
 use super::cork::Cork;
 pub(crate) use super::record::HEAD;
 use super::record::{self, BODY};
-use crate::model::{clock, Buckets, Kind, Number};
+use crate::model::{clock, Buckets, Column, Kind, Number};
 use crate::sync::atomic::{AtomicU64, Ordering::*};
 
 /// The value (or the sum) is a float.
@@ -102,6 +102,17 @@ pub fn count(record: &[AtomicU64], buckets: usize) -> u64 {
 /// When the counter, histogram or summary started, in seconds since the epoch.
 pub fn created(record: &[AtomicU64]) -> f64 {
     f64::from_bits(record[CREATED].load(Relaxed))
+}
+
+/// What a series shows in a column, on Prosody's thread; nothing for buckets, which are many. The record's counts have
+/// `count_words` words.
+pub fn column(record: &[AtomicU64], column: Column, count_words: usize) -> Option<Number> {
+    match column {
+        Column::Value | Column::Total | Column::Sum => Some(value(record)),
+        Column::Count => Some(count(record, count_words).into()),
+        Column::Created => Some(Number::Float(created(record))),
+        Column::Buckets => None,
+    }
 }
 
 /// What a record is known by outside of its family: records don't move.
