@@ -1,6 +1,6 @@
 //! What can be wrong with a configuration, told so that it can be mended.
 
-use super::file::Lines;
+use super::lines::Lines;
 use super::{Config, Limits, Value};
 use std::fmt;
 

@@ -1,23 +1,11 @@
 //! The TOML file.
 
+use super::lines::Lines;
 use super::{ConfigError, Problem, Value};
-use std::collections::BTreeMap;
 use toml::de::{DeTable, DeValue};
 
 /// More than this is no configuration file: it would be read into Prosody's memory whole.
 const LARGEST: u64 = 1 << 20;
-
-/// On which line each key of a file stands, and each element of a list (by its number from 1).
-#[derive(Clone, Debug, Default)]
-pub(super) struct Lines(BTreeMap<Vec<String>, usize>);
-
-impl Lines {
-    /// The line of what this path leads to, or of the nearest that holds it.
-    pub(super) fn of(&self, path: &[String]) -> Option<usize> {
-        let mut lengths = (1..=path.len()).rev();
-        lengths.find_map(|length| self.0.get(&path[..length]).copied())
-    }
-}
 
 /// Reads a TOML file.
 pub(super) fn load(path: &str) -> Result<(Value, Lines), ConfigError> {
@@ -74,7 +62,7 @@ impl Notes {
     fn note(&mut self, key: String, offset: usize, value: &DeValue<'_>) {
         self.path.push(key);
         let line = self.starts.partition_point(|start| *start <= offset) + 1;
-        self.lines.0.insert(self.path.clone(), line);
+        self.lines.note(self.path.clone(), line);
         match value {
             DeValue::Table(table) => self.table(table),
             DeValue::Array(list) => {

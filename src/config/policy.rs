@@ -1,6 +1,6 @@
 //! What `limits`, `labels` and `rule` come to.
 
-use super::file::Lines;
+use super::lines::Lines;
 use super::{Config, Rule};
 use crate::policy;
 use crate::policy::Policy;

@@ -2,6 +2,7 @@
 //! it is for: `""` is as if the key weren't there, `"true"` and `"false"` are booleans. (Numbers and lists: `read_values`.)
 
 use super::error::Origin;
+use super::value::is_unset;
 use super::{Config, ConfigError, Value};
 use serde::de::{DeserializeSeed, IntoDeserializer, MapAccess, SeqAccess, Visitor};
 use serde::{forward_to_deserialize_any, Deserialize, Deserializer};
@@ -10,16 +11,6 @@ use std::collections::{btree_map, BTreeMap};
 /// The configuration that `value`, found in `origin`, stands for.
 pub(super) fn config(value: &Value, origin: &Origin<'_>) -> Result<Config, ConfigError> {
     Config::deserialize(Reader(value)).map_err(|error| error.in_origin(origin))
-}
-
-/// Keys for which `""` stands there all the same. A variable that is empty must neither open anything nor have anything go, so for keys
-/// that limit who gets in, or what a rule is for, it is a mistake; likewise for every `…_file`. For `prefix` it is a value like others.
-const TAKE_EMPTY: [&str; 7] = ["allow", "probes", "socket_mode", "match", "host", "type", "prefix"];
-
-/// Whether a key that is set to this is as if it weren't there.
-pub(super) fn is_unset(key: &str, value: &Value) -> bool {
-    let is_empty = matches!(value, Value::String(text) if text.is_empty());
-    is_empty && !TAKE_EMPTY.contains(&key) && !key.ends_with("_file")
 }
 
 #[derive(Clone, Copy)]

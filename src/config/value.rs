@@ -1,8 +1,17 @@
 //! Configuration values, wherever they come from.
 
-use super::read::is_unset;
 use std::collections::BTreeMap;
 use std::fmt;
+
+/// Keys for which `""` stands there all the same. A variable that is empty must neither open anything nor have anything go, so for keys
+/// that limit who gets in, or what a rule is for, it is a mistake; likewise for every `…_file`. For `prefix` it is a value like others.
+const TAKE_EMPTY: [&str; 7] = ["allow", "probes", "socket_mode", "match", "host", "type", "prefix"];
+
+/// Whether a key that is set to this is as if it weren't there.
+pub(super) fn is_unset(key: &str, value: &Value) -> bool {
+    let is_empty = matches!(value, Value::String(text) if text.is_empty());
+    is_empty && !TAKE_EMPTY.contains(&key) && !key.ends_with("_file")
+}
 
 /// A configuration value.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,8 +1,7 @@
 //! Orders for pages, as the renderer's thread gets them.
 
-use super::page::{Begun, Take};
 use crate::encode::exposition::{Format, Only};
-use crate::transport::http::Feed;
+use crate::transport::http::{Bytes, Feed};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Instant;
@@ -14,6 +13,27 @@ pub(super) struct Wanted {
     pub(super) format: Format,
     pub(super) gzip: bool,
     pub(super) only: Option<Only>,
+}
+
+/// How a client takes a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Take {
+    /// As it is made.
+    Pieces,
+    /// Once its length is known: without that, clients that don't know chunks couldn't tell whether they have all.
+    Whole,
+    /// Its length alone.
+    Length,
+}
+
+/// How a page begins, for a client.
+pub(super) enum Begun {
+    /// This is all of it.
+    Short(Bytes),
+    /// It comes in pieces. Clients with the same number share them. Its length in bytes, if all of it has been made.
+    Long(u64, Option<usize>),
+    /// It has so many bytes.
+    Counted(usize),
 }
 
 /// Somebody waits for a page.

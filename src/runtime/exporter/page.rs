@@ -1,6 +1,6 @@
 //! A page while it is made: to whom it goes, and in which pieces.
 
-use super::desk::{Desk, Job};
+use super::desk::{Begun, Desk, Job, Take};
 use crate::runtime::panics;
 use crate::transport::http::Bytes;
 use std::io::{self, ErrorKind, Write};
@@ -18,27 +18,6 @@ const LITTLE: usize = 2 << 20;
 
 /// Faults are made here for tests.
 const BEGUN: &str = "a page that has begun";
-
-/// How a client takes a page.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Take {
-    /// As it is made.
-    Pieces,
-    /// Once its length is known: without that, clients that don't know chunks couldn't tell whether they have all.
-    Whole,
-    /// Its length alone.
-    Length,
-}
-
-/// How a page begins, for a client.
-pub(super) enum Begun {
-    /// This is all of it.
-    Short(Bytes),
-    /// It comes in pieces. Clients with the same number share them. Its length in bytes, if all of it has been made.
-    Long(u64, Option<usize>),
-    /// It has so many bytes.
-    Counted(usize),
-}
 
 /// A page for those who wait for it.
 pub(super) struct Page<'a, 'b> {

@@ -1,7 +1,8 @@
 //! The thread that makes pages.
 
+use super::desk::{Begun, Take};
 use super::desk::{Desk, Job, Order, Wanted};
-use super::page::{Begun, Page, Take};
+use super::page::Page;
 use crate::encode::exposition;
 use crate::runtime::metrics::{ExporterMetrics, OwnMetrics};
 use crate::runtime::notices::Notices;

@@ -1,8 +1,7 @@
 //! What the exporter serves.
 
-use super::desk::Wanted;
+use super::desk::{Take, Wanted};
 use super::log::{self, Log};
-use super::page::Take;
 use super::patience::patience;
 use super::renderer::Renderer;
 use super::routes::{self, Asked, Content, Probes};

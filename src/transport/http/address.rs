@@ -1,6 +1,7 @@
 //! Where to listen, as operators write it.
 
 use super::socket_file::SocketFile;
+use super::BACKLOG;
 use crate::transport::socket_path;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::fmt;
@@ -8,9 +9,6 @@ use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use tokio::net::{TcpListener, UnixListener};
-
-/// How many connections may wait to be accepted.
-pub(super) const BACKLOG: i32 = 128;
 
 /// An address to listen on.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -25,6 +25,9 @@ use std::future::Future;
 use std::io;
 use std::path::Path;
 
+/// How many connections may wait to be accepted.
+const BACKLOG: i32 = 128;
+
 /// What a server is made with.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {

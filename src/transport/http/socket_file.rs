@@ -1,6 +1,6 @@
 //! A listening socket in the file system: its mode, what a dead server left behind, and its end.
 
-use super::address::BACKLOG;
+use super::BACKLOG;
 use nix::fcntl::{Flock, FlockArg};
 use socket2::{Domain, SockAddr, Socket, Type};
 use std::fs::{self, File, Permissions};
