@@ -37,6 +37,18 @@ impl FamilySpec {
         }
     }
 
+    /// The same in this unit.
+    pub fn unit(mut self, unit: &str) -> FamilySpec {
+        self.unit = unit.into();
+        self
+    }
+
+    /// The same with this help text.
+    pub fn help(mut self, help: &str) -> FamilySpec {
+        self.help = help.into();
+        self
+    }
+
     /// The same with these label keys.
     pub fn labels(mut self, keys: &[&str]) -> FamilySpec {
         self.label_keys = keys.iter().map(|key| (*key).into()).collect();

@@ -1,10 +1,10 @@
 //! What metre tells of its exporter.
 
-use super::{OwnFamily, Spec};
+use super::family::{counter, gauge, times, OwnFamily};
 use crate::encode::exposition::Format;
 use crate::model::Kind;
 use crate::runtime::collections::Collected;
-use crate::store::Store;
+use crate::store::{FamilySpec, Store};
 use crate::sync::ThreadsMutex;
 use crate::transport::http::{Cut, StatusCode};
 use std::time::Duration;
@@ -24,59 +24,27 @@ struct ExporterFamilies {
 impl ExporterMetrics {
     /// Registers them.
     pub(in crate::runtime) fn register(store: &Store) -> ExporterMetrics {
-        let register = |kind, name, unit, help, labels| {
-            OwnFamily::register(
-                store,
-                Spec {
-                    labels,
-                    thresholds: &[0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0],
-                    ..Spec::new(kind, name, unit, help)
-                },
-            )
-        };
+        let register = |spec| OwnFamily::register(store, spec);
+        let scrapes = counter("metre_scrapes", "Requests for pages, and those refused");
+        let render = times(
+            "metre_render_seconds",
+            "How long the exporter's pages took to be made",
+            &[0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0],
+        );
+        let page_bytes = FamilySpec::new(Kind::Summary, "metre_page_bytes").unit("bytes");
+        let page_bytes = page_bytes.help("Sizes of the exporter's pages as they are sent");
+        let collections = counter(
+            "metre_collections",
+            "What came of the collections that scrapes asked for",
+        );
+        let cut = counter("metre_cut_connections", "Connections that the exporter has ended");
         let mut families = ExporterFamilies {
-            scrapes: register(
-                Kind::Counter,
-                "metre_scrapes",
-                "",
-                "Requests for pages, and those refused",
-                &["code", "format"],
-            ),
-            render: register(
-                Kind::Histogram,
-                "metre_render_seconds",
-                "seconds",
-                "How long the exporter's pages took to be made",
-                &[],
-            ),
-            page_bytes: register(
-                Kind::Summary,
-                "metre_page_bytes",
-                "bytes",
-                "Sizes of the exporter's pages as they are sent",
-                &["encoding"],
-            ),
-            collections: register(
-                Kind::Counter,
-                "metre_collections",
-                "",
-                "What came of the collections that scrapes asked for",
-                &["result"],
-            ),
-            connections: register(
-                Kind::Gauge,
-                "metre_connections",
-                "",
-                "Open connections to the exporter",
-                &[],
-            ),
-            cut: register(
-                Kind::Counter,
-                "metre_cut_connections",
-                "",
-                "Connections that the exporter has ended",
-                &["reason"],
-            ),
+            scrapes: register(scrapes.labels(&["code", "format"])),
+            render: register(render),
+            page_bytes: register(page_bytes.labels(&["encoding"])),
+            collections: register(collections.labels(&["result"])),
+            connections: register(gauge("metre_connections", "Open connections to the exporter")),
+            cut: register(cut.labels(&["reason"])),
         };
         // So that the first of each is seen as an increase.
         for result in ["run", "shared", "late", "failed"] {

@@ -8,42 +8,29 @@ pub(in crate::runtime) struct OwnFamily {
     writer: FamilyWriter,
 }
 
-/// What it is registered with.
-#[derive(Clone, Copy)]
-pub(in crate::runtime) struct Spec<'a> {
-    pub(in crate::runtime) kind: Kind,
-    pub(in crate::runtime) name: &'a str,
-    pub(in crate::runtime) unit: &'a str,
-    pub(in crate::runtime) help: &'a str,
-    pub(in crate::runtime) labels: &'a [&'a str],
-    pub(in crate::runtime) thresholds: &'a [f64],
+/// Describes a gauge; its name includes the unit.
+pub(in crate::runtime) fn gauge(name: &str, help: &str) -> FamilySpec {
+    FamilySpec::new(Kind::Gauge, name).help(help)
 }
 
-impl<'a> Spec<'a> {
-    /// A family without labels; its name includes the unit.
-    pub(in crate::runtime) fn new(kind: Kind, name: &'a str, unit: &'a str, help: &'a str) -> Spec<'a> {
-        Spec {
-            kind,
-            name,
-            unit,
-            help,
-            labels: &[],
-            thresholds: &[],
-        }
-    }
+/// Describes a counter.
+pub(in crate::runtime) fn counter(name: &str, help: &str) -> FamilySpec {
+    FamilySpec::new(Kind::Counter, name).help(help)
+}
+
+/// Describes a histogram of times, in seconds.
+pub(in crate::runtime) fn times(name: &str, help: &str, thresholds: &[f64]) -> FamilySpec {
+    let spec = FamilySpec::new(Kind::Histogram, name).unit("seconds");
+    spec.help(help).buckets(thresholds)
 }
 
 impl OwnFamily {
     /// Registers a family, with its series if it has no labels. Gauges have none until they are set.
-    pub(in crate::runtime) fn register(store: &Store, spec: Spec<'_>) -> OwnFamily {
-        let described = FamilySpec {
-            unit: spec.unit.into(),
-            help: spec.help.into(),
-            ..FamilySpec::new(spec.kind, spec.name)
-        };
-        let writer = store.register_own(described.labels(spec.labels).buckets(spec.thresholds));
+    pub(in crate::runtime) fn register(store: &Store, spec: FamilySpec) -> OwnFamily {
+        let starts = spec.label_keys.is_empty() && spec.kind != Kind::Gauge;
+        let writer = store.register_own(spec);
         let mut family = OwnFamily { writer };
-        if spec.labels.is_empty() && spec.kind != Kind::Gauge {
+        if starts {
             family.at(&[]);
         }
         family

@@ -10,7 +10,7 @@ mod process;
 mod statsd;
 
 pub(super) use exporter::ExporterMetrics;
-pub(super) use family::{OwnFamily, Spec};
+pub(super) use family::OwnFamily;
 pub(super) use statsd::{DroppedLines, StatsdMetrics};
 
 use super::event_loop::EventLoop;
@@ -18,6 +18,7 @@ use super::panics;
 use crate::model::Kind;
 use crate::store::{Refused, Store};
 use crate::sync::Mutex;
+use family::{counter, gauge, times};
 use policy::PolicyMetrics;
 use process::ProcessMetrics;
 use std::sync::Arc;
@@ -49,18 +50,9 @@ struct Refreshed {
 
 /// How late the event loop's answers are.
 pub(super) fn event_loop_lag(store: &Store) -> OwnFamily {
-    OwnFamily::register(
-        store,
-        Spec {
-            thresholds: &[0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0],
-            ..Spec::new(
-                Kind::Histogram,
-                "metre_event_loop_lag_seconds",
-                "seconds",
-                "How late Prosody's event loop answers when it is woken, each second",
-            )
-        },
-    )
+    let thresholds = &[0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0];
+    let help = "How late Prosody's event loop answers when it is woken, each second";
+    OwnFamily::register(store, times("metre_event_loop_lag_seconds", help, thresholds))
 }
 
 impl OwnMetrics {
@@ -74,72 +66,29 @@ impl OwnMetrics {
         event_loop: &Arc<EventLoop>,
         lua: &str,
     ) -> OwnMetrics {
-        let gauge = |name, unit, help| Spec::new(Kind::Gauge, name, unit, help);
-        let mut build_info = OwnFamily::register(
-            own,
-            Spec {
-                labels: &["version", "lua"],
-                ..gauge(
-                    "metre_build_info",
-                    "",
-                    "The version of metre, and the Lua it was built for",
-                )
-            },
+        let in_own = |spec| OwnFamily::register(own, spec);
+        let build_info = gauge("metre_build_info", "The version of metre, and the Lua it was built for");
+        in_own(build_info.labels(&["version", "lua"])).set(&[env!("CARGO_PKG_VERSION"), lua], 1_u64);
+        let refused = counter("metre_refused_values", "Values from modules that were not taken");
+        let internal_errors = counter(
+            "metre_internal_errors",
+            "Faults in metre that it has contained, in the whole process",
         );
-        build_info.set(&[env!("CARGO_PKG_VERSION"), lua], 1_u64);
-        let by_type = |name, help| {
-            let labels = &["type"];
-            OwnFamily::register(
-                own,
-                Spec {
-                    labels,
-                    ..gauge(name, "", help)
-                },
-            )
-        };
+        let last_collection = gauge(
+            "metre_last_collection_timestamp_seconds",
+            "When Prosody last collected, in seconds since the epoch",
+        );
+        let blocked = gauge(
+            "metre_event_loop_blocked_seconds",
+            "How long Prosody's event loop has not answered by now",
+        );
         let mut families = Refreshed {
-            families: by_type("metre_families", "Metric families in the store"),
-            series: by_type("metre_series", "Series in the store"),
-            refused: OwnFamily::register(
-                own,
-                Spec {
-                    labels: &["reason"],
-                    ..Spec::new(
-                        Kind::Counter,
-                        "metre_refused_values",
-                        "",
-                        "Values from modules that were not taken",
-                    )
-                },
-            ),
-            internal_errors: OwnFamily::register(
-                own,
-                Spec {
-                    labels: &["at"],
-                    ..Spec::new(
-                        Kind::Counter,
-                        "metre_internal_errors",
-                        "",
-                        "Faults in metre that it has contained, in the whole process",
-                    )
-                },
-            ),
-            last_collection: OwnFamily::register(
-                own,
-                gauge(
-                    "metre_last_collection_timestamp_seconds",
-                    "seconds",
-                    "When Prosody last collected, in seconds since the epoch",
-                ),
-            ),
-            blocked: OwnFamily::register(
-                of_threads,
-                gauge(
-                    "metre_event_loop_blocked_seconds",
-                    "seconds",
-                    "How long Prosody's event loop has not answered by now",
-                ),
-            ),
+            families: in_own(gauge("metre_families", "Metric families in the store").labels(&["type"])),
+            series: in_own(gauge("metre_series", "Series in the store").labels(&["type"])),
+            refused: in_own(refused.labels(&["reason"])),
+            internal_errors: in_own(internal_errors.labels(&["at"])),
+            last_collection: in_own(last_collection.unit("seconds")),
+            blocked: OwnFamily::register(of_threads, blocked.unit("seconds")),
             policy: PolicyMetrics::register(own, store.policy().limits),
             process: process.then(|| ProcessMetrics::register(store)),
         };

@@ -1,9 +1,8 @@
 //! What metre tells of limits and rules: how often they took effect, and where. And of samples below zero, which rules are for.
 
-use super::{OwnFamily, Spec};
-use crate::model::Kind;
+use super::family::{counter, gauge, OwnFamily};
 use crate::policy::{Ignored, Limit, Limits};
-use crate::store::{Family, Store};
+use crate::store::{Family, FamilySpec, Store};
 use std::collections::HashMap;
 
 /// Metrics of limits and rules.
@@ -30,16 +29,9 @@ enum Count {
 impl PolicyMetrics {
     /// Registers them in `own`.
     pub(in crate::runtime) fn register(own: &Store, limits: Limits) -> PolicyMetrics {
-        let family = |kind, name, help, labels| {
-            let spec = Spec::new(kind, name, "", help);
-            OwnFamily::register(own, Spec { labels, ..spec })
-        };
-        let mut limit = family(
-            Kind::Gauge,
-            "metre_limit",
-            "How much there may be, from the configuration",
-            &["limit"],
-        );
+        let family = |spec: FamilySpec, labels| OwnFamily::register(own, spec.labels(labels));
+        let limit = gauge("metre_limit", "How much there may be, from the configuration");
+        let mut limit = family(limit, &["limit"]);
         for (name, most) in [
             ("max_families", limits.max_families),
             ("max_series", limits.max_series),
@@ -51,33 +43,38 @@ impl PolicyMetrics {
         }
         let mut metrics = PolicyMetrics {
             limited: family(
-                Kind::Counter,
-                "metre_limited_label_sets",
-                "How many times a module asked for a series that a limit keeps from being",
+                counter(
+                    "metre_limited_label_sets",
+                    "How many times a module asked for a series that a limit keeps from being",
+                ),
                 &["family", "limit"],
             ),
             expired: family(
-                Kind::Counter,
-                "metre_expired_series",
-                "Series that have gone since nobody updated them",
+                counter(
+                    "metre_expired_series",
+                    "Series that have gone since nobody updated them",
+                ),
                 &["family"],
             ),
             clamped: family(
-                Kind::Counter,
-                "metre_clamped_samples",
-                "Samples of times and sizes that were below zero and have counted as zero",
+                counter(
+                    "metre_clamped_samples",
+                    "Samples of times and sizes that were below zero and have counted as zero",
+                ),
                 &["family"],
             ),
             without_sum: family(
-                Kind::Gauge,
-                "metre_series_without_sum",
-                "Histograms and summaries that have no sum on the page, for they have seen samples below zero",
+                gauge(
+                    "metre_series_without_sum",
+                    "Histograms and summaries that have no sum on the page, for they have seen samples below zero",
+                ),
                 &[],
             ),
             ignored: family(
-                Kind::Counter,
-                "metre_ignored_families",
-                "How many times a module registered a metric family of which nothing is kept",
+                counter(
+                    "metre_ignored_families",
+                    "How many times a module registered a metric family of which nothing is kept",
+                ),
                 &["reason"],
             ),
             seen: HashMap::new(),

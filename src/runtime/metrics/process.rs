@@ -1,7 +1,6 @@
 //! The process's own metrics, as Prometheus' client libraries have them ("Writing client libraries", "Process metrics").
 
-use super::{OwnFamily, Spec};
-use crate::model::Kind;
+use super::family::{counter, gauge, OwnFamily};
 use crate::store::Store;
 use nix::sys::resource::{getrlimit, Resource, RLIM_INFINITY};
 use nix::time::{clock_gettime, ClockId};
@@ -33,28 +32,21 @@ impl ProcessMetrics {
     }
 
     fn with(store: &Store, descriptors: Descriptors) -> ProcessMetrics {
-        let gauge = |name, unit, help| OwnFamily::register(store, Spec::new(Kind::Gauge, name, unit, help));
-        let cpu = Spec::new(
-            Kind::Counter,
-            "process_cpu_seconds",
-            "seconds",
-            "Total user and system CPU time spent in seconds",
-        );
+        let register = |spec| OwnFamily::register(store, spec);
+        let cpu = counter("process_cpu_seconds", "Total user and system CPU time spent in seconds").unit("seconds");
         ProcessMetrics {
-            cpu: OwnFamily::register(store, cpu),
-            resident: gauge(
-                "process_resident_memory_bytes",
-                "bytes",
-                "Resident memory size in bytes",
-            ),
-            virtual_: gauge("process_virtual_memory_bytes", "bytes", "Virtual memory size in bytes"),
-            open_fds: gauge("process_open_fds", "", "Number of open file descriptors"),
-            max_fds: gauge("process_max_fds", "", "Maximum number of open file descriptors"),
-            threads: gauge("process_threads", "", "Number of operating system threads"),
-            start_time: gauge(
-                "process_start_time_seconds",
-                "seconds",
-                "Start time of the process since the epoch in seconds",
+            cpu: register(cpu),
+            resident: register(gauge("process_resident_memory_bytes", "Resident memory size in bytes").unit("bytes")),
+            virtual_: register(gauge("process_virtual_memory_bytes", "Virtual memory size in bytes").unit("bytes")),
+            open_fds: register(gauge("process_open_fds", "Number of open file descriptors")),
+            max_fds: register(gauge("process_max_fds", "Maximum number of open file descriptors")),
+            threads: register(gauge("process_threads", "Number of operating system threads")),
+            start_time: register(
+                gauge(
+                    "process_start_time_seconds",
+                    "Start time of the process since the epoch in seconds",
+                )
+                .unit("seconds"),
             ),
             started: None,
             descriptors,

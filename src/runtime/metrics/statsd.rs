@@ -1,8 +1,7 @@
 //! What metre tells of its pushes to statsd.
 
-use super::{OwnFamily, Spec};
+use super::family::{counter, gauge, times, OwnFamily};
 use crate::encode::statsd::Dropped;
-use crate::model::Kind;
 use crate::store::Store;
 use crate::transport::statsd::Link;
 use std::time::Duration;
@@ -26,54 +25,33 @@ pub(in crate::runtime) struct StatsdMetrics {
 impl StatsdMetrics {
     /// Registers them.
     pub(in crate::runtime) fn register(store: &Store) -> StatsdMetrics {
-        let counter = |name, unit, help| OwnFamily::register(store, Spec::new(Kind::Counter, name, unit, help));
-        let gauge = |name, unit, help| OwnFamily::register(store, Spec::new(Kind::Gauge, name, unit, help));
-        let mut dropped = OwnFamily::register(
-            store,
-            Spec {
-                labels: &["cause"],
-                ..Spec::new(
-                    Kind::Counter,
-                    "metre_statsd_dropped_lines",
-                    "",
-                    "Lines that could not be sent",
-                )
-            },
-        );
+        let register = |spec| OwnFamily::register(store, spec);
+        let dropped = counter("metre_statsd_dropped_lines", "Lines that could not be sent");
+        let mut dropped = register(dropped.labels(&["cause"]));
         Dropped::ALL.iter().for_each(|cause| dropped.add(&[cause.name()], 0));
         let mut metrics = StatsdMetrics {
-            datagrams: counter("metre_statsd_datagrams", "", "Datagrams that the socket has taken"),
-            bytes: counter("metre_statsd_sent_bytes", "bytes", "Bytes of these datagrams"),
+            datagrams: register(counter("metre_statsd_datagrams", "Datagrams that the socket has taken")),
+            bytes: register(counter("metre_statsd_sent_bytes", "Bytes of these datagrams").unit("bytes")),
             dropped,
-            errors: counter("metre_statsd_errors", "", "Failures to connect or to send"),
-            resolve_failures: counter(
+            errors: register(counter("metre_statsd_errors", "Failures to connect or to send")),
+            resolve_failures: register(counter(
                 "metre_statsd_resolve_failures",
-                "",
                 "Failed look-ups of the server's name",
-            ),
-            flush_duration: OwnFamily::register(
-                store,
-                Spec {
-                    thresholds: &[0.001, 0.01, 0.1, 1.0, 10.0],
-                    ..Spec::new(
-                        Kind::Histogram,
-                        "metre_statsd_flush_duration_seconds",
-                        "seconds",
-                        "How long the pushes took",
-                    )
-                },
-            ),
-            queue_bytes: gauge("metre_statsd_queue_bytes", "bytes", "Bytes of datagrams that wait"),
-            queue_samples: gauge(
+            )),
+            flush_duration: register(times(
+                "metre_statsd_flush_duration_seconds",
+                "How long the pushes took",
+                &[0.001, 0.01, 0.1, 1.0, 10.0],
+            )),
+            queue_bytes: register(gauge("metre_statsd_queue_bytes", "Bytes of datagrams that wait").unit("bytes")),
+            queue_samples: register(gauge(
                 "metre_statsd_queue_samples",
-                "",
                 "Samples that wait to be sent one by one",
-            ),
-            up: gauge(
+            )),
+            up: register(gauge(
                 "metre_statsd_up",
-                "",
                 "Whether the server can be reached, as far as is known",
-            ),
+            )),
         };
         // Before the first push.
         for gauge in [&mut metrics.up, &mut metrics.queue_bytes, &mut metrics.queue_samples] {
