@@ -137,7 +137,7 @@ lua-tests: $(CHECKED) ## the specs on all Luas, under valgrind and natively, and
 	@.ci/setup lua prosody
 	@{ \
 		echo '$(SPECS_CHECKED)'; \
-		for lua in jit 5.3 5.2 5.1 5.4; do \
+		for lua in $(filter jit,$(LUA_VERSIONS)) $(filter-out jit,$(LUA_VERSIONS)); do \
 			$(MAKE) --no-print-directory LUA_VERSION=$$lua >&2 || { echo 'echo no module for Lua '$$lua'; exit 1'; break; }; \
 			echo "METRE_MODULES=$(CURDIR)/$(BUILD)/$$lua spec/run $$lua"; \
 			echo "spec/luafuzz --versions $$lua --jobs 1 --seed 1 --seconds 4 --valgrind 4"; \
