@@ -13,7 +13,7 @@ use super::preconditions::room;
 use super::tables::{key, protect, push_methods, set_function};
 use super::text::{bytes_at, push_bytes};
 use super::{bucket, number};
-use crate::model::{Column, Kind, Number};
+use crate::model::{Kind, Number};
 use crate::store::values;
 use mlua::ffi::{self, lua_State};
 use std::ffi::c_int;
@@ -144,8 +144,7 @@ unsafe fn push_known(state: *mut lua_State, metric: Metric<'_>, kind: Kind) -> R
 /// The field of this name, if there is one.
 fn field(family: &FamilyContent, record: &[AtomicU64], name: &[u8]) -> Option<Number> {
     let family = &family.family;
-    let is_named = |column: &&Column| column.field().is_some_and(|field| field.as_bytes() == name);
-    let column = family.kind.columns().iter().find(is_named)?;
+    let column = family.kind.columns().iter().find(|column| column.is_field(name))?;
     values::column(record, *column, family.count_words())
 }
 

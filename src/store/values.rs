@@ -106,6 +106,7 @@ pub fn created(record: &[AtomicU64]) -> f64 {
 
 /// What a series shows in a column, on Prosody's thread; nothing for buckets, which are many. The record's counts have
 /// `count_words` words.
+#[inline]
 pub fn column(record: &[AtomicU64], column: Column, count_words: usize) -> Option<Number> {
     match column {
         Column::Value | Column::Total | Column::Sum => Some(value(record)),
