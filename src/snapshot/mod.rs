@@ -4,8 +4,9 @@ pub mod changes;
 pub mod reservoir;
 
 use crate::model::{labels, Kind, Number};
-use crate::store::{copy_record, read_shape, values, Chunks, Family, SeriesId};
+use crate::store::{copy_record, read_shape, values, Chunk, Family, SeriesId};
 use crate::sync::atomic::AtomicU64;
+use std::sync::Arc;
 
 /// Copies of all series of one family, or of a part of them. Its memory is used again for the next family.
 #[derive(Default)]
@@ -21,18 +22,15 @@ pub struct FamilySnapshot {
 
 /// The values of a family's gauges at one moment. Their labels stay in the store, so the records must not become other series'.
 pub struct GaugeValues {
-    chunks: Chunks,
-    /// By record; `None` for those that readers don't see.
-    values: Vec<Option<Number>>,
+    /// By record; `None` for those that readers don't see. In small parts, which the heap has room for again and again.
+    chunks: Vec<(Arc<Chunk>, Box<[Option<Number>]>)>,
 }
 
 impl GaugeValues {
     /// Those of `family`, whose series must not expire.
     pub fn of(family: &Family) -> GaugeValues {
-        let mut values = Vec::new();
         GaugeValues {
-            chunks: family.copy_gauges(&mut values),
-            values,
+            chunks: family.copy_gauges(),
         }
     }
 }
@@ -212,12 +210,11 @@ impl FamilySnapshot {
     ) -> Result<(), E> {
         self.end = u64::MAX;
         self.first = 0;
-        let mut values = gauges.values.iter();
-        for chunk in gauges.chunks.iter() {
+        for (chunk, shown) in &gauges.chunks {
             self.words.clear();
             let mut records = 0;
             // The last chunk may have got more since.
-            for (record, value) in chunk.records().zip(values.by_ref()) {
+            for (record, value) in chunk.records().zip(shown) {
                 let start = self.words.len();
                 copy_record(record, &mut self.words, values::LOST);
                 let copy = &mut self.words[start..];

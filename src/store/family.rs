@@ -305,14 +305,17 @@ impl Family {
         });
     }
 
-    /// Replaces `out` by the values of all gauges, by record in the memory that is returned; `None` for those that readers don't see.
-    pub(crate) fn copy_gauges(&self, out: &mut Vec<Option<Number>>) -> Chunks {
+    /// The values of all gauges, by record in each part of their memory; `None` for those that readers don't see.
+    pub(crate) fn copy_gauges(&self) -> Vec<(Arc<Chunk>, Box<[Option<Number>]>)> {
+        let mut shown = Vec::new();
         seqlock::read(&self.showing, || {
-            out.clear();
-            out.reserve_exact(self.series_count());
-            let chunks = self.chunks();
-            out.extend(records(&chunks).map(values::shown));
-            chunks
+            let copies = self.chunks();
+            let copies = copies.iter().map(|chunk| {
+                shown.clear();
+                shown.extend(chunk.records().map(values::shown));
+                (Arc::clone(chunk), Box::from(shown.as_slice()))
+            });
+            copies.collect()
         })
     }
 

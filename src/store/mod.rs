@@ -33,6 +33,7 @@ pub mod updates;
 pub mod values;
 mod writer;
 
+pub(crate) use chunk::Chunk;
 pub use cork::Cork;
 pub use families::Families;
 pub(crate) use family::{records, Chunks};
