@@ -4,7 +4,6 @@ mod endpoint;
 mod link;
 mod outbox;
 mod packer;
-mod procfs;
 mod resolve;
 mod target;
 mod tcp;
