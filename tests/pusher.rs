@@ -291,28 +291,6 @@ fn an_idle_connection_that_is_reset_costs_nothing() {
 }
 
 #[test]
-fn a_server_away_costs_nothing_while_there_is_nothing_to_send() {
-    let mut server = Server::tcp(&free_port().to_string());
-    let (store, runtime) = provider(statsd_options(&server.address()));
-    let mut writer = family(&store, Kind::Counter, "c", &["x"]);
-    runtime.start().expect("a thread");
-    add(&mut writer, "a", 1);
-    server.take_until(&mut Totals::new(), "c.a", 1.0);
-    drop(server);
-    let start = Instant::now();
-    std::thread::sleep(Duration::from_millis(700));
-    let most = 23 + start.elapsed().as_millis() / 100;
-    let mut page = Vec::new();
-    exposition::page(&mut page, &store, Default::default(), Format::OPENMETRICS, None).expect("a page");
-    let page = String::from_utf8(page).expect("text");
-    let count = page
-        .lines()
-        .find_map(|line| line.strip_prefix("metre_statsd_flush_duration_seconds_count "));
-    let count: u128 = count.and_then(|count| count.parse().ok()).expect("a count");
-    assert!(count < most, "{count} pushes, at ten a second");
-}
-
-#[test]
 fn a_vanished_socket_file_is_a_server_away() {
     let path = std::env::temp_dir().join(format!("metre-vanished-{}.sock", std::process::id()));
     let mut old = Server::unix(&path);

@@ -31,7 +31,7 @@ trait Socket: Send {
     }
 
     /// How many bytes of a stream the other side's machine hasn't got yet, or the other side itself where that is known: as far
-    /// as can be known, and as it was before the last [`Socket::check`].
+    /// as can be known, and maybe as it was before the last [`Socket::check`].
     fn unacknowledged(&self) -> usize {
         0
     }
