@@ -4,9 +4,8 @@ pub mod changes;
 pub mod reservoir;
 
 use crate::model::{labels, Kind, Number};
-use crate::store::{copy_record, read_shape, values, Chunk, Family, SeriesId};
+use crate::store::{copy_record, read_shape, values, Family, SeriesId, ShownGauges};
 use crate::sync::atomic::AtomicU64;
-use std::sync::Arc;
 
 /// Copies of all series of one family, or of a part of them. Its memory is used again for the next family.
 #[derive(Default)]
@@ -22,8 +21,7 @@ pub struct FamilySnapshot {
 
 /// The values of a family's gauges at one moment. Their labels stay in the store, so the records must not become other series'.
 pub struct GaugeValues {
-    /// By record; `None` for those that readers don't see. In small parts, which the heap has room for again and again.
-    chunks: Vec<(Arc<Chunk>, Box<[Option<Number>]>)>,
+    chunks: ShownGauges,
 }
 
 impl GaugeValues {

@@ -19,6 +19,10 @@ use std::sync::Arc;
 /// The chunks with the records of a family's series.
 pub(crate) type Chunks = Arc<Vec<Arc<Chunk>>>;
 
+/// The values of a family's gauges, by record in each part of its memory; `None` for those that readers don't see. The parts are small,
+/// so that the heap has room for them again and again.
+pub(crate) type ShownGauges = Vec<(Arc<Chunk>, Box<[Option<Number>]>)>;
+
 /// A family as readers see it, on any thread.
 pub struct Family {
     fields: FamilyFields,
@@ -305,8 +309,8 @@ impl Family {
         });
     }
 
-    /// The values of all gauges, by record in each part of their memory; `None` for those that readers don't see.
-    pub(crate) fn copy_gauges(&self) -> Vec<(Arc<Chunk>, Box<[Option<Number>]>)> {
+    /// The values of all gauges.
+    pub(crate) fn copy_gauges(&self) -> ShownGauges {
         let mut shown = Vec::new();
         seqlock::read(&self.showing, || {
             let copies = self.chunks();

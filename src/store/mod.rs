@@ -33,10 +33,9 @@ pub mod updates;
 pub mod values;
 mod writer;
 
-pub(crate) use chunk::Chunk;
 pub use cork::Cork;
 pub use families::Families;
-pub(crate) use family::{records, Chunks};
+pub(crate) use family::{records, Chunks, ShownGauges};
 pub use family::{Family, FamilyFields};
 pub use home::Home;
 pub use index::Location;
