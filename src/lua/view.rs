@@ -141,11 +141,20 @@ unsafe fn push_known(state: *mut lua_State, metric: Metric<'_>, kind: Kind) -> R
     }
 }
 
-/// The field of this name, if there is one.
+/// The field of this name, if there is one: a [`Column`](crate::model::Column). Fields are read often, so names are compared
+/// in place.
 fn field(family: &FamilyContent, record: &[AtomicU64], name: &[u8]) -> Option<Number> {
     let family = &family.family;
-    let column = family.kind.columns().iter().find(|column| column.is_field(name))?;
-    values::column(record, *column, family.count_words())
+    match (family.kind, name) {
+        (Kind::Gauge | Kind::Counter, b"value") => Some(values::value(record)),
+        (Kind::Counter | Kind::Histogram | Kind::Summary, b"_created") => Some(Number::Float(values::created(record))),
+        (Kind::Histogram | Kind::Summary, b"_sum") => Some(values::value(record)),
+        (Kind::Histogram | Kind::Summary, b"_count") => {
+            let count = values::count(record, family.count_words());
+            Some(Number::Int(count as i64))
+        }
+        _ => None,
+    }
 }
 
 /// Pushes the field of this name; false if there is none.

@@ -19,13 +19,6 @@ pub enum Column {
     Created,
 }
 
-/// The field of gauges and counters.
-const VALUE: &str = "value";
-// Suffixes on the page, and fields.
-const COUNT: &str = "_count";
-const SUM: &str = "_sum";
-const CREATED: &str = "_created";
-
 impl Column {
     /// What follows the family's name on the page ("Suffixes" of OpenMetrics 1.0).
     pub const fn suffix(self) -> &'static str {
@@ -33,30 +26,18 @@ impl Column {
             Column::Value => "",
             Column::Total => "_total",
             Column::Buckets => "_bucket",
-            Column::Count => COUNT,
-            Column::Sum => SUM,
-            Column::Created => CREATED,
+            Column::Count => "_count",
+            Column::Sum => "_sum",
+            Column::Created => "_created",
         }
     }
 
     /// The field of a metric in Prosody's API, if it is one: buckets are elements.
     pub const fn field(self) -> Option<&'static str> {
         match self {
-            Column::Value | Column::Total => Some(VALUE),
+            Column::Value | Column::Total => Some("value"),
             Column::Buckets => None,
             Column::Count | Column::Sum | Column::Created => Some(self.suffix()),
-        }
-    }
-
-    /// Whether that field has this name. Each is compared with a constant, since fields are read often.
-    #[inline(always)]
-    pub fn is_field(self, name: &[u8]) -> bool {
-        match self {
-            Column::Value | Column::Total => name == VALUE.as_bytes(),
-            Column::Buckets => false,
-            Column::Count => name == COUNT.as_bytes(),
-            Column::Sum => name == SUM.as_bytes(),
-            Column::Created => name == CREATED.as_bytes(),
         }
     }
 }
