@@ -5,7 +5,7 @@ use libfuzzer_sys::fuzz_target;
 use metre::config::{check, check_files, explain, settings, Value};
 use metre::encode::exposition::{page, Format};
 use metre::model::Kind;
-use metre::runtime::{StatsdOptions, Runtime};
+use metre::runtime::{Runtime, StatsdOptions};
 use metre::store::{FamilySpec, Store};
 use metre_fuzz::configuration::{check_keys, table, toml, SECRET};
 use metre_fuzz::exposition::{self, Dialect};

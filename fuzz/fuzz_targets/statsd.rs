@@ -5,7 +5,7 @@
 use libfuzzer_sys::fuzz_target;
 use metre::encode::exposition;
 use metre::encode::statsd::{Histograms, Options as Lines, Renames, Tags};
-use metre::runtime::{Options, StatsdOptions, Runtime};
+use metre::runtime::{Options, Runtime, StatsdOptions};
 use metre::transport::statsd::Endpoint;
 use metre_fuzz::check_wire::check;
 use metre_fuzz::input::Input;

@@ -80,8 +80,8 @@ fn mend(value: &mut Value, path: &[String]) -> bool {
         Value::Table(keys) if key == "rule" && rest.is_empty() => keys.remove(key).is_some(),
         Value::Table(keys) => match keys.get_mut(key) {
             Some(Value::List(rules)) if key == "rule" => {
-                let place = rest[0].parse::<usize>().ok();
-                let rule = place.and_then(|number| rules.get_mut(number.wrapping_sub(1)));
+                let position = rest[0].parse::<usize>().ok();
+                let rule = position.and_then(|number| rules.get_mut(number.wrapping_sub(1)));
                 rule.is_some_and(|rule| mend_rule(rule, rest.get(1)))
             }
             Some(table @ Value::Table(_)) if !rest.is_empty() => mend(table, rest),

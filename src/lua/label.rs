@@ -84,22 +84,22 @@ unsafe fn look_up(state: *mut lua_State) -> Outcome {
     unsafe {
         let arguments = ffi::lua_gettop(state);
         let found = find(state, |family, labels| {
-            let (location, placed) = family.writer.borrow_mut().find_or_create(labels)?;
-            Some((Series::at(family, location), placed))
+            let (location, assigned) = family.writer.borrow_mut().find_or_create(labels)?;
+            Some((Series::at(family, location), assigned))
         })?;
-        let (series, placed) = found.ok_or(c"metre: no room for another series in this family")?;
-        if placed != Assigned::Plainly {
-            tell(state, FamilyBlock::of_call(state, FAMILY), placed);
+        let (series, assigned) = found.ok_or(c"metre: no room for another series in this family")?;
+        if assigned != Assigned::Plainly {
+            tell(state, FamilyBlock::of_call(state, FAMILY), assigned);
         }
         match series.serial {
             None => {
                 let metrics = ffi::lua_upvalueindex(METRICS);
                 push_metric(state, metrics, ffi::lua_upvalueindex(FAMILY), series);
-                if placed == Assigned::Plainly {
+                if assigned == Assigned::Plainly {
                     recent::remember(state, arguments.max(1) as usize - 1);
                 }
             }
-            Some(serial) => push_own_lease(state, series, serial, placed)?,
+            Some(serial) => push_own_lease(state, series, serial, assigned)?,
         }
         Ok(1)
     }
@@ -125,10 +125,10 @@ unsafe fn label_set(state: *mut lua_State, prefix: &[u8], last: c_int) -> LabelS
 /// # Safety
 /// Nothing with a destructor is alive, and `family` is referred to while Lua runs, or not used any more then.
 #[cold]
-unsafe fn tell(state: *mut lua_State, family: &FamilyBlock, placed: Assigned) {
+unsafe fn tell(state: *mut lua_State, family: &FamilyBlock, assigned: Assigned) {
     // SAFETY: by the contract above; no index is given.
     unsafe {
-        match placed {
+        match assigned {
             Assigned::Plainly => {}
             Assigned::Repaired => {
                 notice::send(state, family, About::Label, "a label value", None, "is not valid UTF-8")
@@ -188,7 +188,7 @@ unsafe extern "C-unwind" fn get(state: *mut lua_State) -> c_int {
 /// - The stack has the arguments alone. All but the first one are strings.
 /// - There is room for four values, and nothing with a destructor is alive.
 #[cold]
-unsafe fn push_own_lease(state: *mut lua_State, series: Series, serial: u64, placed: Assigned) -> Result<(), Stop> {
+unsafe fn push_own_lease(state: *mut lua_State, series: Series, serial: u64, assigned: Assigned) -> Result<(), Stop> {
     // SAFETY:
     // - The upvalues are the family's block and the table of its metrics.
     // - The prefix is an upvalue, and the arguments stay on the stack: so all of them are there when the labels are
@@ -197,7 +197,7 @@ unsafe fn push_own_lease(state: *mut lua_State, series: Series, serial: u64, pla
     unsafe {
         let arguments = ffi::lua_gettop(state);
         let prefix = bytes_at(state, ffi::lua_upvalueindex(PREFIX)).unwrap_or_default();
-        let label_bytes = match placed {
+        let label_bytes = match assigned {
             // There will never be a series for them, and the one that they share never goes.
             Assigned::Limited(Limit::LabelBytes) => 0,
             _ => pure(|| label_set(state, prefix, arguments).as_bytes().len())?,
@@ -206,7 +206,7 @@ unsafe fn push_own_lease(state: *mut lua_State, series: Series, serial: u64, pla
             location: series.location,
             serial,
             label_bytes,
-            limited: matches!(placed, Assigned::Limited(limit) if limit.may_pass()),
+            limited: matches!(assigned, Assigned::Limited(limit) if limit.may_pass()),
         };
         let metrics = ffi::lua_upvalueindex(METRICS);
         push_lease(state, metrics, ffi::lua_upvalueindex(FAMILY), series, of, |labels| {

@@ -123,8 +123,8 @@ impl Lease {
             let expired = family.family.expired();
             let limited_at = self.limited_at.get();
             if !self.is_there(&writer) || (limited_at != NOT_LIMITED && limited_at != expired) {
-                let (location, placed) = writer.find_or_create(self.labels())?;
-                let limited = matches!(placed, Assigned::Limited(limit) if limit.may_pass());
+                let (location, assigned) = writer.find_or_create(self.labels())?;
+                let limited = matches!(assigned, Assigned::Limited(limit) if limit.may_pass());
                 self.limited_at.set(if limited { expired } else { NOT_LIMITED });
                 self.move_to(location, &writer)?;
             }

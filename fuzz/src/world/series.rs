@@ -6,7 +6,7 @@ use crate::model::{Family, Labels, Series};
 use crate::number::{compare, float, fnv, sum};
 use metre::model::{Kind, LabelSet, Number};
 use metre::policy::Limit;
-use metre::store::{updates, values, Location, Assigned, OVERFLOW};
+use metre::store::{updates, values, Assigned, Location, OVERFLOW};
 use std::cmp::Ordering;
 
 impl World {
@@ -166,7 +166,11 @@ impl World {
         if let Some(series) = family.series.get_mut(&labels) {
             assert_eq!(
                 placed,
-                if repaired { Assigned::Repaired } else { Assigned::Plainly },
+                if repaired {
+                    Assigned::Repaired
+                } else {
+                    Assigned::Plainly
+                },
                 "{labels:?} was there"
             );
             assert_eq!(series.at, location, "moved");

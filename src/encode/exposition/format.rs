@@ -65,12 +65,12 @@ impl Format {
         ] {
             let fitting = ranges.iter().enumerate();
             let fitting = fitting.filter_map(|(at, range)| Some((version.fit(range)?, usize::MAX - at, range)));
-            let Some((_, place, range)) = fitting.max_by_key(|(fit, place, _)| (*fit, *place)) else {
+            let Some((_, position, range)) = fitting.max_by_key(|(fit, position, _)| (*fit, *position)) else {
                 continue;
             };
-            // Ahead of others by quality, then by place.
-            let (quality, place) = (quality(range), place as u128);
-            let rank = (u128::from(quality) << 64) | place;
+            // Ahead of others by quality, then by position.
+            let (quality, position) = (quality(range), position as u128);
+            let rank = (u128::from(quality) << 64) | position;
             if quality > 0 && rank > best.0 {
                 best = (rank, version.format(range));
             }

@@ -339,9 +339,9 @@ mod tests {
         for kind in Kind::ALL {
             let store = Store::new();
             let (mut writer, _) = store.register(FamilySpec::new(kind, "x")).unwrap();
-            let (place, _) = writer.find_or_create(LabelSet::new().as_bytes()).unwrap();
+            let (location, _) = writer.find_or_create(LabelSet::new().as_bytes()).unwrap();
             if kind == Kind::Gauge {
-                crate::store::updates::gauge::set(writer.record(place), 1_u64.into(), &writer.family().cork);
+                crate::store::updates::gauge::set(writer.record(location), 1_u64.into(), &writer.family().cork);
             }
             let mut out = Vec::new();
             page(&mut out, &store, Options::default(), Format::OpenMetrics0, None).unwrap();

@@ -1,7 +1,6 @@
 //! The thread that makes pages.
 
-use super::desk::{Begun, Take};
-use super::desk::{Desk, Job, Order, Wanted};
+use super::desk::{Begun, Desk, Job, Order, Take, Wanted};
 use super::page::Page;
 use crate::encode::exposition;
 use crate::runtime::metrics::{ExporterMetrics, OwnMetrics};
