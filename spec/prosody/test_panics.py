@@ -8,7 +8,7 @@ import re
 import unittest
 from unittest import mock
 
-from harness import ROOMS, ROOT, Exporting, chat, clients, wait_for
+from harness import OPENMETRICS, ROOMS, ROOT, Exporting, chat, clients, wait_for
 from statsd_servers import Listener
 
 FAULT = re.compile(r"\terror\t(.*)")
@@ -109,16 +109,17 @@ class Panics(unittest.TestCase):
             self.assertEqual(prosody.process.returncode, 0)
 
     def test_a_page_that_has_begun(self):
-        options, limits = "metre_many_series = 50000", "limits = { max_series_per_family = 50000 };"
+        # Compressed, that is more than 1 MiB, too.
+        options, limits = "metre_many_series = 100000", "limits = { max_series = 200000; max_series_per_family = 100000 };"
         with with_panics(limits, ["metre_many"], options) as prosody:
             prosody.serves()
             wait_for("all to have panicked", lambda: "all have panicked" in prosody.log())
             before = faults(prosody)
             with panicking(prosody, "a page that has begun"):
-                for _ in range(3):
+                for encoding in ("identity", "gzip", "identity"):
                     # Nobody takes what there is of it for a page.
                     with self.assertRaises(http.client.IncompleteRead):
-                        prosody.get()
+                        prosody.get(headers={**OPENMETRICS, "Accept-Encoding": encoding})
                 self.assertEqual(prosody.get("/metrics?name[]=metre_series")[0], 200)
             self.assertEqual(prosody.samples()[COUNT, (("at", "the renderer"),)], 3)
             after = faults(prosody)
