@@ -3,14 +3,15 @@
 mod common;
 
 use common::http::{answer, ask, connect, eventually, get, options, rest, runtime, send, value, whole};
-use common::{family, free_port, unhindered};
+use common::{create, family, free_port, unhindered};
 use flate2::read::GzDecoder;
 use metre::encode::exposition::{self, Format};
-use metre::model::{Kind, LabelSet, Number};
+use metre::model::{Kind, Number};
 use metre::policy::Policy;
 use metre::store::{updates, FamilyWriter, Store};
 use metre::transport::http::{self, Address, Audience, Body, Event, Head, Response, Site};
 use socket2::{Domain, Socket, Type};
+use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
@@ -24,9 +25,7 @@ use tokio::task::LocalSet;
 fn fill(store: &Store, name: &str, count: usize) -> FamilyWriter {
     let mut writer = family(store, Kind::Counter, name, &["number"]);
     for number in 0..count {
-        let mut set = LabelSet::new();
-        set.push(format!("{number:0180}").as_bytes());
-        writer.find_or_create(set.as_bytes()).expect("a series");
+        create(&mut writer, &[&format!("{number:0180}")]);
     }
     writer
 }
@@ -139,16 +138,21 @@ fn a_long_page_comes_whole_to_everybody() {
     let _counters = fill(&store, "x", 20_000);
     let mut gauges = family(&store, Kind::Gauge, "y", &["number"]);
     for number in 0..20_000 {
-        let mut set = LabelSet::new();
-        set.push(number.to_string().as_bytes());
-        let place = gauges.find_or_create(set.as_bytes()).expect("a series").0;
-        updates::gauge::set(gauges.record(place), Number::Float(0.5), &gauges.family().cork);
+        let at = create(&mut gauges, &[&number.to_string()]);
+        updates::gauge::set(gauges.record(at), Number::Int(number), &gauges.family().cork);
     }
     let mut expected = Vec::new();
     let only = exposition::only(&store, ["x", "y"]);
     let (page, format) = (exposition::Options::default(), Format::Text0);
     exposition::page(&mut expected, &store, page, format, Some(&only)).expect("a Vec takes everything");
     assert!(expected.len() > 4_000_000);
+    let shown: HashMap<&str, &str> = std::str::from_utf8(&expected)
+        .expect("UTF-8")
+        .lines()
+        .filter_map(|line| line.strip_prefix("y{number=\"")?.split_once("\"} "))
+        .collect();
+    assert_eq!(shown.len(), 20_000);
+    assert!(shown.iter().all(|(label, value)| label == value), "another one's label");
 
     let at = free_port();
     let runtime = runtime(&store, options(at));
@@ -174,9 +178,10 @@ fn a_long_page_comes_whole_to_everybody() {
     // What can't be made smaller is long when it is packed, too.
     let mut noise = family(&store, Kind::Counter, "z", &["number"]);
     for _ in 0..40_000 {
-        let mut set = LabelSet::new();
-        set.push(format!("{:032x}{:032x}", fastrand::u128(..), fastrand::u128(..)).as_bytes());
-        noise.find_or_create(set.as_bytes()).expect("a series");
+        create(
+            &mut noise,
+            &[&format!("{:032x}{:032x}", fastrand::u128(..), fastrand::u128(..))],
+        );
     }
     expected.clear();
     let only = exposition::only(&store, ["z"]);
@@ -414,14 +419,17 @@ fn slow_clients_have_their_time() {
     let mut socket = connect(at);
     socket.write_all(b"GET /metr").expect("taken");
     assert_eq!(rest(socket), "");
-    // One that doesn't read on gets a part of its page.
-    let mut socket = connect(at);
-    send(&mut socket, "/metrics");
+    // One that doesn't read on gets a part of its page, with chunks or without.
     let cut = "metre_cut_connections_total{reason=\"slow_answer\"}";
-    eventually("a cut", || {
-        value(&get(at, "/metrics?name[]=metre_cut_connections"), cut) > 0.0
-    });
-    assert!(rest(socket).len() < 9_000_000);
+    for (cuts, version) in [(1.0, "1.1"), (2.0, "1.0")] {
+        let mut socket = connect(at);
+        let request = format!("GET /metrics HTTP/{version}\r\nHost: x\r\n\r\n");
+        socket.write_all(request.as_bytes()).expect("taken");
+        eventually("a cut", || {
+            value(&get(at, "/metrics?name[]=metre_cut_connections"), cut) >= cuts
+        });
+        assert!(rest(socket).len() < 9_000_000);
+    }
     runtime.stop();
 }
 

@@ -81,19 +81,24 @@ impl Desk<'_> {
         }
     }
 
-    /// Waits for orders. The jobs for one page, or `None` if nobody is left to give any.
-    pub(super) fn next(&mut self) -> Option<Vec<Job>> {
+    /// Takes in what has come, and forgets those who have gone: clients may come and go as often as they like meanwhile.
+    pub(super) fn tidy(&mut self) {
+        while let Ok(order) = self.incoming.try_recv() {
+            self.take(order);
+        }
+        self.jobs.retain(|job| !job.is_gone());
+    }
+
+    /// Waits for orders. The next page and the jobs for it, or `None` if nobody is left to give any.
+    pub(super) fn next(&mut self) -> Option<(Wanted, Vec<Job>)> {
         loop {
-            while let Ok(order) = self.incoming.try_recv() {
-                self.take(order);
-            }
-            self.jobs.retain(|job| !job.is_gone());
+            self.tidy();
             if let Some(first) = self.jobs.first() {
                 let wanted = first.wanted.clone();
                 let jobs = std::mem::take(&mut self.jobs);
                 let (same, others) = jobs.into_iter().partition(|job| job.wanted == wanted);
                 self.jobs = others;
-                return Some(same);
+                return Some((wanted, same));
             }
             let order = self.incoming.recv().ok()?;
             self.take(order);
@@ -118,5 +123,40 @@ impl Desk<'_> {
             }
         }
         self.waits.store(false, SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::transport::http::Body;
+    use std::sync::mpsc::channel;
+
+    #[test]
+    fn who_has_gone_is_forgotten_while_a_page_is_made() {
+        let (orders, incoming) = channel();
+        let waits = AtomicBool::new(false);
+        let mut desk = Desk::new(&incoming, &waits);
+        let mut here = Vec::new();
+        for number in 0..100 {
+            let (begun, client) = oneshot::channel();
+            let job = Job {
+                wanted: Wanted {
+                    format: Format::Text0,
+                    gzip: false,
+                    only: None,
+                },
+                take: Take::Pieces,
+                begun: Some(begun),
+                feed: Body::in_pieces(|| ()).0,
+            };
+            orders.send(Order::Page(job)).unwrap();
+            if number == 50 {
+                here.push(client);
+            }
+        }
+        desk.tidy();
+        assert_eq!(desk.jobs.len(), here.len());
+        assert_eq!(incoming.try_iter().count(), 0);
     }
 }

@@ -97,6 +97,7 @@ impl<'a, 'b> Page<'a, 'b> {
             self.rest.clear();
         }
         panics::inject(BEGUN);
+        self.desk.tidy();
         self.wait();
         self.jobs.retain(|job| !job.is_gone());
         match self.jobs.is_empty() {

@@ -1,7 +1,7 @@
 //! The thread that makes pages.
 
 use super::desk::{Begun, Desk, Job, Order, Take, Wanted};
-use super::page::Page;
+use super::page::{Page, PIECE};
 use crate::encode::exposition;
 use crate::runtime::metrics::{ExporterMetrics, OwnMetrics};
 use crate::runtime::notices::Notices;
@@ -84,19 +84,16 @@ impl Renderer {
 impl Source {
     fn work(&self, desk: &mut Desk<'_>) {
         for number in 0.. {
-            let Some(jobs) = desk.next() else {
+            let Some((wanted, jobs)) = desk.next() else {
                 return;
             };
-            self.serve(number, jobs, desk);
+            self.serve(number, &wanted, jobs, desk);
         }
     }
 
-    fn serve(&self, number: u64, jobs: Vec<Job>, desk: &mut Desk<'_>) {
-        let Some(wanted) = jobs.first().map(|job| job.wanted.clone()) else {
-            return;
-        };
+    fn serve(&self, number: u64, wanted: &Wanted, jobs: Vec<Job>, desk: &mut Desk<'_>) {
         let mut page = Page::new(number, jobs, desk, self.patience);
-        let made = panics::contain("the renderer", || self.page(&wanted, &mut page));
+        let made = panics::contain("the renderer", || self.page(wanted, &mut page));
         match made {
             Ok(()) => page.finish(),
             // Its clients see that it isn't whole.
@@ -110,7 +107,7 @@ impl Source {
         let made = match wanted.gzip {
             true => {
                 // The compressor takes its time over each call, and a page is written in small pieces.
-                let mut pieces = BufWriter::with_capacity(64 << 10, GzEncoder::new(&mut *page, Compression::fast()));
+                let mut pieces = BufWriter::with_capacity(PIECE, GzEncoder::new(&mut *page, Compression::fast()));
                 let made = self.write(&mut pieces, wanted);
                 let gzip = made.and_then(|()| pieces.into_inner().map_err(io::IntoInnerError::into_error));
                 gzip.and_then(GzEncoder::finish).map(|_| ())
@@ -131,7 +128,7 @@ impl Source {
 
 #[cfg(test)]
 mod tests {
-    use super::super::page::{MUCH, PIECE};
+    use super::super::page::MUCH;
     use super::*;
     use crate::encode::exposition::{Format, Only};
     use crate::model::{Kind, LabelSet};

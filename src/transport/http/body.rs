@@ -39,6 +39,11 @@ pub(super) enum Shared {
 }
 
 impl Load {
+    /// Whether both are of the same body.
+    pub(super) fn is(&self, other: &Load) -> bool {
+        Arc::ptr_eq(&self.bytes, &other.bytes)
+    }
+
     /// In bytes, by now.
     pub(super) fn bytes(&self) -> usize {
         self.bytes.load(SeqCst)

@@ -16,7 +16,7 @@ pub struct Limits {
     pub header_time: Duration,
     /// How long a connection may stay without a request.
     pub idle_time: Duration,
-    /// How long a client may take to fetch an answer.
+    /// How long a client may take to fetch an answer, once all of it has been made.
     pub send_time: Duration,
     /// Memory for answers on their way, in bytes; the latest one may be larger.
     pub answers: usize,
@@ -103,10 +103,11 @@ impl Connection {
         self.load.replace(Some(load.clone()));
     }
 
-    /// All of the answer has been made: from now on it is the client that takes time.
-    pub(super) fn made(&self) {
-        // Or it has been fetched already, and the next request may be there.
-        if self.phase.get() == Phase::Answering && self.load.borrow().is_some() {
+    /// All of the answer that holds this has been made: from now on it is the client that takes time.
+    pub(super) fn made(&self, load: &Load) {
+        // Or it has been fetched already, and the next answer may be under way.
+        let is_under_way = self.load.borrow().as_ref().is_some_and(|latest| latest.is(load));
+        if self.phase.get() == Phase::Answering && is_under_way {
             self.enter(Phase::Sending);
         }
     }

@@ -2,6 +2,7 @@
 
 use super::access::{Audience, Denied};
 use super::address::Listener;
+use super::body::Load;
 use super::connection::{Connection, Connections, Cut, Evicted};
 use super::token::TokenFile;
 use super::watched::{Answer, Watched};
@@ -274,17 +275,17 @@ impl<S: Site> Server<S> {
                 .headers_mut()
                 .insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        connection.answered(response.body().load());
+        let load = response.body().load().clone();
+        connection.answered(&load);
         match response.body_mut().made() {
-            None => self.make_room_for(connection),
+            None => self.made(connection, &load),
             Some(made) => {
                 let (server, connection) = (Rc::clone(self), Rc::clone(connection));
                 spawn_local(async move {
                     // One that couldn't be made to its end takes no more room either.
                     let _ = made.await;
                     if server.connections.has(&connection) {
-                        connection.made();
-                        server.make_room_for(&connection);
+                        server.made(&connection, &load);
                     }
                 });
             }
@@ -292,8 +293,10 @@ impl<S: Site> Server<S> {
         response.map(|body| Answer::new(body, Rc::clone(connection)))
     }
 
-    fn make_room_for(&self, latest: &Connection) {
-        for _ in 0..self.connections.make_room_for(latest) {
+    /// All of an answer has been made, which needs room until its client has fetched it.
+    fn made(&self, connection: &Connection, load: &Load) {
+        connection.made(load);
+        for _ in 0..self.connections.make_room_for(connection) {
             self.site.note(Event::Cut(Cut::Room));
         }
     }

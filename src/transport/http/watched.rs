@@ -85,7 +85,7 @@ impl hyper::body::Body for Answer {
 }
 
 impl Drop for Answer {
-    /// hyper has it in its buffer by now, or doesn't need it (HEAD).
+    /// hyper has it in its buffer by now, doesn't need it (HEAD), or has given it up.
     fn drop(&mut self) {
         self.connection.taken();
     }
