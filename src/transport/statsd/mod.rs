@@ -15,7 +15,28 @@ pub use endpoint::Endpoint;
 pub use link::{Event, Link, Progress, Traffic};
 pub use packer::{Added, Framing, Packer};
 
-use std::io;
+use std::io::{self, ErrorKind, Read};
+
+/// What the system may hold of a stream for the server, in bytes; it takes this twice. Not more than is kept to be sent again.
+const SEND_BUFFER: usize = 128 << 10;
+
+/// The error of a stream, or its end, if there is one. Servers answer nothing, so what there is to read is thrown away.
+fn look(error: io::Result<Option<io::Error>>, stream: &mut impl Read) -> io::Result<()> {
+    // After the end of the stream a reset shows only here.
+    error?.map_or(Ok(()), Err)?;
+    let mut scratch = [0; 512];
+    // Not for ever, should it answer without end.
+    for _ in 0..16 {
+        match stream.read(&mut scratch) {
+            Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+            Ok(_) => {}
+            Err(why) if why.kind() == ErrorKind::WouldBlock => return Ok(()),
+            Err(why) if why.kind() == ErrorKind::Interrupted => {}
+            Err(why) => return Err(why),
+        }
+    }
+    Ok(())
+}
 
 /// A connected socket that never waits.
 trait Socket: Send {

@@ -1,10 +1,10 @@
 //! Lines over TCP.
 
-use super::Socket;
+use super::{look, Socket, SEND_BUFFER};
 use nix::libc;
 use nix::sys::socket::{getsockopt, setsockopt, sockopt};
 use nix::{getsockopt_impl, sockopt_impl};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -14,9 +14,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 /// How long a server may leave bytes unacknowledged before it counts as gone, in milliseconds: else that takes the system a
 /// quarter of an hour.
 const USER_TIMEOUT: u32 = 10_000;
-
-/// What the system may hold for the server, in bytes; it takes this twice. Not more than is kept to be sent again.
-const SEND_BUFFER: usize = 128 << 10;
 
 // The system call is nix's, which lets its user declare options that it has no name for.
 sockopt_impl!(
@@ -67,26 +64,12 @@ impl Socket for Tcp {
         }
     }
 
-    /// Servers answer nothing, so what there is to read is thrown away until the end of the stream or an error.
     fn check(&mut self) -> io::Result<()> {
-        // After the end of the stream a reset shows only here.
-        self.stream.take_error()?.map_or(Ok(()), Err)?;
-        let mut scratch = [0; 512];
-        // Not for ever, should it answer without end.
-        for _ in 0..16 {
-            match self.stream.read(&mut scratch) {
-                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(_) => {}
-                Err(why) if why.kind() == io::ErrorKind::WouldBlock => return Ok(()),
-                Err(why) if why.kind() == io::ErrorKind::Interrupted => {}
-                Err(why) => return Err(why),
-            }
-        }
-        Ok(())
+        look(self.stream.take_error(), &mut self.stream)
     }
 
     /// All there may be after a reset: what the server's machine had acknowledged the server may not have read. A reset may come
-    /// right after the end of the stream, and answer what was sent meanwhile. A system that doesn't tell has acknowledged all.
+    /// right after the end of the stream, and answer what was sent meanwhile. A system that refuses to tell has acknowledged all.
     fn unacknowledged(&self) -> usize {
         let Ok(info) = getsockopt(&self.stream, Info) else {
             return 0;
@@ -110,6 +93,7 @@ impl Socket for Tcp {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Read;
     use std::net::TcpListener;
     use std::time::Instant;
 

@@ -1,18 +1,15 @@
 //! Packets over a Unix stream socket.
 
-use super::Socket;
+use super::{look, Socket, SEND_BUFFER};
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::socket::{getsockopt, send, setsockopt, sockopt, MsgFlags};
 use nix::{getsockopt_impl, sockopt_impl};
 use socket2::{Domain, SockAddr, Type};
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-
-/// What the system may hold for the server, in bytes; it takes this twice. Not more than is kept to be sent again.
-const SEND_BUFFER: usize = 128 << 10;
 
 // The system call is nix's, which lets its user declare options that it has no name for.
 sockopt_impl!(
@@ -53,23 +50,6 @@ impl Unixstream {
             unread: 0,
         })
     }
-
-    /// An error or the end of the stream, if there is one. Servers answer nothing, so what there is to read is thrown away.
-    fn look(&mut self) -> io::Result<()> {
-        self.stream.take_error()?.map_or(Ok(()), Err)?;
-        let mut scratch = [0; 512];
-        // Not for ever, should it answer without end.
-        for _ in 0..16 {
-            match self.stream.read(&mut scratch) {
-                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
-                Ok(_) => {}
-                Err(why) if why.kind() == ErrorKind::WouldBlock => return Ok(()),
-                Err(why) if why.kind() == ErrorKind::Interrupted => {}
-                Err(why) => return Err(why),
-            }
-        }
-        Ok(())
-    }
 }
 
 impl Socket for Unixstream {
@@ -86,7 +66,7 @@ impl Socket for Unixstream {
     fn check(&mut self) -> io::Result<()> {
         // In this order: a server that ends with something unread says so (ECONNRESET) before it is thrown away.
         let memory = getsockopt(&self.stream, Memory);
-        let found = self.look();
+        let found = look(self.stream.take_error(), &mut self.stream);
         let is_end = found.as_ref().is_err_and(|why| why.kind() == ErrorKind::UnexpectedEof);
         self.unread = match memory {
             Ok([_, _, sent]) if !is_end => sent as usize,
@@ -108,6 +88,7 @@ impl Socket for Unixstream {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Read;
     use std::os::unix::net::UnixListener;
 
     fn connected(name: &str) -> (UnixListener, Unixstream) {

@@ -153,7 +153,7 @@ impl Link {
             self.outbox.confirm();
             self.close();
         }
-        self.look(now, true);
+        self.look(now);
     }
 
     /// Closes the socket, until there is something to send again. What a stream has taken of the first datagram, in whole
@@ -200,7 +200,7 @@ impl Link {
             return Some(Progress::Busy(pause));
         }
         if open.socket.tells_at_once() {
-            self.look(now, false);
+            self.look(now);
         }
         self.send(now).or_else(|| self.pause_after_end(now))
     }

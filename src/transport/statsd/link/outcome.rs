@@ -50,8 +50,8 @@ impl Link {
         None
     }
 
-    /// Looks for errors that have come since the last look; for the first time in a push, more closely.
-    pub(super) fn look(&mut self, now: Instant, first: bool) {
+    /// Looks for errors that have come since the last look.
+    pub(super) fn look(&mut self, now: Instant) {
         let Phase::Open(open) = &mut self.phase else {
             return;
         };
@@ -59,7 +59,7 @@ impl Link {
             // A new socket without an error proves nothing, and an idle one has nothing to prove.
             Ok(()) if self.outbox.is_confirmed() || open.trust != Trust::Full => {}
             Ok(()) => {
-                if self.confirm(now, first) {
+                if self.confirm(now) {
                     self.works(now);
                 }
             }
@@ -71,7 +71,7 @@ impl Link {
     }
 
     /// There is no error: so what may count as arrived? False if that is nothing.
-    fn confirm(&mut self, now: Instant, first: bool) -> bool {
+    fn confirm(&mut self, now: Instant) -> bool {
         let Phase::Open(Connection { socket, .. }) = &self.phase else {
             return false;
         };
@@ -81,8 +81,7 @@ impl Link {
             self.outbox.confirm_until(is_old)
         } else if self.target.is_tcp() {
             // A server that is busy may not have seen this connection yet, and may still end it unread.
-            let unacknowledged = if first { socket.unacknowledged() } else { 0 };
-            is_old.is_some_and(|then| self.outbox.confirm_but(unacknowledged, then))
+            is_old.is_some_and(|then| self.outbox.confirm_but(socket.unacknowledged(), then))
         } else {
             self.outbox.confirm_but(socket.unacknowledged(), now)
         }

@@ -106,3 +106,21 @@ fn on_this_machine_a_refusal_is_that_of_the_last_datagram() {
     assert_eq!(trial.finish(), Progress::Idle);
     assert_eq!(trial.taken(), ["ab", "bc"]);
 }
+
+#[test]
+fn what_lies_in_a_full_buffer_has_not_arrived() {
+    let mut trial = trial("tcp://127.0.0.1", true);
+    assert_eq!(trial.push(&["a\n"]), Progress::Idle);
+    trial.settle();
+    trial.world().room = 4;
+    trial.world().unacknowledged = 4;
+    assert_eq!(trial.push(&["b\n", "c\n", "d\n"]), Progress::Busy(SHORT));
+    trial.wait(2 * PROBE);
+    assert_eq!(trial.link.drive(), Progress::Busy(SHORT));
+    trial.world().looks.push_back(Err(ErrorKind::ConnectionReset.into()));
+    trial.world().room = usize::MAX;
+    let _ = trial.link.drive();
+    trial.world().unacknowledged = 0;
+    assert_eq!(trial.finish(), Progress::Idle);
+    assert_eq!(trial.taken()[1], "b\nc\nd\n");
+}
