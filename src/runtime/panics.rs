@@ -1,5 +1,5 @@
-//! Panics: faults in metre itself. Each ends in the function that Lua has called or in the thread that it is in, is counted for the whole process, and
-//! is logged once for each of these.
+//! Panics: faults in metre itself. Each ends in the function that Lua has called or in the thread that it is in, is counted for
+//! the whole process, and is logged once for each of these.
 
 use super::notices::{Level, Notices};
 use std::cell::Cell;

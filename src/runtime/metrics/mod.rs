@@ -35,6 +35,9 @@ pub(super) struct OwnMetrics {
     store: Arc<Store>,
     event_loop: Arc<EventLoop>,
     families: Mutex<Refreshed>,
+    /// Those of the process, if they are wanted. Alone, since a process that forked off brings them up to date, too, and
+    /// since a count of descriptors may take milliseconds.
+    process: Mutex<Option<ProcessMetrics>>,
 }
 
 struct Refreshed {
@@ -45,7 +48,6 @@ struct Refreshed {
     last_collection: OwnFamily,
     blocked: OwnFamily,
     policy: PolicyMetrics,
-    process: Option<ProcessMetrics>,
 }
 
 /// How late the event loop's answers are.
@@ -90,8 +92,8 @@ impl OwnMetrics {
             last_collection: in_own(last_collection.unit("seconds")),
             blocked: OwnFamily::register(of_threads, blocked.unit("seconds")),
             policy: PolicyMetrics::register(own, store.policy().limits),
-            process: process.then(|| ProcessMetrics::register(store)),
         };
+        let process = process.then(|| ProcessMetrics::register(store));
         Refused::ALL
             .iter()
             .for_each(|why| families.refused.add(&[why.name()], 0));
@@ -99,6 +101,7 @@ impl OwnMetrics {
             store: Arc::clone(store),
             event_loop: Arc::clone(event_loop),
             families: Mutex::new(families),
+            process: Mutex::new(process),
         }
     }
 
@@ -115,23 +118,22 @@ impl OwnMetrics {
     /// The same in a process that forked off from the one with metre's threads: those of the process alone, since all others
     /// need what these threads may have locked.
     pub(super) fn update_in_fork(&self) {
-        if let Some(mut families) = self.families.try_lock() {
-            if let Some(process) = &mut families.process {
-                process.update(Some(RECOUNT_ALONE));
-            }
-        }
+        self.with_process(|process| process.update(Some(RECOUNT_ALONE)));
     }
 
     /// Counts descriptors for the pages that Prosody's thread makes, where that takes long. For metre's threads, each second.
     pub(super) fn tick(&self) {
-        if let Some(mut families) = self.families.try_lock() {
-            if let Some(process) = &mut families.process {
-                process.count_for_others(RECOUNT);
-            }
+        self.with_process(|process| process.count_for_others(RECOUNT));
+    }
+
+    fn with_process(&self, update: impl FnOnce(&mut ProcessMetrics)) {
+        if let Some(Some(process)) = self.process.try_lock().as_deref_mut() {
+            update(process);
         }
     }
 
     fn update_all(&self, recount: Option<Duration>) {
+        self.with_process(|process| process.update(recount));
         let Some(mut families) = self.families.try_lock() else {
             return;
         };
@@ -156,8 +158,5 @@ impl OwnMetrics {
             families.last_collection.set(&[], time);
         }
         families.blocked.set(&[], self.event_loop.blocked().as_secs_f64());
-        if let Some(process) = &mut families.process {
-            process.update(recount);
-        }
     }
 }

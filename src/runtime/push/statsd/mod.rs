@@ -231,6 +231,7 @@ impl Destination for StatsdPusher {
     }
 
     fn between_pushes(&mut self) -> Option<Duration> {
+        self.own_metrics.tick();
         let reservoirs = self.reservoirs.as_mut()?;
         reservoirs.fill(self.store.journal().and_then(Journal::ring));
         self.out.metrics.show_samples(reservoirs.kept());
