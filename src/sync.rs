@@ -53,7 +53,7 @@ impl<T> Mutex<T> {
     }
 }
 
-/// A lock that metre's own threads alone take: a word and no more, and a panic doesn't spoil it. Those that wait stand
+/// A lock that metre's own threads alone take: a byte and no more, and a panic doesn't spoil it. Those that wait stand
 /// in a table for the whole process, which a fork can leave locked. So it is for nothing that Prosody's thread takes;
 /// `docs/design.md`, "Locks", names them.
 #[cfg(not(feature = "model"))]

@@ -4,8 +4,9 @@ mod common;
 
 use common::{create, family, register};
 use metre::model::{Kind, Number};
-use metre::snapshot::{FamilySnapshot, Point};
-use metre::store::{updates, FamilySpec, Store};
+use metre::snapshot::{FamilySnapshot, GaugeValues, Point};
+use metre::store::{updates, Family, FamilySpec, Store};
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
@@ -68,6 +69,15 @@ fn a_histogram_is_never_torn() {
     );
 }
 
+/// Of a snapshot of gauges.
+fn sum(family: &Family, snapshot: &FamilySnapshot) -> f64 {
+    let values = snapshot.series(family).map(|series| match series.point {
+        Point::Gauge(value) => value.as_f64(),
+        _ => panic!("not a gauge"),
+    });
+    values.sum()
+}
+
 #[test]
 fn a_gauge_is_never_seen_between_cork_and_uncork() {
     let store = Store::new();
@@ -98,14 +108,14 @@ fn a_gauge_is_never_seen_between_cork_and_uncork() {
         || {
             let mut snapshot = FamilySnapshot::new();
             snapshot.take(&family);
-            let sum: f64 = snapshot
-                .series(&family)
-                .map(|series| match series.point {
-                    Point::Gauge(value) => value.as_f64(),
-                    _ => panic!("not a gauge"),
-                })
-                .sum();
-            assert_eq!(sum, 30.0);
+            assert_eq!(sum(&family, &snapshot), 30.0, "pushed");
+            let (gauges, mut on_page) = (GaugeValues::of(&family), 0.0);
+            let taken: Result<(), Infallible> = snapshot.take_gauges(&gauges, |part| {
+                on_page += sum(&family, part);
+                Ok(())
+            });
+            taken.unwrap();
+            assert_eq!(on_page, 30.0, "on a page");
         },
     );
 }

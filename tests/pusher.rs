@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{add, family, free_port, idle_policy, provider_with, statsd_options, sweep, unhindered, SOON};
+use common::{add, create, family, free_port, idle_policy, provider_with, statsd_options, sweep, unhindered, SOON};
 use metre::encode::exposition::{self, Format};
 use metre::model::{Kind, LabelSet, Number};
 use metre::policy::{Limits, Policy};
@@ -252,12 +252,8 @@ fn is_held_up_ending_each_connection() -> bool {
         held_up |= now - before > LASTING;
         before = now;
     }
-    let counted = {
-        let mut set = LabelSet::new();
-        set.push(b"a");
-        let (at, _) = writer.find_or_create(set.as_bytes()).expect("a series");
-        values::value(writer.record(at)).as_f64()
-    };
+    let at = create(&mut writer, &["a"]);
+    let counted = values::value(writer.record(at)).as_f64();
     drop(listener);
     if held_up || before.elapsed() > LASTING {
         return true;

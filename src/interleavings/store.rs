@@ -2,14 +2,29 @@
 
 use super::{explore, family, quantile_policy, series};
 use crate::model::{Kind, Number};
-use crate::snapshot::{FamilySnapshot, Point};
+use crate::snapshot::{FamilySnapshot, GaugeValues, Point};
 use crate::store::{updates, Family, Ring, Store, Taken};
 use loom::thread;
+use std::convert::Infallible;
 use std::sync::Arc;
 
 /// The label and the value of each series in a copy; of summaries the sum, once it is what the count says.
 fn values(family: &Family) -> Vec<(Vec<u8>, f64)> {
-    let snapshot = FamilySnapshot::of(family);
+    of_copy(family, &FamilySnapshot::of(family))
+}
+
+/// The same of gauges as a page has them.
+fn on_page(family: &Family, gauges: &GaugeValues) -> Vec<(Vec<u8>, f64)> {
+    let (mut all, mut snapshot) = (Vec::new(), FamilySnapshot::new());
+    let taken: Result<(), Infallible> = snapshot.take_gauges(gauges, |part| {
+        all.extend(of_copy(family, part));
+        Ok(())
+    });
+    taken.unwrap();
+    all
+}
+
+fn of_copy(family: &Family, snapshot: &FamilySnapshot) -> Vec<(Vec<u8>, f64)> {
     let value = |point: &Point<'_>| match point {
         Point::Gauge(value) | Point::Counter(value, _) => value.as_f64(),
         Point::Summary(samples, count) => {
@@ -61,9 +76,9 @@ fn series_appear_whole() {
     });
 }
 
-#[test]
-fn gauges_move_together() {
-    explore("gauges move together", 1, || {
+/// A reader's sum of two gauges of one series each, which the writer changes together.
+fn gauges_move_together(name: &str, read: fn(&Store, &[Arc<Family>; 2]) -> f64) {
+    explore(name, 1, move || {
         let store = Arc::new(Store::new());
         let mut writers = [
             family(&store, Kind::Gauge, "a", &[]),
@@ -81,12 +96,29 @@ fn gauges_move_together() {
         set([10, 20]);
         let of_reader = Arc::clone(&store);
         let families = writers.each_ref().map(|writer| Arc::clone(writer.family()));
-        let reader = thread::spawn(move || {
-            let read = || families.each_ref().map(|family| values(family)[0].1);
-            of_reader.consistently(read).iter().sum::<f64>()
-        });
+        let reader = thread::spawn(move || read(&of_reader, &families));
         set([25, 5]);
         assert_eq!(reader.join().unwrap(), 30.0);
+    });
+}
+
+#[test]
+fn gauges_of_a_push_move_together() {
+    gauges_move_together("gauges of a push move together", |store, families| {
+        let read = || families.each_ref().map(|family| values(family)[0].1);
+        store.consistently(read).iter().sum()
+    });
+}
+
+#[test]
+fn gauges_of_a_page_move_together() {
+    gauges_move_together("gauges of a page move together", |store, families| {
+        let gauges = store.consistently(|| families.each_ref().map(|family| GaugeValues::of(family)));
+        let shown = families
+            .iter()
+            .zip(&gauges)
+            .map(|(family, gauges)| on_page(family, gauges)[0].1);
+        shown.sum()
     });
 }
 

@@ -5,7 +5,7 @@ pub mod reservoir;
 
 use crate::model::{labels, Kind, Number};
 use crate::store::{copy_record, read_shape, values, Family, SeriesId, ShownGauges};
-use crate::sync::atomic::AtomicU64;
+use crate::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Copies of all series of one family, or of a part of them. Its memory is used again for the next family.
 #[derive(Default)]
@@ -19,7 +19,8 @@ pub struct FamilySnapshot {
     end: u64,
 }
 
-/// The values of a family's gauges at one moment. Their labels stay in the store, so the records must not become other series'.
+/// The values of a family's gauges at one moment. Their labels stay in the store, so the records must not become other
+/// series'.
 pub struct GaugeValues {
     chunks: ShownGauges,
 }
@@ -27,6 +28,7 @@ pub struct GaugeValues {
 impl GaugeValues {
     /// Those of `family`, whose series must not expire.
     pub fn of(family: &Family) -> GaugeValues {
+        debug_assert!(!family.expires(), "their records may become other series'");
         GaugeValues {
             chunks: family.copy_gauges(),
         }
@@ -214,7 +216,8 @@ impl FamilySnapshot {
             // The last chunk may have got more since.
             for (record, value) in chunk.records().zip(shown) {
                 let start = self.words.len();
-                copy_record(record, &mut self.words, values::LOST);
+                // The shape and the labels, which never change here; all else stands in `shown`.
+                self.words.extend(record.iter().map(|word| word.load(Relaxed).to_le()));
                 let copy = &mut self.words[start..];
                 let flags = match value {
                     None => values::HIDDEN,

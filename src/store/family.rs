@@ -19,8 +19,8 @@ use std::sync::Arc;
 /// The chunks with the records of a family's series.
 pub(crate) type Chunks = Arc<Vec<Arc<Chunk>>>;
 
-/// The values of a family's gauges, by record in each part of its memory; `None` for those that readers don't see. The parts are small,
-/// so that the heap has room for them again and again.
+/// The values of a family's gauges, by record in each part of its memory; `None` for those that readers don't see. The parts
+/// are small, so that the heap has room for them again and again.
 pub(crate) type ShownGauges = Vec<(Arc<Chunk>, Box<[Option<Number>]>)>;
 
 /// A family as readers see it, on any thread.

@@ -98,7 +98,8 @@ pub(crate) fn labels(record: &[AtomicU64]) -> (&[AtomicU64], usize) {
     (&record[record.len() - bytes.div_ceil(8)..], bytes)
 }
 
-/// What `look` makes of `record` while nobody writes to it, and the head at that moment. For any thread. `None` if no such moment came.
+/// What `look` makes of `record` while nobody writes to it, and the head at that moment. For any thread. `None` if no such
+/// moment came.
 pub(crate) fn read<T>(record: &[AtomicU64], mut look: impl FnMut() -> T) -> Option<(u64, T)> {
     let mut patience = Patience::new();
     for attempt in 1_u64.. {
@@ -120,8 +121,8 @@ pub(crate) fn read<T>(record: &[AtomicU64], mut look: impl FnMut() -> T) -> Opti
     None
 }
 
-/// Appends a consistent copy of `record` to `out`, each word little-endian, so that the label set is text. For any thread. If there is
-/// none to be had, the copy has the flags `lost`.
+/// Appends a consistent copy of `record` to `out`, each word little-endian, so that the label set is text. For any thread. If
+/// there is none to be had, the copy has the flags `lost`.
 pub(crate) fn copy(record: &[AtomicU64], out: &mut Vec<u64>, lost: u32) {
     let start = out.len();
     let mut copy = || {
