@@ -3,6 +3,7 @@
 -- new() runs before Prosody forks into the background, and in prosodyctl as well, so nothing starts there.
 
 local log = require "metre.log";
+local native = require "metre.native";
 
 -- Handlers run from high to low. In 0.12 server-started daemonizes at 0, and the first collection is at -1; the last
 -- collection is at -1 of server-stopped.
@@ -26,7 +27,6 @@ local function report(_, err, logged)
 	if not err or logged then
 		return;
 	end
-	local native = require "metre.native";
 	if err == native.busy then
 		log("warn", "Not done: %s", err);
 	elseif err ~= native.closing then

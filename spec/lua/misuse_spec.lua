@@ -11,6 +11,24 @@ local function raises_text(f, ...)
 	return err;
 end
 
+describe("a label value whose text takes other calls", function ()
+	it("is like any other", function ()
+		local registry = providers.metre();
+		local counter = registry:counter("inner"):with_labels();
+		local label = setmetatable({}, { __tostring = function ()
+			-- More than debug builds remember.
+			local threads = {};
+			for number = 1, 300 do
+				threads[number] = coroutine.create(function () counter:add(1); end);
+				assert(coroutine.resume(threads[number]));
+			end
+			return "text";
+		end });
+		registry:gauge("outer", "", "", { "l" }):with_labels(label):set(1);
+		assert.equal(300, counter.value or registry.families.inner.data.value);
+	end);
+end);
+
 describe("metamethods that the debug library gives", function ()
 	it("look at what they are called with", function ()
 		local registry = providers.metre();

@@ -67,7 +67,7 @@ unsafe extern "C-unwind" fn next(state: *mut lua_State) -> c_int {
     // SAFETY:
     // - The function keeps its upvalue, the family's block. Its other upvalues are numbers, which anything else reads
     //   as 0.
-    // - The memory for the labels has as many bytes as the slice, which are zeros before it is made. Nobody else writes
+    // - The memory for the labels has a word more than the slice, and is zeros before that is made. Nobody else writes
     //   to that userdata, which has no metatable and stays on the stack, at 1, until the function returns.
     // - Between `block.with` and the next use of the series Lua may have run finalizers. A series that is gone by then
     //   is passed over, and `push_view` gets along with one that goes later.
@@ -96,10 +96,11 @@ unsafe extern "C-unwind" fn next(state: *mut lua_State) -> c_int {
                 ffi::lua_pushnumber(state, next.1 as f64);
                 ffi::lua_replace(state, ffi::lua_upvalueindex(3));
                 after = Some(next);
-                // The labels are copied into a userdata, where they stay put while Lua runs.
-                let memory = ffi::lua_newuserdata(state, bytes).cast::<u8>();
-                memory.write_bytes(0, bytes);
-                let labels = std::slice::from_raw_parts_mut(memory, bytes);
+                // The labels are copied into a userdata, where they stay put while Lua runs. They come after a null word, so
+                // that they can't be taken for a tag.
+                let memory = ffi::lua_newuserdata(state, size_of::<usize>() + bytes).cast::<u8>();
+                memory.write_bytes(0, size_of::<usize>() + bytes);
+                let labels = std::slice::from_raw_parts_mut(memory.add(size_of::<usize>()), bytes);
                 let there = block.with(|family| {
                     let writer = family.writer.borrow();
                     // A finalizer that Lua has run just now may have let the series go.

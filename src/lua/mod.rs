@@ -40,8 +40,8 @@
 //!   (results).
 //!
 //! # What a new type of metric needs
-//! A row in `for_kind!`, the arms that the compiler asks for in `update`, `view` and `samples` (no `match` on a type
-//! has a wildcard), and a message in `update::wrong_self`. Tables by type are as long as `Kind::ALL`.
+//! A row in `for_kind!`, its fields in `view::field` (for which the compiler doesn't ask), and the arms for which it does,
+//! in `update` and `notice`. Tables by type are as long as `Kind::ALL`.
 #![allow(unsafe_code)]
 
 /// The raw function of a type of metric, `function::<KIND>`, for a type that is known only when this runs.

@@ -40,7 +40,7 @@ struct Frame {
     limit: c_int,
 }
 
-/// More calls than Lua lets C functions be nested.
+/// How many calls are remembered, of which most have ended.
 const MOST_FRAMES: usize = 250;
 
 thread_local! {
@@ -54,10 +54,12 @@ thread_local! {
 /// # Safety
 /// `state` is a Lua state.
 unsafe fn call(state: *mut lua_State) -> Call {
-    let mut call = MaybeUninit::<ffi::lua_Debug>::zeroed();
+    let mut call = MaybeUninit::<ffi::lua_Debug>::uninit();
     // SAFETY: level 0 is the function that runs; of one that there isn't, nothing is written. All bytes are zeros or
     // what Lua has written, so they can be read as bytes.
     unsafe {
+        // The padding, too.
+        call.as_mut_ptr().write_bytes(0, 1);
         ffi::lua_getstack(state, 0, call.as_mut_ptr());
         call.as_ptr().cast::<Call>().read()
     }
@@ -76,7 +78,9 @@ unsafe fn with_frame<T>(state: *mut lua_State, use_it: impl FnOnce(&mut Frame) -
             .iter()
             .position(|frame| frame.state == state && frame.call == call);
         let frame = known.and_then(|known| frames.remove(known));
-        frames.push_front(frame.unwrap_or(Frame { state, call, limit: 0 }));
+        // One that is missing from a full list may have begun and been pushed out: nothing is known of it.
+        let limit = if frames.len() < MOST_FRAMES { 0 } else { c_int::MAX };
+        frames.push_front(frame.unwrap_or(Frame { state, call, limit }));
         frames.truncate(MOST_FRAMES);
         use_it(&mut frames[0])
     })

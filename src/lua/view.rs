@@ -13,7 +13,7 @@ use super::preconditions::room;
 use super::tables::{key, protect, push_methods, set_function};
 use super::text::{bytes_at, push_bytes};
 use super::{bucket, number};
-use crate::model::{Kind, Number};
+use crate::model::{Column, Kind, Number};
 use crate::store::values;
 use mlua::ffi::{self, lua_State};
 use std::ffi::c_int;
@@ -141,20 +141,19 @@ unsafe fn push_known(state: *mut lua_State, metric: Metric<'_>, kind: Kind) -> R
     }
 }
 
-/// The field of this name, if there is one: a [`Column`](crate::model::Column). Fields are read often, so names are compared
-/// in place.
+/// The field of this name, if there is one: a [`Column`]. Fields are read often, so their names are constants here, those of
+/// [`Column::field`].
 fn field(family: &FamilyContent, record: &[AtomicU64], name: &[u8]) -> Option<Number> {
     let family = &family.family;
-    match (family.kind, name) {
-        (Kind::Gauge | Kind::Counter, b"value") => Some(values::value(record)),
-        (Kind::Counter | Kind::Histogram | Kind::Summary, b"_created") => Some(Number::Float(values::created(record))),
-        (Kind::Histogram | Kind::Summary, b"_sum") => Some(values::value(record)),
-        (Kind::Histogram | Kind::Summary, b"_count") => {
-            let count = values::count(record, family.count_words());
-            Some(Number::Int(count as i64))
-        }
-        _ => None,
-    }
+    let column = match (family.kind, name) {
+        (Kind::Gauge, b"value") => Column::Value,
+        (Kind::Counter, b"value") => Column::Total,
+        (Kind::Counter | Kind::Histogram | Kind::Summary, b"_created") => Column::Created,
+        (Kind::Histogram | Kind::Summary, b"_sum") => Column::Sum,
+        (Kind::Histogram | Kind::Summary, b"_count") => Column::Count,
+        _ => return None,
+    };
+    values::column(record, column, family.count_words())
 }
 
 /// Pushes the field of this name; false if there is none.
