@@ -5,6 +5,7 @@
 local lifecycle = require "metre.lifecycle";
 local native = require "metre.native";
 local report = lifecycle.report;
+local operator = require "metre.operator";
 local registry = require "metre.registry";
 
 local stats_methods = {};
@@ -54,6 +55,7 @@ local function make(config, statsd)
 		_native = provider;
 	}, stats_mt);
 	lifecycle.attach(provider, function () return registry.expire(stats.metric_registry); end);
+	operator.attach(provider, stats);
 	return stats;
 end
 

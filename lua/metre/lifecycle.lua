@@ -36,8 +36,8 @@ end
 
 -- An error in a handler would end Prosody, and a returned value would keep the others from running.
 local function protected(f)
-	return function ()
-		local ok, err = pcall(f);
+	return function (...)
+		local ok, err = pcall(f, ...);
 		if not ok then
 			report(nil, err);
 		end

@@ -159,4 +159,5 @@ end
 return {
 	expire = expire;
 	new = new;
+	register = register;
 };

@@ -1,0 +1,244 @@
+-- What all sources of the operator pack share: families and their series, hosts, hooks that can't do harm.
+
+local families = require "metre.operator.families";
+local lifecycle = require "metre.lifecycle";
+local log = require "metre.log";
+local native = require "metre.native";
+local register = require "metre.registry".register;
+local monotonic = require "util.time".monotonic;
+local t_insert, unpack = table.insert, table.unpack or unpack; -- luacheck: ignore 143 113
+
+local pack_methods = {};
+local pack_mt = { __index = pack_methods };
+
+-- BEGIN of protection
+
+-- Something of the pack has failed, which is logged and counted.
+function pack_methods:fault(what, err)
+	log("error", "Please report: metrics for operators miss what concerns %s from now on: %s", what, lifecycle.text(err));
+	self.provider.fault(what);
+end
+
+-- A function that does what `f` does, returns nothing and raises nothing. Once `f` has failed it is not called again.
+function pack_methods:guard(what, f)
+	local failed = false;
+	return function (...)
+		if failed then
+			return;
+		end
+		local ok, err = pcall(f, ...);
+		if not ok then
+			failed = true;
+			self:fault(what, err);
+		end
+	end;
+end
+
+-- END of protection
+
+-- BEGIN of series
+
+-- The family of this name in families.lua.
+function pack_methods:family(name)
+	local family = self._families[name];
+	if not family then
+		local spec = assert(families[name], name);
+		local short = spec.unit and name:sub(1, -#spec.unit - 2) or name;
+		family = register(self.registry, spec.type, short, spec.unit, spec.help, spec.labels or {},
+			spec.buckets and { buckets = spec.buckets }, true);
+		self._families[name] = family;
+	end
+	return family;
+end
+
+-- Notes that a series is made, whose lines on the page count.
+function pack_methods:_note(name, first_label)
+	local spec = families[name];
+	local lines = spec.buckets and #spec.buckets + 3 or 1;
+	self._lines = self._lines + lines;
+	local of_host = spec.labels and spec.labels[1] == "host" and self._lines_of_host[first_label];
+	if of_host then
+		self._lines_of_host[first_label] = of_host + lines;
+	end
+end
+
+-- The metric with these label values. It is to be asked for once, and held.
+function pack_methods:metric(name, ...)
+	self:_note(name, (...));
+	return self:family(name):with_labels(...);
+end
+
+-- Lines on the page that all of the pack may have with one host, with each further one, and what is left for series that come
+-- later than those of storage.
+local most_lines, most_of_host, kept_free = 350, 90, 60;
+
+-- Whether there is room for a series of this family beyond those that are always there.
+function pack_methods:has_room(name)
+	local spec = families[name];
+	local lines = spec.buckets and #spec.buckets + 3 or 1;
+	local most = most_lines + most_of_host * (math.max(self._hosts, 1) - 1);
+	return self._lines + lines + kept_free <= most;
+end
+
+-- Makes the series of all combinations of values that the labels after `depth` can have.
+local function fill(self, name, labels, depth)
+	local key = (families[name].labels or {})[depth + 1];
+	if not key then
+		return self:metric(name, unpack(labels, 1, depth));
+	end
+	local metrics = {};
+	for _, value in ipairs(families[name].values[key]) do
+		labels[depth + 1] = value;
+		metrics[value] = fill(self, name, labels, depth + 1);
+	end
+	return metrics;
+end
+
+-- Makes all series of a family, or those whose first labels have the values given. They begin at zero, so that the first
+-- event is an increase. Returns their metrics in tables in tables, by the values of the labels.
+function pack_methods:all(name, ...)
+	return fill(self, name, { ... }, select("#", ...));
+end
+
+-- As all(), for a family whose first label is `host`: returns a table by host, with what all() returns for that host. It has the
+-- hosts for which is_wanted(host, session) is true, as long as they are there.
+function pack_methods:all_of_hosts(name, is_wanted)
+	local by_host = {};
+	self:on_host(name, function (host, session)
+		if is_wanted(host, session) then
+			by_host[host] = self:all(name, host);
+		end
+	end, function (host)
+		by_host[host] = nil;
+	end);
+	return by_host;
+end
+
+-- As all_of_hosts(), for the hosts on which one of these modules (a table by name) is loaded, from then on.
+function pack_methods:all_of_modules(name, modules)
+	local by_host = {};
+	self:hook_hosts(name, "module-loaded", function (event, host)
+		if modules[event.module] and not by_host[host] then
+			by_host[host] = self:all(name, host);
+		end
+	end);
+	self:on_host(name, nil, function (host)
+		by_host[host] = nil;
+	end);
+	return by_host;
+end
+
+-- END of series
+
+-- BEGIN of hooks
+
+-- Calls added(host, session) for each host before anything of it is opened, and removed(host) when it is gone.
+function pack_methods:on_host(what, added, removed)
+	if added then
+		t_insert(self._added, self:guard(what, added));
+	end
+	if removed then
+		t_insert(self._removed, self:guard(what, removed));
+	end
+end
+
+-- Calls f(event) at a global event of Prosody's. Whatever f returns stays here.
+function pack_methods:hook(what, event, f, priority)
+	self.prosody.events.add_handler(event, self:guard(what, f), priority);
+end
+
+-- Calls f(event, host) at an event of each host.
+function pack_methods:hook_hosts(what, event, f, priority)
+	local guarded = self:guard(what, f);
+	self:on_host(what, function (host, session)
+		session.events.add_handler(event, function (data)
+			guarded(data, host);
+		end, priority);
+	end);
+end
+
+-- Calls f() at each collection, between cork() and uncork(), so that a page has all or nothing of what it sets.
+function pack_methods:on_collection(what, f)
+	t_insert(self._collecting, self:guard(what, f));
+end
+
+-- Calls f() some seconds after Prosody has started, and again as often as it returns in how many seconds.
+function pack_methods:later(what, seconds, f)
+	local again;
+	local guarded = self:guard(what, function ()
+		again = f();
+	end);
+	self:hook(what, "server-started", function ()
+		require "util.timer".add_task(seconds, function ()
+			again = nil;
+			guarded();
+			return again;
+		end);
+	end);
+end
+
+-- The name of a host as a label: "" for what isn't one of ours, such as a name that a client has sent.
+function pack_methods:host_label(host)
+	return host and rawget(self.prosody.hosts, host) and host or "";
+end
+
+-- END of hooks
+
+-- For Prosody's events.
+
+function pack_methods:add_host(host)
+	local session = self.prosody.hosts[host];
+	self._hosts = self._hosts + 1;
+	self._lines_of_host[host] = 0;
+	for _, added in ipairs(self._added) do
+		added(host, session);
+	end
+end
+
+function pack_methods:remove_host(host)
+	for _, removed in ipairs(self._removed) do
+		removed(host);
+	end
+	for name, family in pairs(self._families) do
+		if (families[name].labels or {})[1] == "host" and family._native and native.forget then -- TEMPORARY
+			native.forget(family._native, 1, host);
+		end
+	end
+	self._hosts = self._hosts - 1;
+	self._lines = self._lines - (self._lines_of_host[host] or 0);
+	self._lines_of_host[host] = nil;
+end
+
+function pack_methods:collect()
+	self.stats:cork();
+	for _, f in ipairs(self._collecting) do
+		f();
+	end
+	self.stats:uncork();
+end
+
+-- provider: the native one; stats: what Prosody has got of metre.
+local function new(prosody, provider, stats)
+	return setmetatable({
+		options = provider.operator;
+		prosody = prosody;
+		provider = provider;
+		registry = stats.metric_registry;
+		stats = stats;
+		-- Seconds that only go up, for durations.
+		now = monotonic;
+		_families = {};
+		-- What hosts and collections call.
+		_added = {};
+		_removed = {};
+		_collecting = {};
+		-- Lines on the page, in all and by host.
+		_lines = 0;
+		_lines_of_host = {};
+		_hosts = 0;
+	}, pack_mt);
+end
+
+return {
+	new = new;
+};
