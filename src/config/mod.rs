@@ -265,7 +265,9 @@ fn with_tables(config: Value) -> Value {
         if let Some(value) = keys.get_mut(key) {
             match value {
                 Value::String(text) if text.is_empty() => continue,
-                Value::String(text) if ["true", "false"].contains(&text.as_str()) => *value = Value::Bool(text == "true"),
+                Value::String(text) if ["true", "false"].contains(&text.as_str()) => {
+                    *value = Value::Bool(text == "true")
+                }
                 _ => {}
             }
             let is_short = match value {

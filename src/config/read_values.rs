@@ -110,7 +110,11 @@ impl<'de> Visitor<'de> for OrFalse {
     fn visit_str<E: Error>(self, given: &str) -> Result<Option<f64>, E> {
         match given {
             "false" => Ok(None),
-            given => self.0.visit_str(given).map(Some).map_err(|_: E| E::invalid_value(Unexpected::Str(given), &self)),
+            given => self
+                .0
+                .visit_str(given)
+                .map(Some)
+                .map_err(|_: E| E::invalid_value(Unexpected::Str(given), &self)),
         }
     }
 
