@@ -15,7 +15,7 @@ const TABLES: &[(&str, &[&str])] = &[
         "",
         &[
             "openmetrics", "limits", "labels", "rule", "exporter", "statsd", "collect_interval", "self_metrics",
-            "process_metrics", "statsd_server", "statsd_port", "prefix", "config_file",
+            "process_metrics", "operator", "statsd_server", "statsd_port", "prefix", "config_file",
         ],
     ),
     ("openmetrics", &["created", "canonical_le"]),
@@ -30,6 +30,12 @@ const TABLES: &[(&str, &[&str])] = &[
         &[
             "match", "host", "type", "drop", "max_series", "buckets", "idle_ttl", "quantiles", "quantile_window",
             "allow_negative",
+        ],
+    ),
+    (
+        "operator",
+        &[
+            "enabled", "stanzas", "processing", "storage", "remotes", "certificates", "bytes", "active_users", "slow_log",
         ],
     ),
     (
@@ -139,9 +145,11 @@ fn for_key(key: &str, input: &mut Input<'_>) -> Value {
     let text = |text: &str| Value::String(text.to_owned());
     match key {
         "created" | "drop" | "self_metrics" if input.one_in(8) => text(input.of(&["true", "false", ""])),
-        "created" | "canonical_le" | "drop" | "allow_negative" | "self_metrics" | "process_metrics" => {
-            Value::Bool(input.any())
-        }
+        "created" | "canonical_le" | "drop" | "allow_negative" | "self_metrics" | "process_metrics" | "enabled" | "stanzas"
+        | "processing" | "storage" | "certificates" | "bytes" | "active_users" => Value::Bool(input.any()),
+        "operator" => input.of(&[Value::Bool(true), Value::Bool(false), text("true"), text("false")]),
+        "remotes" => Value::Int(input.of(&[0, 10, 50, 51])),
+        "slow_log" => input.of(&[Value::Bool(false), Value::Float(0.5), text("0.5s"), text("false")]),
         "bearer_token_file" => text(input.of(&[SECRET, "/token"])),
         "match" | "host" => text(input.of(&["*", "a?", "x"])),
         "type" => text(input.of(&["counter", "histogram", "summary", "gauge"])),

@@ -6,6 +6,7 @@ local metric, nothing = ignored.any, ignored.nothing;
 return {
 	["bucket.__pairs"] = nothing;
 	expire = 0;
+	forget = 0;
 	get_of = nothing;
 	iter_metrics = nothing;
 	iter_samples = nothing;

@@ -37,7 +37,8 @@ local function note_expiring(self, old, new)
 	end
 end
 
-local function register(self, kind, name, unit, description, label_keys, extra)
+-- leaves: whether series go when native.forget says so; for metre's own families.
+local function register(self, kind, name, unit, description, label_keys, extra, leaves)
 	local buckets;
 	if kind == "histogram" then
 		buckets = type(extra) == "table" and extra.buckets;
@@ -66,6 +67,7 @@ local function register(self, kind, name, unit, description, label_keys, extra)
 		help = description or "";
 		label_keys = label_keys;
 		buckets = buckets and problems:buckets(buckets);
+		leaves = leaves;
 	};
 	local fields = {
 		family_name = full_name;
@@ -100,8 +102,8 @@ local function register(self, kind, name, unit, description, label_keys, extra)
 end
 
 for _, kind in ipairs { "gauge", "counter", "histogram", "summary" } do
-	registry_methods[kind] = function (self, ...)
-		return (register(self, kind, ...));
+	registry_methods[kind] = function (self, name, unit, description, label_keys, extra)
+		return (register(self, kind, name, unit, description, label_keys, extra));
 	end
 end
 

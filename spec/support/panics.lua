@@ -57,6 +57,7 @@ local function calls(native, metre)
 		{ "iter_metrics.next", function () all(gauge:iter_metrics()); end };
 		{ "clear", function () gauge:clear(); end };
 		{ "expire", function () native.expire(gauge._native); end };
+		{ "forget", function () assert(native.forget(gauge._native, 1, "x") == 0); end };
 		{ "cork", function () stats:cork(); end };
 		{ "uncork", function () stats:uncork(); end };
 		{ "discard", function () provider.discard(); end };

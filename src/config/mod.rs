@@ -9,6 +9,7 @@ mod exporter;
 mod file;
 mod limits;
 mod lines;
+mod operator;
 mod outline;
 mod policy;
 mod read;
@@ -22,6 +23,7 @@ pub use check::{check, check_files, explain};
 pub use error::{ConfigError, Problem};
 pub use exporter::{Exporter, Listen, Range};
 pub use limits::{Labels, Limits};
+pub use operator::Operator;
 pub use outline::{keys, outline, Outline};
 pub use rule::Rule;
 pub use statsd::{Prefix, Server, Statsd};
@@ -58,6 +60,8 @@ pub struct Config {
     pub self_metrics: bool,
     /// Whether those of the process are.
     pub process_metrics: bool,
+    /// Which of metre's own families about what operators ask are there.
+    pub operator: Operator,
     /// The statsd pusher; there is one only if this or `statsd_server` is given.
     pub statsd: Option<Statsd>,
     /// As for Prosody's own pusher: the server.
@@ -80,6 +84,7 @@ impl Default for Config {
             collect_interval: Duration::from_secs(10),
             self_metrics: true,
             process_metrics: true,
+            operator: Operator::default(),
             statsd: None,
             statsd_server: None,
             statsd_port: None,
@@ -116,7 +121,7 @@ impl From<OpenMetrics> for exposition::Options {
 
 impl Config {
     /// Its keys.
-    const KEYS: [&'static str; 12] = [
+    const KEYS: [&'static str; 13] = [
         "openmetrics",
         "limits",
         "labels",
@@ -125,6 +130,7 @@ impl Config {
         "collect_interval",
         "self_metrics",
         "process_metrics",
+        "operator",
         "statsd",
         "statsd_server",
         "statsd_port",
@@ -139,6 +145,8 @@ pub struct Settings {
     pub runtime: Options,
     /// What there may be, and what becomes of it.
     pub policy: Policy,
+    /// What the Lua side gathers by itself.
+    pub operator: Operator,
 }
 
 /// What the configuration in `table` comes to, laid over that of the file which its key `config_file` names, if it
@@ -151,6 +159,7 @@ pub fn settings(table: Value, statsd: bool) -> Result<Settings, ConfigError> {
     let config = given.config()?;
     Ok(Settings {
         policy: config.policy(given.rule_lines()),
+        operator: config.operator.clone(),
         runtime: Options {
             statsd: config.push_options(statsd)?,
             export: config.exporter.map(Into::into),
@@ -246,22 +255,27 @@ fn without_false(config: &Value) -> Value {
 }
 
 /// `statsd = "server"` is short for `statsd = { server = "server" }`; `exporter = "address"` or a list of them for
-/// `exporter = { listen = … }`. Text that stands for something else (`read::config`) is none.
+/// `exporter = { listen = … }`; `operator = true` or `false` for `operator = { enabled = … }`. Text that stands for something
+/// else (`read::config`) is none.
 fn with_tables(config: Value) -> Value {
     let Value::Table(mut keys) = config else {
         return config;
     };
-    for (key, main) in [("statsd", "server"), ("exporter", "listen")] {
+    for (key, main) in [("statsd", "server"), ("exporter", "listen"), ("operator", "enabled")] {
         if let Some(value) = keys.get_mut(key) {
             match value {
                 Value::String(text) if text.is_empty() => continue,
                 Value::String(text) if ["true", "false"].contains(&text.as_str()) => {
-                    *value = Value::Bool(text == "true");
-                    continue;
+                    *value = Value::Bool(text == "true")
                 }
                 _ => {}
             }
-            let is_short = matches!(value, Value::String(_)) || (key == "exporter" && matches!(value, Value::List(_)));
+            let is_short = match value {
+                Value::Bool(_) => key == "operator",
+                Value::String(_) => key != "operator",
+                Value::List(_) => key == "exporter",
+                _ => false,
+            };
             if is_short {
                 let given = std::mem::replace(value, Value::Table(BTreeMap::new()));
                 *value = Value::Table(BTreeMap::from([(main.to_owned(), given)]));

@@ -9,6 +9,7 @@ use std::marker::PhantomData;
 use std::time::Duration;
 
 /// Takes numbers in a range; what isn't one is told with the range.
+#[derive(Clone, Copy)]
 struct Range<T> {
     least: T,
     most: T,
@@ -86,6 +87,56 @@ pub(super) fn seconds<'de, D: Deserializer<'de>>(from: D, least: f64, most: f64)
     let unit = SECONDS;
     from.deserialize_any(Range { least, most, unit })
         .map(Duration::from_secs_f64)
+}
+
+/// Takes `false`, or what is in a range.
+struct OrFalse(Range<f64>);
+
+impl<'de> Visitor<'de> for OrFalse {
+    type Value = Option<f64>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.expecting(f)?;
+        f.write_str(", or false")
+    }
+
+    fn visit_bool<E: Error>(self, given: bool) -> Result<Option<f64>, E> {
+        match given {
+            false => Ok(None),
+            true => Err(E::invalid_type(Unexpected::Bool(given), &self)),
+        }
+    }
+
+    fn visit_str<E: Error>(self, given: &str) -> Result<Option<f64>, E> {
+        match given {
+            "false" => Ok(None),
+            given => self
+                .0
+                .visit_str(given)
+                .map(Some)
+                .map_err(|_: E| E::invalid_value(Unexpected::Str(given), &self)),
+        }
+    }
+
+    fn visit_f64<E: Error>(self, given: f64) -> Result<Option<f64>, E> {
+        let taken = self.0.visit_f64(given).map(Some);
+        taken.map_err(|_: E| E::invalid_value(Unexpected::Float(given), &self))
+    }
+
+    fn visit_i64<E: Error>(self, given: i64) -> Result<Option<f64>, E> {
+        self.visit_f64(given as f64)
+    }
+}
+
+/// A time, or `false` for none.
+pub(super) fn seconds_or_false<'de, D: Deserializer<'de>>(
+    from: D,
+    least: f64,
+    most: f64,
+) -> Result<Option<Duration>, D::Error> {
+    let unit = SECONDS;
+    let given = from.deserialize_any(OrFalse(Range { least, most, unit }))?;
+    Ok(given.map(Duration::from_secs_f64))
 }
 
 /// A number.

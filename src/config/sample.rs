@@ -51,7 +51,7 @@ fn field<'a>(value: &'a Value, name: &str) -> &'a Value {
 fn every_key_is_there_and_no_other() {
     let sample = sample(true);
     assert_eq!(keys(&sample), allowed(""));
-    for table in ["openmetrics", "limits", "exporter", "statsd"] {
+    for table in ["openmetrics", "limits", "operator", "exporter", "statsd"] {
         assert_eq!(keys(field(&sample, table)), allowed(table), "{table}");
     }
     let Value::List(rules) = field(&sample, "rule") else {

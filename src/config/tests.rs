@@ -79,7 +79,7 @@ fn an_unknown_key_is_named_with_the_likely_one() {
     );
     assert_eq!(
         message(table([("zzz", Value::Int(3))])),
-        "statistics_config: unknown key 'zzz' (given: the number 3); allowed here: 'config_file', 'openmetrics', 'limits', 'labels', 'rule', 'exporter', 'collect_interval', 'self_metrics', 'process_metrics', 'statsd', \
+        "statistics_config: unknown key 'zzz' (given: the number 3); allowed here: 'config_file', 'openmetrics', 'limits', 'labels', 'rule', 'exporter', 'collect_interval', 'self_metrics', 'process_metrics', 'operator', 'statsd', \
          'statsd_server', 'statsd_port', 'prefix'"
     );
     assert!(
@@ -103,7 +103,7 @@ fn a_wrong_type_is_named_with_what_is_allowed() {
     );
     assert_eq!(
         message(table([("a\nb", Value::Bool(true))])),
-        "statistics_config: unknown key 'a\u{fffd}b' (given: true); allowed here: 'config_file', 'openmetrics', 'limits', 'labels', 'rule', 'exporter', 'collect_interval', 'self_metrics', 'process_metrics', 'statsd', \
+        "statistics_config: unknown key 'a\u{fffd}b' (given: true); allowed here: 'config_file', 'openmetrics', 'limits', 'labels', 'rule', 'exporter', 'collect_interval', 'self_metrics', 'process_metrics', 'operator', 'statsd', \
          'statsd_server', 'statsd_port', 'prefix'"
     );
     assert_eq!(

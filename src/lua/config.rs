@@ -1,6 +1,6 @@
-//! `statistics_config` as the configuration sees it.
+//! `statistics_config` as the configuration sees it, and what Lua sees of what it comes to.
 
-use crate::config::Value;
+use crate::config::{Operator, Outline, Value};
 use mlua::prelude::*;
 use std::collections::BTreeMap;
 
@@ -65,4 +65,45 @@ impl Converter {
         keys.extend(list.into_iter().map(|(number, value)| (number.to_string(), value)));
         Value::Table(keys)
     }
+}
+
+/// What of a configuration other programs have to do with.
+///
+/// # Errors
+/// When Lua is out of memory.
+pub(super) fn outline(lua: &Lua, outline: Outline) -> LuaResult<LuaTable> {
+    let table = lua.create_table()?;
+    table.set("listen", outline.listen)?;
+    table.set(
+        "collect_timeout",
+        outline.collect_timeout.map(|time| time.as_secs_f64()),
+    )?;
+    let path = outline.token_file.map(|path| path.to_string_lossy().into_owned());
+    table.set("token_file", path)?;
+    Ok(table)
+}
+
+/// What the Lua side gathers by itself: a table with a field for each key but `enabled`, `slow_log` in seconds or missing; `false`
+/// for nothing at all.
+///
+/// # Errors
+/// When Lua is out of memory.
+pub(super) fn operator(lua: &Lua, operator: &Operator) -> LuaResult<LuaValue> {
+    if !operator.enabled {
+        return Ok(LuaValue::Boolean(false));
+    }
+    let table = lua.create_table()?;
+    for (key, is_on) in [
+        ("stanzas", operator.stanzas),
+        ("processing", operator.processing),
+        ("storage", operator.storage),
+        ("certificates", operator.certificates),
+        ("bytes", operator.bytes),
+        ("active_users", operator.active_users),
+    ] {
+        table.set(key, is_on)?;
+    }
+    table.set("remotes", operator.remotes)?;
+    table.set("slow_log", operator.slow_log.map(|time| time.as_secs_f64()))?;
+    Ok(LuaValue::Table(table))
 }

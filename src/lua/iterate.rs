@@ -1,10 +1,10 @@
-//! Walking a family's metrics: `iter_metrics()` and `clear()`.
+//! Walking a family's metrics: `iter_metrics()` and `clear()`, and what has some of them go.
 
 use super::block::FamilyBlock;
 use super::call::{run, Stop};
 use super::objects::{push_view, Series};
 use super::preconditions::room;
-use super::text::push_bytes;
+use super::text::{bytes_at, push_bytes};
 use super::{number, update};
 use crate::model::labels;
 use crate::store::Location;
@@ -58,6 +58,31 @@ pub(super) unsafe extern "C-unwind" fn expire(state: *mut lua_State) -> c_int {
             number::push_count(state, looked as u64);
             ffi::lua_pushboolean(state, c_int::from(more));
             Ok(2)
+        })
+    }
+}
+
+/// `forget(family, position, value)`: has all of the family's series go whose label at `position`, from 1, is the string
+/// `value`. Returns how many go: none of a family whose series stay, nor where there is no such label. For what stands
+/// for an ignored family, which has no native side (nil), it is 0, too.
+pub(super) unsafe extern "C-unwind" fn forget(state: *mut lua_State) -> c_int {
+    // SAFETY: the family's block and the string are arguments, which stay on the stack; what has series go runs no Lua
+    // code. There is room for a value while the number is read, and for the result.
+    unsafe {
+        run(state, "forget", || {
+            let mut count = 0;
+            if ffi::lua_type(state, 1) != ffi::LUA_TNIL {
+                let block = FamilyBlock::at(state, 1)?;
+                let position = number::number_at(state, 2).ok_or(c"metre: the position of a label expected")?;
+                let value = bytes_at(state, 3).ok_or(c"metre: a label value expected, as a string")?;
+                let position = position.as_f64() - 1.0;
+                if position >= 0.0 && position.trunc() == position {
+                    let gone = block.with(|family| family.writer.borrow_mut().forget(position as usize, value))?;
+                    count = gone.unwrap_or(0);
+                }
+            }
+            number::push_count(state, count as u64);
+            Ok(1)
         })
     }
 }

@@ -120,12 +120,12 @@ impl Lease {
     ) -> Result<Option<T>, Stop> {
         let result = self.family().with(|family| {
             let mut writer = family.writer.borrow_mut();
-            let expired = family.family.expired();
+            let gone = family.family.gone();
             let limited_at = self.limited_at.get();
-            if !self.is_there(&writer) || (limited_at != NOT_LIMITED && limited_at != expired) {
+            if !self.is_there(&writer) || (limited_at != NOT_LIMITED && limited_at != gone) {
                 let (location, assigned) = writer.find_or_create(self.labels())?;
                 let limited = matches!(assigned, Assigned::Limited(limit) if limit.may_pass());
-                self.limited_at.set(if limited { expired } else { NOT_LIMITED });
+                self.limited_at.set(if limited { gone } else { NOT_LIMITED });
                 self.move_to(location, &writer)?;
             }
             let location = self.location.get();

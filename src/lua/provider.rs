@@ -4,10 +4,10 @@ use super::guard::guarded;
 use super::{config, register};
 use crate::config as configuration;
 use crate::encode::exposition::{self, Format};
-use crate::model::{self, Kind, Number};
+use crate::model::{self, Kind};
 use crate::policy;
 use crate::runtime::{panics, Runtime, StatsdOptions};
-use crate::store::{FamilySpec, Repair, Store};
+use crate::store::Store;
 use mlua::prelude::*;
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -50,7 +50,7 @@ pub(super) fn export(lua: &Lua, functions: &LuaTable) -> LuaResult<()> {
         "provider",
         answering(lua, "new", |lua, (given, statsd): (LuaValue, bool)| {
             let settings = configuration::settings(config::value(&given), statsd).map_err(text)?;
-            let (settings, policy) = (settings.runtime, settings.policy);
+            let (settings, policy, operator) = (settings.runtime, settings.policy, settings.operator);
             let samples = settings.statsd.as_ref().map(StatsdOptions::samples);
             let store = Arc::new(Store::with(policy, samples));
             let page = settings.page;
@@ -60,10 +60,10 @@ pub(super) fn export(lua: &Lua, functions: &LuaTable) -> LuaResult<()> {
                 page,
                 buffer: RefCell::default(),
             });
-            functions_of(lua, &provider)
-                .map_err(text)?
-                .into_lua_multi(lua)
-                .map_err(text)
+            let functions = functions_of(lua, &provider).map_err(text)?;
+            let operator = config::operator(lua, &operator).map_err(text)?;
+            functions.set("operator", operator).map_err(text)?;
+            answer(lua, functions)
         })?,
     )
 }
@@ -114,8 +114,7 @@ pub(super) fn export_checks(lua: &Lua, functions: &LuaTable) -> LuaResult<()> {
             let Some(outline) = configuration::outline(config::value(&given), statsd) else {
                 return answer(lua, ());
             };
-            let table = outline_table(lua, outline).map_err(text)?;
-            answer(lua, table)
+            answer(lua, config::outline(lua, outline).map_err(text)?)
         })?,
     )?;
     functions.set(
@@ -130,18 +129,6 @@ pub(super) fn export_checks(lua: &Lua, functions: &LuaTable) -> LuaResult<()> {
             },
         )?,
     )
-}
-
-fn outline_table(lua: &Lua, outline: configuration::Outline) -> LuaResult<LuaTable> {
-    let table = lua.create_table()?;
-    table.set("listen", outline.listen)?;
-    table.set(
-        "collect_timeout",
-        outline.collect_timeout.map(|time| time.as_secs_f64()),
-    )?;
-    let path = outline.token_file.map(|path| path.to_string_lossy().into_owned());
-    table.set("token_file", path)?;
-    Ok(table)
 }
 
 fn functions_of(lua: &Lua, provider: &Rc<Provider>) -> LuaResult<LuaTable> {
@@ -247,57 +234,11 @@ fn functions_of(lua: &Lua, provider: &Rc<Provider>) -> LuaResult<LuaTable> {
     table.set(
         "register",
         answering(lua, "register", move |lua, spec: LuaValue| match &spec {
-            LuaValue::Table(spec) => register_family(lua, &of_register.store, spec).map_err(text),
+            LuaValue::Table(spec) => register::register(lua, &of_register.store, spec).map_err(text),
             other => Err(format!("a table expected, got {}", other.type_name())),
         })?,
     )?;
     Ok(table)
-}
-
-/// `register{kind=…, name=…, unit=…, help=…, label_keys={…}, buckets={…}}`: the family's userdata, a list of what had
-/// to be repaired, and whether its series go; or `false` and why (as a word and as a sentence) if the policy wants no
-/// such family. All fields but the two lists are strings.
-///
-/// # Errors
-/// When a field has another type, or Lua is out of memory.
-fn register_family(lua: &Lua, store: &Store, spec: &LuaTable) -> LuaResult<LuaMultiValue> {
-    let bytes = |key: &str| -> LuaResult<Vec<u8>> { Ok(spec.raw_get::<LuaString>(key)?.as_bytes().to_vec()) };
-    let kind = spec.raw_get::<String>("kind")?;
-    let kind =
-        Kind::from_name(&kind).ok_or_else(|| LuaError::runtime(format!("unknown metric family type: {kind}")))?;
-    let mut label_keys = Vec::new();
-    for key in spec.raw_get::<LuaTable>("label_keys")?.sequence_values::<LuaString>() {
-        label_keys.push(key?.as_bytes().to_vec());
-    }
-    let mut thresholds = Vec::new();
-    if kind == Kind::Histogram {
-        for threshold in spec.raw_get::<LuaTable>("buckets")?.sequence_values::<LuaValue>() {
-            thresholds.push(match threshold? {
-                LuaValue::Integer(n) => Number::Int(n),
-                LuaValue::Number(x) => Number::Float(x),
-                _ => Number::Float(f64::NAN),
-            });
-        }
-    }
-    let registered = store.register(FamilySpec {
-        kind,
-        name: bytes("name")?,
-        unit: bytes("unit")?,
-        help: bytes("help")?,
-        label_keys,
-        thresholds,
-    });
-    let (mut writer, repairs) = match registered {
-        Ok(registered) => registered,
-        Err(why) => return (false, why.name(), why.to_string()).into_lua_multi(lua),
-    };
-    let expires = writer.family().expires();
-    if writer.family().label_names.is_empty() {
-        // Prosody's own families without labels have their metric from the start.
-        writer.find_or_create(&[]);
-    }
-    let repairs: Vec<String> = repairs.iter().map(Repair::to_string).collect();
-    (register::new_family(lua, writer)?, repairs, expires).into_lua_multi(lua)
 }
 
 /// A Lua function that never raises. An error comes back as `nil` and a message. A panic comes back as `nil`, a

@@ -6,8 +6,8 @@ use super::objects::{self, Series};
 use super::preconditions::{begins, room};
 use super::tables::{keep_methods, key, make_weak, protect, push_methods, set_function};
 use super::{bucket, iterate, label, notice, samples, update, view};
-use crate::model::Kind;
-use crate::store::FamilyWriter;
+use crate::model::{Kind, Number};
+use crate::store::{FamilySpec, FamilyWriter, Repair, Store};
 use mlua::ffi::{self, lua_State};
 use mlua::prelude::*;
 use std::ffi::{c_int, CStr};
@@ -20,7 +20,7 @@ static FAMILIES: u8 = 0;
 /// # Errors
 /// When Lua is out of memory.
 pub(super) fn functions(lua: &Lua) -> LuaResult<LuaTable> {
-    let raw: [(&CStr, ffi::lua_CFunction); 9] = [
+    let raw: [(&CStr, ffi::lua_CFunction); 10] = [
         (c"on_notice", notice::on_notice),
         (c"on_panic", on_panic),
         (c"with_labels_of", label::with_labels_of),
@@ -29,6 +29,7 @@ pub(super) fn functions(lua: &Lua) -> LuaResult<LuaTable> {
         (c"iter_metrics", iterate::iter_metrics),
         (c"clear", iterate::clear),
         (c"expire", iterate::expire),
+        (c"forget", iterate::forget),
         (c"metric", metric),
     ];
     // SAFETY:
@@ -98,11 +99,59 @@ unsafe fn make_methods(state: *mut lua_State, kind: Kind) {
     }
 }
 
+/// `register{kind=…, name=…, unit=…, help=…, label_keys={…}, buckets={…}, leaves=…}`: the family's userdata, a list of
+/// what had to be repaired, and whether its series go; or `false` and why (as a word and as a sentence) if the policy
+/// wants no such family. With `leaves` its series go when [`iterate::forget`] says so. All other fields but the two lists
+/// are strings.
+///
+/// # Errors
+/// When a field has another type, or Lua is out of memory.
+pub(super) fn register(lua: &Lua, store: &Store, spec: &LuaTable) -> LuaResult<LuaMultiValue> {
+    let bytes = |key: &str| -> LuaResult<Vec<u8>> { Ok(spec.raw_get::<LuaString>(key)?.as_bytes().to_vec()) };
+    let kind = spec.raw_get::<String>("kind")?;
+    let kind =
+        Kind::from_name(&kind).ok_or_else(|| LuaError::runtime(format!("unknown metric family type: {kind}")))?;
+    let mut label_keys = Vec::new();
+    for key in spec.raw_get::<LuaTable>("label_keys")?.sequence_values::<LuaString>() {
+        label_keys.push(key?.as_bytes().to_vec());
+    }
+    let mut thresholds = Vec::new();
+    if kind == Kind::Histogram {
+        for threshold in spec.raw_get::<LuaTable>("buckets")?.sequence_values::<LuaValue>() {
+            thresholds.push(match threshold? {
+                LuaValue::Integer(n) => Number::Int(n),
+                LuaValue::Number(x) => Number::Float(x),
+                _ => Number::Float(f64::NAN),
+            });
+        }
+    }
+    let registered = store.register(FamilySpec {
+        kind,
+        name: bytes("name")?,
+        unit: bytes("unit")?,
+        help: bytes("help")?,
+        label_keys,
+        thresholds,
+        leaves: spec.raw_get("leaves")?,
+    });
+    let (mut writer, repairs) = match registered {
+        Ok(registered) => registered,
+        Err(why) => return (false, why.name(), why.to_string()).into_lua_multi(lua),
+    };
+    let expires = writer.family().expires();
+    if writer.family().label_names.is_empty() {
+        // Prosody's own families without labels have their metric from the start.
+        writer.find_or_create(&[]);
+    }
+    let repairs: Vec<String> = repairs.iter().map(Repair::to_string).collect();
+    (new_family(lua, writer)?, repairs, expires).into_lua_multi(lua)
+}
+
 /// The userdata of a new family. Its uservalue is the metatable for its handles and leases, which refers back to it.
 ///
 /// # Errors
 /// When Lua is out of memory.
-pub(super) fn new_family(lua: &Lua, writer: FamilyWriter) -> LuaResult<LuaAnyUserData> {
+fn new_family(lua: &Lua, writer: FamilyWriter) -> LuaResult<LuaAnyUserData> {
     let kind = writer.family().kind;
     let no_new_index = for_kind!(kind, view::no_new_index);
     let mut content = Some(FamilyContent::new(writer));

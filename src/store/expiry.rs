@@ -1,4 +1,4 @@
-//! Series that nobody has updated for their idle time go.
+//! Series that nobody has updated for their idle time go, and those that are told to.
 //!
 //! A series goes in two steps. First it leaves the index and the page. Its record stays until a pusher, if the store
 //! has one, has reported its end; then the record is free for other series.
@@ -6,6 +6,7 @@
 use super::index::Location;
 use super::writer::FamilyWriter;
 use super::{updates, values};
+use crate::model::labels::{self, LabelSet};
 use crate::sync::atomic::AtomicU64;
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -27,16 +28,19 @@ pub(super) struct Sweep {
 const INTERVAL: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 impl FamilyWriter {
-    /// Goes on with the sweep, if one is due: looks at some `budget` of the family's series and has those go whose idle
-    /// time is over. Returns how many series it has looked at, and whether the sweep is to go on. Does nothing while
-    /// gauges are corked.
+    /// Frees what series that have gone have left. Goes on with the sweep, if one is due: looks at some `budget` of the
+    /// family's series and has those go whose idle time is over. Returns how many series it has looked at, and whether
+    /// the sweep is to go on. Does nothing while gauges are corked.
     pub fn expire(&mut self, budget: usize) -> (usize, bool) {
         let family = Arc::clone(&self.family);
-        let ttl = family.policy().shortest_ttl();
-        if ttl == 0 || family.cork.is_corked() {
+        if !family.expires() || family.cork.is_corked() {
             return (0, false);
         }
         self.release();
+        let ttl = family.policy().shortest_ttl();
+        if ttl == 0 {
+            return (0, false);
+        }
         let now = family.clock().now();
         let begin = match self.sweep.at {
             Some(at) => at,
@@ -56,6 +60,7 @@ impl FamilyWriter {
                 };
                 if !values::is_gone(record) && over(record) {
                     self.retire(location);
+                    family.note_expired();
                 }
             }
             number += 1;
@@ -67,6 +72,40 @@ impl FamilyWriter {
         }
         self.release();
         (looked, more)
+    }
+
+    /// Has all series go whose label at `position`, from 0, is `value`, and returns how many these are. None go from a
+    /// family whose series stay. It is done at once even while gauges are corked, since whatever the values stand for is
+    /// gone already; a gauge that was written meanwhile goes with what readers see of it.
+    pub fn forget(&mut self, position: usize, value: &[u8]) -> usize {
+        let family = Arc::clone(&self.family);
+        if !family.expires() {
+            return 0;
+        }
+        self.release();
+        // As it was made.
+        let mut wanted = LabelSet::new();
+        wanted.push(value);
+        let repaired = labels::repaired(wanted.as_bytes()).unwrap_or(wanted);
+        let wanted = labels::values(repaired.as_bytes()).next();
+        let (mut labels, mut count) = (Vec::new(), 0);
+        for number in 0..self.memory.end() {
+            for location in self.memory.locations(number) {
+                if values::is_gone(self.memory.record(location)) {
+                    continue;
+                }
+                labels.clear();
+                labels.resize(self.label_bytes(location), 0);
+                self.copy_labels(location, &mut labels);
+                let found = labels::values(&labels).nth(position);
+                if found.is_some() && found == wanted {
+                    self.retire(location);
+                    count += 1;
+                }
+            }
+        }
+        self.release();
+        count
     }
 
     /// Has the series at `location` leave the index and the page.
@@ -83,7 +122,7 @@ impl FamilyWriter {
             budget.give_back(1);
             budget.take_leaving(1);
         }
-        self.family.note_expired();
+        self.family.note_gone();
         let pass = self.family.journal().map_or(0, |journal| journal.last_pass());
         self.sweep.leaving.push_back((location, pass));
     }

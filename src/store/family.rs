@@ -39,7 +39,8 @@ pub struct Family {
     words: usize,
     /// How many series it has.
     series: AtomicUsize,
-    /// How many series have gone.
+    /// How many series have gone, and how many of them for their idle time.
+    gone: AtomicU64,
     expired: AtomicU64,
     /// How many samples below zero have counted as zero.
     clamped: AtomicU64,
@@ -86,6 +87,8 @@ pub struct FamilyFields {
     pub clamps: bool,
     /// The name of the further family on the page that has a histogram's quantiles, if it shows any.
     pub quantiles_name: Option<String>,
+    /// Whether its series go when they are told to.
+    pub leaves: bool,
     /// Whether it is one of metre's own families, which no module registered.
     pub own: bool,
 }
@@ -110,7 +113,7 @@ impl Family {
             )
         });
         let values = record::BODY + values::words(fields.kind, &fields.buckets);
-        let expires = policy.shortest_ttl() > 0;
+        let expires = policy.shortest_ttl() > 0 || fields.leaves;
         let has_life = expires || quantiles.is_some();
         Family {
             fields,
@@ -122,6 +125,7 @@ impl Family {
             life_at: has_life.then_some(values),
             words: values + if has_life { life::WORDS } else { 0 },
             series: AtomicUsize::new(0),
+            gone: AtomicU64::new(0),
             expired: AtomicU64::new(0),
             clamped: AtomicU64::new(0),
             without_sum: AtomicUsize::new(0),
@@ -207,6 +211,11 @@ impl Family {
     }
 
     /// How many series have gone.
+    pub fn gone(&self) -> u64 {
+        self.gone.load(Relaxed)
+    }
+
+    /// How many series have gone since nobody updated them.
     pub fn expired(&self) -> u64 {
         self.expired.load(Relaxed)
     }
@@ -246,8 +255,12 @@ impl Family {
         self.series.fetch_add(1, Relaxed);
     }
 
-    pub(super) fn note_expired(&self) {
+    pub(super) fn note_gone(&self) {
         self.series.fetch_sub(1, Relaxed);
+        self.gone.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn note_expired(&self) {
         self.expired.fetch_add(1, Relaxed);
     }
 

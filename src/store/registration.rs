@@ -22,6 +22,8 @@ pub struct FamilySpec {
     pub label_keys: Vec<Vec<u8>>,
     /// The thresholds of a histogram's buckets, with or without `+Inf`.
     pub thresholds: Vec<Number>,
+    /// Whether its series go when they are told to: see [`FamilyWriter::forget`](super::FamilyWriter::forget).
+    pub leaves: bool,
 }
 
 impl FamilySpec {
@@ -34,6 +36,7 @@ impl FamilySpec {
             help: Vec::new(),
             label_keys: Vec::new(),
             thresholds: Vec::new(),
+            leaves: false,
         }
     }
 
@@ -52,6 +55,12 @@ impl FamilySpec {
     /// The same with these label keys.
     pub fn labels(mut self, keys: &[&str]) -> FamilySpec {
         self.label_keys = keys.iter().map(|key| (*key).into()).collect();
+        self
+    }
+
+    /// The same with series that go when they are told to.
+    pub fn leaves(mut self) -> FamilySpec {
+        self.leaves = true;
         self
     }
 
@@ -149,6 +158,7 @@ pub(super) fn fields(
         constant_labels: Arc::clone(constant),
         quantiles_name,
         clamps: spec.kind.is_of_samples() && !policy.allow_negative.unwrap_or(!is_never_negative(&wanted)),
+        leaves: spec.leaves,
         own: false,
     };
     (fields, repairs)

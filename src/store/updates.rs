@@ -25,13 +25,13 @@ pub enum Taken {
     FirstNegative,
 }
 
-/// The series of `family` goes from the page.
+/// The series of `family` goes from the page. What was written to a gauge while corked is not to be shown any more.
 pub(super) fn retire(record: &[AtomicU64], family: &Family) {
     let flags = record::flags(&record[HEAD]);
     if flags & NEGATIVE != 0 {
         samples::note_sum_back(record, family);
     }
-    record::step(&record[HEAD], flags | GONE, || {});
+    record::step(&record[HEAD], flags & !(PENDING | WRITTEN) | GONE, || {});
 }
 
 /// When the counter, histogram or summary, which is about to start again, will have started. What it holds until

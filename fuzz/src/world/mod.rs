@@ -75,6 +75,7 @@ impl World {
             6 => self.skip(input.of(&[1, 30, 70, 700])),
             7 => self.expire(),
             8 => self.restart(input),
+            10 => self.forget(input),
             9 if !self.families.is_empty() => {
                 // Nobody holds it any more.
                 let at = input.below(self.families.len());
@@ -144,6 +145,7 @@ impl World {
             help: input.help(),
             label_keys: keys,
             thresholds: input.thresholds(),
+            leaves: input.one_in(3),
         };
         if input.one_in(8) {
             // One of metre's own, which gives way to modules'.
@@ -208,6 +210,43 @@ impl World {
                 let over = decided.shortest_ttl.is_some_and(|ttl| now - series.touched + 5 > ttl);
                 assert!(over && !self.corked, "{labels:?} went too early");
                 let fields: &FamilyFields = writer.family();
+                self.past.push((fields.clone(), labels, series));
+            }
+        }
+    }
+}
+
+impl World {
+    /// What some label value stands for is no more.
+    fn forget(&mut self, input: &mut Input<'_>) {
+        if self.families.is_empty() {
+            return;
+        }
+        let at = input.below(self.families.len());
+        let family = &mut self.families[at];
+        if family.keys.is_empty() || (self.pushed && !family.on_page) {
+            return;
+        }
+        let position = input.below(family.keys.len());
+        let known = match family.series.len() {
+            0 => None,
+            count => family.series.keys().nth(input.below(count)),
+        };
+        let value = match known {
+            Some(labels) if !input.one_in(4) => labels[position].clone().into_bytes(),
+            _ => input.value(),
+        };
+        let wanted = String::from_utf8_lossy(&value);
+        let fields = family.writer.family().clone();
+        let may_go = fields.leaves || family.decided.shortest_ttl.is_some();
+        let going = family.series.keys().filter(|labels| may_go && labels[position] == wanted);
+        let going: Vec<Labels> = going.cloned().collect();
+        assert_eq!(family.writer.forget(position, &value), going.len(), "{wanted:?} at {position}");
+        family.gone += going.len();
+        for labels in going {
+            if let Some(mut series) = family.series.remove(&labels) {
+                series.discard();
+                let fields: &FamilyFields = &fields;
                 self.past.push((fields.clone(), labels, series));
             }
         }
