@@ -37,7 +37,8 @@ local function note_expiring(self, old, new)
 	end
 end
 
--- leaves: whether series go when native.forget says so; for metre's own families.
+-- leaves: for metre's own families: series go when native.forget says so, and have no _created, which would double what there is
+-- of a counter.
 local function register(self, kind, name, unit, description, label_keys, extra, leaves)
 	local buckets;
 	if kind == "histogram" then
@@ -68,6 +69,7 @@ local function register(self, kind, name, unit, description, label_keys, extra, 
 		label_keys = label_keys;
 		buckets = buckets and problems:buckets(buckets);
 		leaves = leaves;
+		created = not leaves;
 	};
 	local fields = {
 		family_name = full_name;
@@ -124,7 +126,7 @@ end
 -- What is decided for a family, and where: by its type if it is there, else as the arguments say.
 function registry_methods:explain(name, kind, host)
 	local found, explain = pcall(require, "metre.explain");
-	return found and explain(self, name, kind, host) or "metre: " .. tostring(explain);
+	return found and explain.explain(self, name, kind, host) or "metre: " .. tostring(explain);
 end
 
 -- How many series are looked at before Prosody does something else.

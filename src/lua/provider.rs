@@ -178,6 +178,11 @@ fn functions_of(lua: &Lua, provider: &Rc<Provider>) -> LuaResult<LuaTable> {
         provider.runtime.collected(succeeded);
         answer(lua, ())
     })?;
+    // A hook of the operator pack has failed, and the Lua side has logged it.
+    set("fault", |lua, _, _| {
+        panics::count("operator");
+        answer(lua, ())
+    })?;
     // A flat list: a level, a text, a level, …
     set("notices", |lua, provider, _| {
         let notices = provider.runtime.notices().into_iter();

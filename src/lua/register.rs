@@ -99,9 +99,10 @@ unsafe fn make_methods(state: *mut lua_State, kind: Kind) {
     }
 }
 
-/// `register{kind=…, name=…, unit=…, help=…, label_keys={…}, buckets={…}, leaves=…}`: the family's userdata, a list of
+/// `register{kind=…, name=…, unit=…, help=…, label_keys={…}, buckets={…}, leaves=…, created=…}`: the family's userdata, a list of
 /// what had to be repaired, and whether its series go; or `false` and why (as a word and as a sentence) if the policy
-/// wants no such family. With `leaves` its series go when [`iterate::forget`] says so. All other fields but the two lists
+/// wants no such family. With `leaves` its series go when [`iterate::forget`] says so; with `created = false` it
+/// has no `_created` samples on the page. All other fields but the two lists
 /// are strings.
 ///
 /// # Errors
@@ -133,6 +134,7 @@ pub(super) fn register(lua: &Lua, store: &Store, spec: &LuaTable) -> LuaResult<L
         label_keys,
         thresholds,
         leaves: spec.raw_get("leaves")?,
+        created: spec.raw_get::<Option<bool>>("created")?.unwrap_or(true),
     });
     let (mut writer, repairs) = match registered {
         Ok(registered) => registered,

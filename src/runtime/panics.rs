@@ -63,14 +63,19 @@ pub struct Caught {
     pub is_first: bool,
 }
 
-/// Counts a panic of this thread that was caught at `site`.
-pub fn caught(site: &'static str) -> Caught {
-    let said = LAST.try_with(Cell::take).ok().flatten();
-    let is_first = lock().is_some_and(|mut counts| {
+/// Counts a fault at `site`; whether it is the first one there in this process.
+pub fn count(site: &'static str) -> bool {
+    lock().is_some_and(|mut counts| {
         let count = counts.entry(site).or_default();
         *count += 1;
         *count == 1
-    });
+    })
+}
+
+/// Counts a panic of this thread that was caught at `site`.
+pub fn caught(site: &'static str) -> Caught {
+    let said = LAST.try_with(Cell::take).ok().flatten();
+    let is_first = count(site);
     let said = said.as_deref().unwrap_or("without a message");
     Caught {
         site,

@@ -24,6 +24,8 @@ pub struct FamilySpec {
     pub thresholds: Vec<Number>,
     /// Whether its series go when they are told to: see [`FamilyWriter::forget`](super::FamilyWriter::forget).
     pub leaves: bool,
+    /// Whether the page may have `_created` samples of it.
+    pub created: bool,
 }
 
 impl FamilySpec {
@@ -37,6 +39,7 @@ impl FamilySpec {
             label_keys: Vec::new(),
             thresholds: Vec::new(),
             leaves: false,
+            created: true,
         }
     }
 
@@ -159,6 +162,7 @@ pub(super) fn fields(
         quantiles_name,
         clamps: spec.kind.is_of_samples() && !policy.allow_negative.unwrap_or(!is_never_negative(&wanted)),
         leaves: spec.leaves,
+        created: spec.created,
         own: false,
     };
     (fields, repairs)
