@@ -250,8 +250,8 @@ end
 
 local choice = {};
 for name, weight in pairs {
-	call = 50, access = 8, assign = 3, model = 20, never = 4, register = 4, obtain = 8, expire = 1, leave = 2, collect = 2, forget = 1, handler = 1,
-	provider = 1,
+	call = 50, access = 8, assign = 3, model = 20, never = 4, register = 4, obtain = 8, expire = 1, leave = 2, collect = 2, forget = 1,
+	handler = 1, provider = 1,
 } do
 	for _ = 1, weight do
 		table.insert(choice, name);
