@@ -218,6 +218,15 @@ fn functions_of(lua: &Lua, provider: &Rc<Provider>) -> LuaResult<LuaTable> {
             answer(lua, ())
         })?,
     )?;
+    // `fault(site)`: something of the Lua side has failed there, which it has contained and logged.
+    table.set(
+        "fault",
+        answering(lua, "fault", |lua, site: LuaValue| {
+            let site = site.as_string().map(|text| text.to_string_lossy());
+            panics::note(&site.ok_or("a string expected")?);
+            answer(lua, ())
+        })?,
+    )?;
     // `explain(name, type or nil, host or nil)`
     let of_explain = Rc::clone(provider);
     table.set(

@@ -79,6 +79,22 @@ pub fn caught(site: &'static str) -> Caught {
     }
 }
 
+/// Sites that [`note`] knows at most, of any length up to [`LONGEST`].
+const MOST_NOTED: usize = 100;
+
+/// Counts a fault that Lua code of metre's has caught by itself.
+pub fn note(site: &str) {
+    let Some(mut counts) = lock() else {
+        return;
+    };
+    if let Some(count) = counts.get_mut(site) {
+        *count += 1;
+    } else if counts.len() < MOST_NOTED {
+        let site: String = site.chars().take(LONGEST).collect();
+        *counts.entry(site.leak()).or_default() += 1;
+    }
+}
+
 /// Runs `work`, and counts if it panics.
 ///
 /// # Errors
