@@ -69,7 +69,7 @@ impl Registry {
             label_keys: keys.iter().map(|key| key.as_bytes().to_vec()).collect(),
             thresholds: buckets.into_iter().map(number).collect::<LuaResult<_>>()?,
             leaves: false,
-            created: true,
+            uncreated: false,
         };
         let (writer, _) = self.0.register(spec).map_err(LuaError::runtime)?;
         Ok(Family {

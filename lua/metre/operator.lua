@@ -45,11 +45,6 @@ end
 -- provider: the native one; stats: what Prosody has got of metre. Does nothing outside of Prosody.
 local function attach(provider, stats)
 	local prosody = rawget(_G, "prosody");
-	-- TEMPORARY until the native side has it
-	if provider.operator == nil then
-		provider.operator = { stanzas = true, processing = true, storage = true, remotes = 10, certificates = true };
-		provider.fault = function () end;
-	end
 	if prosody and prosody.process_type == "prosody" and provider.operator then
 		lifecycle.protected(hook_all)(prosody, provider, stats);
 	end

@@ -37,9 +37,9 @@ local function note_expiring(self, old, new)
 	end
 end
 
--- leaves: for metre's own families: series go when native.forget says so, and have no _created, which would double what there is
--- of a counter.
-local function register(self, kind, name, unit, description, label_keys, extra, leaves)
+-- of_pack: what only metre's own families have: whether series go when native.forget says so (leaves), and whether they are without
+-- `_created` (uncreated).
+local function register(self, kind, name, unit, description, label_keys, extra, of_pack)
 	local buckets;
 	if kind == "histogram" then
 		buckets = type(extra) == "table" and extra.buckets;
@@ -68,8 +68,8 @@ local function register(self, kind, name, unit, description, label_keys, extra, 
 		help = description or "";
 		label_keys = label_keys;
 		buckets = buckets and problems:buckets(buckets);
-		leaves = leaves;
-		created = not leaves;
+		leaves = of_pack and of_pack.leaves;
+		uncreated = of_pack and of_pack.uncreated;
 	};
 	local fields = {
 		family_name = full_name;

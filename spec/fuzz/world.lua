@@ -165,7 +165,8 @@ function methods:register()
 			return require "metre.registry".register(to, kind, ...);
 		end
 	end
-	local ok, family = pcall(register, registry, name, "", "", keys, { buckets = { 1, 2, 3 } }, true);
+	local of_pack = { leaves = true, uncreated = random:below(2) == 0 };
+	local ok, family = pcall(register, registry, name, "", "", keys, { buckets = { 1, 2, 3 } }, of_pack);
 	if ok then
 		self:add(family, kind .. name:match("%d+"));
 		self.families[1 + random:below(20)] = { family = family, labels = #keys };

@@ -15,7 +15,7 @@ local function provider(config)
 end
 
 local function own(registry, kind, name, labels)
-	return register(registry, kind, name, "", "Help", labels or { "host", "result" }, buckets, true);
+	return register(registry, kind, name, "", "Help", labels or { "host", "result" }, buckets, { leaves = true, uncreated = true });
 end
 
 local function use(metric)
@@ -192,15 +192,27 @@ describe("the provider", function ()
 		assert.truthy(why:find("unknown key 'operator.remots' (given: the number 3); did you mean 'remotes'?", 1, true), why);
 	end);
 
-	it("counts faults of hooks", function ()
+	it("counts faults in what it hooks", function ()
 		local stats, registry = provider { self_metrics = true };
 		local function counted()
-			return tonumber(registry:render():match('metre_internal_errors_total{at="operator"} (%d+)') or 0);
+			return tonumber(registry:render():match('metre_internal_errors_total{at="operator.x"} (%d+)') or 0);
 		end
 		local before = counted();
-		stats._native.fault("what");
-		stats._native.fault("another");
+		stats._native.fault("operator.x");
+		stats._native.fault("operator.x");
 		assert.equal(before + 2, counted());
+		for _, other in ipairs { 1.5, true, {} } do
+			local nothing, why = stats._native.fault(other);
+			assert.is_nil(nothing);
+			assert.equal("string", type(why));
+		end
+		-- However many are made up, the page has a bound.
+		for number = 1, 300 do
+			assert.is_nil((stats._native.fault(("y"):rep(200) .. number)));
+		end
+		local page = registry:render();
+		assert.falsy(page:find(("y"):rep(101), 1, true));
+		assert.is_true(select(2, page:gsub("metre_internal_errors_total{", "")) <= 100);
 	end);
 end);
 

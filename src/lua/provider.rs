@@ -178,11 +178,6 @@ fn functions_of(lua: &Lua, provider: &Rc<Provider>) -> LuaResult<LuaTable> {
         provider.runtime.collected(succeeded);
         answer(lua, ())
     })?;
-    // A hook of the operator pack has failed, and the Lua side has logged it.
-    set("fault", |lua, _, _| {
-        panics::count("operator");
-        answer(lua, ())
-    })?;
     // A flat list: a level, a text, a level, …
     set("notices", |lua, provider, _| {
         let notices = provider.runtime.notices().into_iter();
@@ -220,6 +215,15 @@ fn functions_of(lua: &Lua, provider: &Rc<Provider>) -> LuaResult<LuaTable> {
             };
             let time = Duration::try_from_secs_f64(seconds).ok();
             of_skip.store.clock().skip(time.ok_or("a number of seconds expected")?);
+            answer(lua, ())
+        })?,
+    )?;
+    // `fault(site)`: something of the Lua side has failed there, which it has contained and logged.
+    table.set(
+        "fault",
+        answering(lua, "fault", |lua, site: LuaValue| {
+            let site = site.as_string().map(|text| text.to_string_lossy());
+            panics::note(&site.ok_or("a string expected")?);
             answer(lua, ())
         })?,
     )?;

@@ -99,11 +99,10 @@ unsafe fn make_methods(state: *mut lua_State, kind: Kind) {
     }
 }
 
-/// `register{kind=…, name=…, unit=…, help=…, label_keys={…}, buckets={…}, leaves=…, created=…}`: the family's userdata, a list of
-/// what had to be repaired, and whether its series go; or `false` and why (as a word and as a sentence) if the policy
-/// wants no such family. With `leaves` its series go when [`iterate::forget`] says so; with `created = false` it
-/// has no `_created` samples on the page. All other fields but the two lists
-/// are strings.
+/// `register{kind=…, name=…, unit=…, help=…, label_keys={…}, buckets={…}, leaves=…, uncreated=…}`: the family's
+/// userdata, a list of what had to be repaired, and whether its series go; or `false` and why (as a word and as a
+/// sentence) if the policy wants no such family. With `leaves` its series go when [`iterate::forget`] says so; with
+/// `uncreated` they have no `_created` samples. All other fields but the two lists are strings.
 ///
 /// # Errors
 /// When a field has another type, or Lua is out of memory.
@@ -134,7 +133,7 @@ pub(super) fn register(lua: &Lua, store: &Store, spec: &LuaTable) -> LuaResult<L
         label_keys,
         thresholds,
         leaves: spec.raw_get("leaves")?,
-        created: spec.raw_get::<Option<bool>>("created")?.unwrap_or(true),
+        uncreated: spec.raw_get("uncreated")?,
     });
     let (mut writer, repairs) = match registered {
         Ok(registered) => registered,

@@ -63,24 +63,35 @@ pub struct Caught {
     pub is_first: bool,
 }
 
-/// Counts a fault at `site`; whether it is the first one there in this process.
-pub fn count(site: &'static str) -> bool {
-    lock().is_some_and(|mut counts| {
-        let count = counts.entry(site).or_default();
-        *count += 1;
-        *count == 1
-    })
-}
-
 /// Counts a panic of this thread that was caught at `site`.
 pub fn caught(site: &'static str) -> Caught {
     let said = LAST.try_with(Cell::take).ok().flatten();
-    let is_first = count(site);
+    let is_first = lock().is_some_and(|mut counts| {
+        let count = counts.entry(site).or_default();
+        *count += 1;
+        *count == 1
+    });
     let said = said.as_deref().unwrap_or("without a message");
     Caught {
         site,
         message: format!("internal error in {site}: {said}; not logged again"),
         is_first,
+    }
+}
+
+/// Sites that [`note`] knows at most, of any length up to [`LONGEST`].
+const MOST_NOTED: usize = 100;
+
+/// Counts a fault that Lua code of metre's has caught by itself.
+pub fn note(site: &str) {
+    let Some(mut counts) = lock() else {
+        return;
+    };
+    if let Some(count) = counts.get_mut(site) {
+        *count += 1;
+    } else if counts.len() < MOST_NOTED {
+        let site: String = site.chars().take(LONGEST).collect();
+        *counts.entry(site.leak()).or_default() += 1;
     }
 }
 

@@ -89,8 +89,8 @@ pub struct FamilyFields {
     pub quantiles_name: Option<String>,
     /// Whether its series go when they are told to.
     pub leaves: bool,
-    /// Whether the page may have `_created` samples of it.
-    pub created: bool,
+    /// Whether the page is without its `_created` samples.
+    pub uncreated: bool,
     /// Whether it is one of metre's own families, which no module registered.
     pub own: bool,
 }

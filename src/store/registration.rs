@@ -24,8 +24,8 @@ pub struct FamilySpec {
     pub thresholds: Vec<Number>,
     /// Whether its series go when they are told to: see [`FamilyWriter::forget`](super::FamilyWriter::forget).
     pub leaves: bool,
-    /// Whether the page may have `_created` samples of it.
-    pub created: bool,
+    /// Whether the page is without its `_created` samples, whatever it has of other families.
+    pub uncreated: bool,
 }
 
 impl FamilySpec {
@@ -39,7 +39,7 @@ impl FamilySpec {
             label_keys: Vec::new(),
             thresholds: Vec::new(),
             leaves: false,
-            created: true,
+            uncreated: false,
         }
     }
 
@@ -162,7 +162,7 @@ pub(super) fn fields(
         quantiles_name,
         clamps: spec.kind.is_of_samples() && !policy.allow_negative.unwrap_or(!is_never_negative(&wanted)),
         leaves: spec.leaves,
-        created: spec.created,
+        uncreated: spec.uncreated,
         own: false,
     };
     (fields, repairs)

@@ -146,7 +146,7 @@ impl World {
             label_keys: keys,
             thresholds: input.thresholds(),
             leaves: input.one_in(3),
-            created: !input.one_in(4),
+            uncreated: input.one_in(4),
         };
         if input.one_in(8) {
             // One of metre's own, which gives way to modules'.

@@ -16,7 +16,7 @@ local pack_mt = { __index = pack_methods };
 -- Something of the pack has failed, which is logged and counted.
 function pack_methods:fault(what, err)
 	log("error", "Please report: metrics for operators miss what concerns %s from now on: %s", what, lifecycle.text(err));
-	self.provider.fault(what);
+	self.provider.fault("operator." .. what);
 end
 
 -- A function that does what `f` does, returns nothing and raises nothing. Once `f` has failed it is not called again.
@@ -38,6 +38,9 @@ end
 
 -- BEGIN of series
 
+-- Labels whose values come and go; where they are, they come first.
+local can_leave = { host = true, remote = true };
+
 -- The family of this name in families.lua.
 function pack_methods:family(name)
 	local family = self._families[name];
@@ -45,7 +48,10 @@ function pack_methods:family(name)
 		local spec = assert(families[name], name);
 		local short = spec.unit and name:sub(1, -#spec.unit - 2) or name;
 		family = register(self.registry, spec.type, short, spec.unit, spec.help, spec.labels or {},
-			spec.buckets and { buckets = spec.buckets }, true);
+			spec.buckets and { buckets = spec.buckets }, {
+				leaves = spec.labels and can_leave[spec.labels[1]];
+				uncreated = true;
+			});
 		self._families[name] = family;
 	end
 	return family;
@@ -200,7 +206,7 @@ function pack_methods:remove_host(host)
 		removed(host);
 	end
 	for name, family in pairs(self._families) do
-		if (families[name].labels or {})[1] == "host" and family._native and native.forget then -- TEMPORARY
+		if (families[name].labels or {})[1] == "host" then
 			native.forget(family._native, 1, host);
 		end
 	end

@@ -163,7 +163,7 @@ impl<'a, 'b, W: Write> SeriesWriter<'a, 'b, W> {
             lines.own("_bucket", "le", le)
         });
         SeriesWriter {
-            created: options.created && family.created && format.is_openmetrics(),
+            created: options.created && !family.uncreated && format.is_openmetrics(),
             buckets: buckets.collect(),
             lines,
             family,
