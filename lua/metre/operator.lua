@@ -6,7 +6,10 @@
 local lifecycle = require "metre.lifecycle";
 
 local sources = {
+	"auth";
 	"process";
+	"sessions";
+	"streams";
 };
 
 -- Before Prosody's own handlers: its hosts are made at 0 of server-starting; storage, users and modules come at 101, 100
