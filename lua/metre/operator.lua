@@ -8,6 +8,8 @@ local lifecycle = require "metre.lifecycle";
 local sources = {
 	"process";
 	"storage";
+	"messages";
+	"users";
 };
 
 -- Before Prosody's own handlers: its hosts are made at 0 of server-starting; storage, users and modules come at 101, 100
