@@ -10,6 +10,9 @@ local sources = {
 	"process";
 	"sessions";
 	"streams";
+	"storage";
+	"messages";
+	"users";
 };
 
 -- Before Prosody's own handlers: its hosts are made at 0 of server-starting; storage, users and modules come at 101, 100

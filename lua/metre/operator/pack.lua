@@ -120,12 +120,13 @@ function pack_methods:all_of_hosts(name, is_wanted)
 	return by_host;
 end
 
--- As all_of_hosts(), for the hosts on which one of these modules (a table by name) is loaded, from then on.
-function pack_methods:all_of_modules(name, modules)
+-- As all_of_hosts(), for the hosts on which one of these modules (a table by name) is loaded, from then on. If the value of the
+-- second label is given, these are the series with it alone.
+function pack_methods:all_of_modules(name, modules, value)
 	local by_host = {};
 	self:hook_hosts(name, "module-loaded", function (event, host)
 		if modules[event.module] and not by_host[host] then
-			by_host[host] = self:all(name, host);
+			by_host[host] = value and self:all(name, host, value) or self:all(name, host);
 		end
 	end);
 	self:on_host(name, nil, function (host)
