@@ -8,7 +8,7 @@ else
 	-- Debian builds the parts of Prosody that are in C for Lua 5.4 alone. This is what util.statistics and util.logger
 	-- need of them.
 	package.preload["util.time"] = function ()
-		return { now = os.time };
+		return { now = os.time, monotonic = os.clock };
 	end
 	package.preload["util.table"] = function ()
 		return {
