@@ -6,7 +6,10 @@
 local lifecycle = require "metre.lifecycle";
 
 local sources = {
+	"certificates";
+	"dns";
 	"process";
+	"s2s";
 };
 
 -- Before Prosody's own handlers: its hosts are made at 0 of server-starting; storage, users and modules come at 101, 100
