@@ -8,15 +8,18 @@ local register = require "metre.registry".register;
 local monotonic = require "util.time".monotonic;
 local t_insert, unpack = table.insert, table.unpack or unpack; -- luacheck: ignore 143 113
 
+-- When Prosody 0.12 has forked into the background, which it does at 0 of server-started.
+local after_fork = -0.5;
+
 local pack_methods = {};
 local pack_mt = { __index = pack_methods };
 
 -- BEGIN of protection
 
--- Something of the pack has failed, which is logged and counted.
+-- Something of the pack has failed, which is logged and counted. Raises nothing.
 function pack_methods:fault(what, err)
 	log("error", "Please report: metrics for operators miss what concerns %s from now on: %s", what, lifecycle.text(err));
-	self.provider.fault("operator." .. what);
+	pcall(self.provider.fault, "operator." .. what);
 end
 
 -- A function that does what `f` does, returns nothing and raises nothing. Once `f` has failed it is not called again.
@@ -57,21 +60,28 @@ function pack_methods:family(name)
 	return family;
 end
 
--- Notes that a series is made, whose lines on the page count.
-function pack_methods:_note(name, first_label)
+-- How many lines a series of this family takes on the page; none if the operator has left the family out.
+local function lines_of(self, name)
 	local spec = families[name];
-	local lines = spec.buckets and #spec.buckets + 3 or 1;
-	self._lines = self._lines + lines;
-	local of_host = spec.labels and spec.labels[1] == "host" and self._lines_of_host[first_label];
-	if of_host then
-		self._lines_of_host[first_label] = of_host + lines;
+	if not self:family(name)._native then
+		return 0;
 	end
+	return spec.buckets and #spec.buckets + 3 or 1;
+end
+
+-- Whether a family's first label is the host, with which its series go.
+local function is_of_host(name)
+	return (families[name].labels or {})[1] == "host";
 end
 
 -- The metric with these label values. It is to be asked for once, and held.
 function pack_methods:metric(name, ...)
-	self:_note(name, (...));
-	return self:family(name):with_labels(...);
+	local metric, lines, host = self:family(name):with_labels(...), lines_of(self, name), (...);
+	self._lines = self._lines + lines;
+	if is_of_host(name) and self._lines_of_host[host] then
+		self._lines_of_host[host] = self._lines_of_host[host] + lines;
+	end
+	return metric;
 end
 
 -- Keeps room for so many series of a family that come and go, with this as their first label if that is a host.
@@ -92,10 +102,8 @@ local most_lines, most_of_host, kept_free = 350, 90, 60;
 
 -- Whether there is room for a series of this family beyond those that are always there.
 function pack_methods:has_room(name)
-	local spec = families[name];
-	local lines = spec.buckets and #spec.buckets + 3 or 1;
-	local most = most_lines + most_of_host * (math.max(self._hosts, 1) - 1);
-	return self._lines + lines + kept_free <= most;
+	local most = most_lines + most_of_host * (math.max(self._host_count, 1) - 1);
+	return self._lines + lines_of(self, name) + kept_free <= most;
 end
 
 -- Makes the series of all combinations of values that the labels after `depth` can have.
@@ -132,12 +140,22 @@ function pack_methods:all_of_hosts(name, is_wanted)
 	return by_host;
 end
 
--- As all_of_hosts(), for the hosts on which one of these modules (a table by name) is loaded, from then on.
-function pack_methods:all_of_modules(name, modules)
+-- As all_of_hosts(), for the hosts on which one of these modules (a table by name) is loaded, from then on. If the value of the
+-- second label is given, these are the series with it alone.
+function pack_methods:all_of_modules(name, modules, value)
 	local by_host = {};
+	local function look(module, host, session)
+		if modules[module] and not by_host[host] and session and session.modules[module] then
+			by_host[host] = value and self:all(name, host, value) or self:all(name, host);
+		end
+	end
 	self:hook_hosts(name, "module-loaded", function (event, host)
-		if modules[event.module] and not by_host[host] then
-			by_host[host] = self:all(name, host);
+		look(event.module, host, self._hosts[host]);
+	end);
+	-- With the first host on which it is loaded, a module of all hosts is global, and so is the event.
+	self:hook(name, "module-loaded", function (event)
+		for host, session in pairs(self._hosts) do
+			look(event.module, host, session);
 		end
 	end);
 	self:on_host(name, nil, function (host)
@@ -180,7 +198,8 @@ function pack_methods:on_collection(what, f)
 	t_insert(self._collecting, self:guard(what, f));
 end
 
--- Calls f() some seconds after Prosody has started, and again as often as it returns in how many seconds.
+-- Calls f() some seconds after Prosody has started, and again as often as it returns in how many seconds. It is too late
+-- for that once Prosody has started.
 function pack_methods:later(what, seconds, f)
 	local again;
 	local guarded = self:guard(what, function ()
@@ -192,7 +211,7 @@ function pack_methods:later(what, seconds, f)
 			guarded();
 			return again;
 		end);
-	end);
+	end, after_fork);
 end
 
 -- The name of a host as a label: "" for what isn't one of ours, such as a name that a client has sent.
@@ -205,8 +224,16 @@ end
 -- For Prosody's events.
 
 function pack_methods:add_host(host)
-	local session = self.prosody.hosts[host];
-	self._hosts = self._hosts + 1;
+	if self._hosts[host] then
+		-- Another handler has kept the event of its end from getting here.
+		self:remove_host(host);
+	end
+	local session = rawget(self.prosody.hosts, host);
+	if not session then
+		return;
+	end
+	self._hosts[host] = session;
+	self._host_count = self._host_count + 1;
 	self._lines_of_host[host] = 0;
 	for _, added in ipairs(self._added) do
 		added(host, session);
@@ -214,17 +241,21 @@ function pack_methods:add_host(host)
 end
 
 function pack_methods:remove_host(host)
+	if not self._hosts[host] then
+		return;
+	end
 	for _, removed in ipairs(self._removed) do
 		removed(host);
 	end
 	for name, family in pairs(self._families) do
-		if (families[name].labels or {})[1] == "host" then
+		if is_of_host(name) then
 			native.forget(family._native, 1, host);
 		end
 	end
-	self._hosts = self._hosts - 1;
-	self._lines = self._lines - (self._lines_of_host[host] or 0);
+	self._lines = self._lines - self._lines_of_host[host];
 	self._lines_of_host[host] = nil;
+	self._host_count = self._host_count - 1;
+	self._hosts[host] = nil;
 end
 
 function pack_methods:collect()
@@ -250,10 +281,12 @@ local function new(prosody, provider, stats)
 		_added = {};
 		_removed = {};
 		_collecting = {};
+		-- Sessions of hosts by name, and how many they are.
+		_hosts = {};
+		_host_count = 0;
 		-- Lines on the page, in all and by host.
 		_lines = 0;
 		_lines_of_host = {};
-		_hosts = 0;
 	}, pack_mt);
 end
 
