@@ -84,6 +84,18 @@ function pack_methods:metric(name, ...)
 	return metric;
 end
 
+-- Keeps room for so many series of a family that come and go, with this as their first label if that is a host.
+function pack_methods:reserve(name, count, first_label)
+	for _ = 1, count do
+		self:_note(name, first_label);
+	end
+end
+
+-- Has the series of a family go whose first label has this value.
+function pack_methods:forget(name, value)
+	native.forget(self:family(name)._native, 1, value);
+end
+
 -- Lines on the page that all of the pack may have with one host, with each further one, and what is left for series that come
 -- later than those of storage.
 local most_lines, most_of_host, kept_free = 350, 90, 60;
