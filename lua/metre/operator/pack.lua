@@ -74,14 +74,20 @@ local function is_of_host(name)
 	return (families[name].labels or {})[1] == "host";
 end
 
+-- Notes that a series is made, whose lines on the page count.
+function pack_methods:_note(name, first_label)
+	local lines = lines_of(self, name);
+	self._lines = self._lines + lines;
+	local of_host = is_of_host(name) and self._lines_of_host[first_label];
+	if of_host then
+		self._lines_of_host[first_label] = of_host + lines;
+	end
+end
+
 -- The metric with these label values. It is to be asked for once, and held.
 function pack_methods:metric(name, ...)
-	local metric, lines, host = self:family(name):with_labels(...), lines_of(self, name), (...);
-	self._lines = self._lines + lines;
-	if is_of_host(name) and self._lines_of_host[host] then
-		self._lines_of_host[host] = self._lines_of_host[host] + lines;
-	end
-	return metric;
+	self:_note(name, (...));
+	return self:family(name):with_labels(...);
 end
 
 -- Lines on the page that all of the pack may have with one host, with each further one, and what is left for series that come
@@ -128,12 +134,13 @@ function pack_methods:all_of_hosts(name, is_wanted)
 	return by_host;
 end
 
--- As all_of_hosts(), for the hosts on which one of these modules (a table by name) is loaded, from then on.
-function pack_methods:all_of_modules(name, modules)
+-- As all_of_hosts(), for the hosts on which one of these modules (a table by name) is loaded, from then on. If the value of the
+-- second label is given, these are the series with it alone.
+function pack_methods:all_of_modules(name, modules, value)
 	local by_host = {};
 	local function look(module, host, session)
 		if modules[module] and not by_host[host] and session and session.modules[module] then
-			by_host[host] = self:all(name, host);
+			by_host[host] = value and self:all(name, host, value) or self:all(name, host);
 		end
 	end
 	self:hook_hosts(name, "module-loaded", function (event, host)
