@@ -74,14 +74,20 @@ local function is_of_host(name)
 	return (families[name].labels or {})[1] == "host";
 end
 
+-- Notes that a series is made, whose lines on the page count.
+function pack_methods:_note(name, first_label)
+	local lines = lines_of(self, name);
+	self._lines = self._lines + lines;
+	local of_host = is_of_host(name) and self._lines_of_host[first_label];
+	if of_host then
+		self._lines_of_host[first_label] = of_host + lines;
+	end
+end
+
 -- The metric with these label values. It is to be asked for once, and held.
 function pack_methods:metric(name, ...)
-	local metric, lines, host = self:family(name):with_labels(...), lines_of(self, name), (...);
-	self._lines = self._lines + lines;
-	if is_of_host(name) and self._lines_of_host[host] then
-		self._lines_of_host[host] = self._lines_of_host[host] + lines;
-	end
-	return metric;
+	self:_note(name, (...));
+	return self:family(name):with_labels(...);
 end
 
 -- Keeps room for so many series of a family that come and go, with this as their first label if that is a host.
