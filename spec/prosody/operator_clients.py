@@ -226,6 +226,6 @@ class Ledger:
                 return True
             return False
         try:
-            wait_for("what moves", as_expected, 20)
+            wait_for("what moves", as_expected)
         except TimeoutError:
             raise AssertionError(f"moved: {last['moved']}, and not: {moved}") from None

@@ -19,14 +19,22 @@ local causes = {
 -- Before modules that end the event.
 local first = 10000;
 
-local function cause_of(session)
-	if session.metre_closed then
-		return causes[session.metre_closed] or "error";
-	end
-	return session.hibernating and "hibernation" or "connection";
-end
-
 return function (pack)
+	-- mod_smacks drops the connections of its sessions then.
+	local stopping = false;
+	pack:hook("sessions", "server-stopping", function ()
+		stopping = true;
+	end, first);
+
+	local function cause_of(session)
+		if session.metre_closed then
+			return causes[session.metre_closed] or "error";
+		elseif stopping then
+			return "shutdown";
+		end
+		return session.hibernating and "hibernation" or "connection";
+	end
+
 	local function has_users(_, host_session)
 		return host_session.type == "local";
 	end
