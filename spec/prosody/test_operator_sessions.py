@@ -89,7 +89,7 @@ class Sessions(unittest.TestCase):
         self.expect(self.gone("connection"))
         self.log_in().drop(reset=True)
         self.expect(self.gone("connection"))
-        # A reload counts anew, and finds the same.
+        # A reload changes nothing.
         client = self.log_in()
         reloads = ("prosody_config_reloads_total", ())
         before = self.prosody.samples()[reloads]
@@ -122,6 +122,12 @@ class Sessions(unittest.TestCase):
         client.ends()
         self.prosody.shell(f'c2s:close("user1@{HOST}")')
         again.ends()
+        self.expect(self.gone("server"))
+        # As most clients do, it answers.
+        client = self.log_in()
+        self.prosody.shell(f'c2s:close("user1@{HOST}")')
+        client.hear("</stream:stream>")
+        client.close()
         self.expect(self.gone("server"))
         client = self.log_in()
         self.prosody.shell(f'c2s:close("user1@{HOST}", "go away")')
@@ -160,6 +166,16 @@ class Sessions(unittest.TestCase):
         self.expect(self.gone("client"))
         self.resume(token, "<failed").close()
         self.expect({})
+        # BOSH doesn't ask before it closes a session.
+        client = self.log_in(make=Bosh)
+        token = self.smacks(client)
+        client.close()
+        self.expect({CONNECTED: -1, HIBERNATING: 1})
+        client = self.resume(token)
+        self.expect({CONNECTED: 1, HIBERNATING: -1, RESUMED: 1})
+        self.prosody.shell(f'c2s:close("user1@{HOST}")')
+        client.ends()
+        self.expect(self.gone("server"))
         # It hibernates for too long.
         client = Stream(self.prosody.c2s_port)
         client.log_in("user", host="brief.test")

@@ -42,7 +42,7 @@ function handler:process(message)
 		return "success";
 	end
 	if self.asked then
-		return "success";
+		return assert(message ~= "broken" and "success", "the backend is broken");
 	end
 	self.username = message:match("^%z?(%w+)") or message:match("%z(%w+)");
 	if self.username == "broken" then
