@@ -74,20 +74,27 @@ local function is_of_host(name)
 	return (families[name].labels or {})[1] == "host";
 end
 
--- Keeps room on the page for so many series of a family; if their first label is a host, as long as it is there.
-function pack_methods:reserve(name, count, host)
-	local lines = count * lines_of(self, name);
+-- Notes that a series is made, whose lines on the page count.
+function pack_methods:_note(name, first_label)
+	local lines = lines_of(self, name);
 	self._lines = self._lines + lines;
-	if is_of_host(name) and self._lines_of_host[host] then
-		self._lines_of_host[host] = self._lines_of_host[host] + lines;
+	local of_host = is_of_host(name) and self._lines_of_host[first_label];
+	if of_host then
+		self._lines_of_host[first_label] = of_host + lines;
 	end
 end
 
 -- The metric with these label values. It is to be asked for once, and held.
 function pack_methods:metric(name, ...)
-	local metric = self:family(name):with_labels(...);
-	self:reserve(name, 1, (...));
-	return metric;
+	self:_note(name, (...));
+	return self:family(name):with_labels(...);
+end
+
+-- Keeps room for so many series of a family that come and go, with this as their first label if that is a host.
+function pack_methods:reserve(name, count, first_label)
+	for _ = 1, count do
+		self:_note(name, first_label);
+	end
 end
 
 -- Has the series of a family go whose first label has this value.
