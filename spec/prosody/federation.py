@@ -167,7 +167,7 @@ class Federating(Exporting):
         for host in hosts:
             names.ports[host] = self.s2s_port
         virtual = "\n".join(f'VirtualHost "{host}"\n{lines}' for host, lines in hosts.items())
-        super().__init__(modules=("s2s", "tls", "dialback", "s2s_auth_certs", *(["metre_names"] if VERSION < 13 else [])), options=f"""
+        super().__init__("collect_min_interval = 0;", modules=("s2s", "tls", "dialback", "s2s_auth_certs", *(["metre_names"] if VERSION < 13 else [])), options=f"""
             modules_disabled = {{}}
             s2s_ports = {{ {self.s2s_port} }}
             {names.options}
