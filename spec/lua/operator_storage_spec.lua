@@ -3,12 +3,16 @@
 -- Prosody's C modules exist for 5.4 only; these parts of them are enough for util.async.
 local time = 0;
 package.loaded["util.time"] = { now = os.time, monotonic = function () return time; end };
-package.preload["util.id"] = function ()
-	return { short = function () return "id"; end };
-end
+package.loaded["util.id"] = { short = function () return "id"; end };
+local unpack, pack = table.unpack or unpack, require "util.table".pack; -- luacheck: ignore 143 113
+package.loaded["util.xpcall"] = {
+	xpcall = function (f, handler, ...)
+		local arguments = pack(...);
+		return xpcall(function () return f(unpack(arguments, 1, arguments.n)); end, handler);
+	end;
+};
 
 local async, events = require "util.async", require "util.events";
-local unpack, pack = table.unpack or unpack, require "util.table".pack; -- luacheck: ignore 143 113
 
 -- A Prosody with metre and these hosts, and what metre has measured in it.
 local function server(...)
