@@ -6,10 +6,24 @@
 local lifecycle = require "metre.lifecycle";
 
 local sources = {
+	"auth";
 	"process";
+	"sessions";
+	"streams";
 	"storage";
 	"messages";
 	"users";
+	"stanzas";
+	"processing";
+	"logs";
+	"modules";
+	"muc";
+	"registrations";
+	"push";
+	"traffic";
+	"s2s";
+	"dns";
+	"certificates";
 };
 
 -- Before Prosody's own handlers: its hosts are made at 0 of server-starting; storage, users and modules come at 101, 100

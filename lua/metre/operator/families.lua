@@ -53,14 +53,14 @@ families.prosody_sessions_opened = {
 families.prosody_sessions_closed = {
 	type = "counter"; labels = { "host", "cause" };
 	help = "Sessions that ended, by cause";
-	values = { cause = { "client", "connection", "hibernation", "replaced", "server", "shutdown", "error", "other" } };
+	values = { cause = { "client", "connection", "error", "hibernation", "replaced", "server", "shutdown" } };
 };
 families.prosody_c2s_streams_closed = {
 	type = "counter"; labels = { "host", "condition" };
 	help = "Streams of clients that Prosody closed with an error, by its condition";
 	values = { condition = {
 		"conflict", "connection-timeout", "host-unknown", "not-authorized", "not-well-formed", "policy-violation", "reset",
-		"resource-constraint", "system-shutdown", "other",
+		"resource-constraint", "system-shutdown", "undefined-condition", "other",
 	} };
 };
 families.prosody_smacks_resumptions = {
@@ -95,8 +95,9 @@ families.prosody_stanza_processing_duration_seconds = {
 };
 families.prosody_traffic_bytes = {
 	type = "counter"; unit = "bytes"; labels = { "direction", "session" };
-	help = "Bytes from and to sessions, without what TLS adds";
-	values = { direction = { "in", "out" }; session = sessions };
+	help = "Bytes from and to sessions, without what TLS adds and without BOSH";
+	-- External components have no filters that would see them.
+	values = { direction = { "in", "out" }; session = { "c2s", "s2s" } };
 };
 families.prosody_offline_messages = {
 	type = "counter"; labels = { "host", "outcome" };
@@ -175,7 +176,7 @@ families.prosody_certificate_not_after_timestamp_seconds = {
 
 families.prosody_modules = {
 	type = "gauge"; labels = { "host", "status" };
-	help = "Modules by what they say of themselves";
+	help = "Modules by what they say of themselves; those of the whole server have the host *";
 	values = { status = { "ok", "warn", "error" } };
 };
 families.prosody_component_connected = {
@@ -188,7 +189,7 @@ families.prosody_muc_rooms = {
 };
 families.prosody_muc_occupants = {
 	type = "gauge"; labels = { "host" };
-	help = "Occupants of all rooms in memory";
+	help = "Occupants of rooms: nicks, whatever number of sessions they have";
 };
 families.prosody_muc_joins = {
 	type = "counter"; labels = { "host" };
