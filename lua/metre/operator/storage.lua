@@ -16,6 +16,9 @@ local known = {
 	accounts = true; archive = true; muc_log = true; offline = true; pep = true; pubsub = true; roster = true; vcard = true;
 };
 
+-- What Prosody notes for itself, and nobody waits for.
+local housekeeping = { cron = true; archive_cleanup = true; muc_log_cleanup = true };
+
 -- Names of stores that are told apart. There are fewer, unless a module makes names of what it is sent.
 local most_names = 64;
 
@@ -29,7 +32,7 @@ return function (pack)
 
 	local names, name_count = {}, 0;
 	local function label_of(name)
-		if type(name) ~= "string" then
+		if type(name) ~= "string" or housekeeping[name] then
 			return "other";
 		end
 		local label = known[name] and name or names[name];
