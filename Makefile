@@ -58,9 +58,10 @@ endef
 $(foreach version,$(LUA_VERSIONS),$(eval $(call module_rule,$(version))))
 
 install: check-path $(call MODULE,$(VERSION)) ## install under PREFIX (/usr/local unless given)
-	install -d "$(DESTDIR)$(LUADIR)/metre" "$(DESTDIR)$(LIBDIR)"
+	install -d "$(DESTDIR)$(LUADIR)/metre/operator" "$(DESTDIR)$(LIBDIR)"
 	install -m 644 lua/metre.lua "$(DESTDIR)$(LUADIR)/"
 	install -m 644 lua/metre/*.lua "$(DESTDIR)$(LUADIR)/metre/"
+	install -m 644 lua/metre/operator/*.lua "$(DESTDIR)$(LUADIR)/metre/operator/"
 	install -m 644 $(call MODULE,$(VERSION)) "$(DESTDIR)$(LIBDIR)/"
 	install -d "$(DESTDIR)$(BINDIR)"
 	sed -e '1s|lua$$|$(INTERPRETER)|' -e 's|@LUADIR@/?.lua;|$(COMMAND_PATH)|' bin/metre | \
@@ -76,11 +77,11 @@ check-path:
 
 # Not the directories that others use, too.
 uninstall: check-path ## remove what was installed under PREFIX for LUA_VERSION
-	for file in $(patsubst lua/%,%,$(wildcard lua/*.lua lua/metre/*.lua)); do rm -f "$(DESTDIR)$(LUADIR)/$$file"; done
+	for file in $(patsubst lua/%,%,$(wildcard lua/*.lua lua/metre/*.lua lua/metre/operator/*.lua)); do rm -f "$(DESTDIR)$(LUADIR)/$$file"; done
 	rm -f "$(DESTDIR)$(LIBDIR)/$(notdir $(call MODULE,$(VERSION)))"
 	@# There is one command for all Lua versions, of that which was installed last.
 	if grep -qsF '"$(LUADIR)/?.lua;"' "$(DESTDIR)$(BINDIR)/metre"; then rm -f "$(DESTDIR)$(BINDIR)/metre"; fi
-	for directory in "$(LUADIR)/metre" "$(LUADIR)" "$(LIBDIR)" "$(PREFIX)/share/lua" "$(PREFIX)/lib/lua"; do \
+	for directory in "$(LUADIR)/metre/operator" "$(LUADIR)/metre" "$(LUADIR)" "$(LIBDIR)" "$(PREFIX)/share/lua" "$(PREFIX)/lib/lua"; do \
 		[ ! -d "$(DESTDIR)$$directory" ] || rmdir --ignore-fail-on-non-empty "$(DESTDIR)$$directory"; \
 	done
 

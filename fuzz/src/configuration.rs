@@ -35,7 +35,8 @@ const TABLES: &[(&str, &[&str])] = &[
     (
         "operator",
         &[
-            "enabled", "stanzas", "processing", "storage", "remotes", "certificates", "bytes", "active_users", "slow_log",
+            "enabled", "stanzas", "processing", "storage", "remotes", "certificates", "bytes", "active_users",
+            "slow_log",
         ],
     ),
     (
@@ -145,8 +146,8 @@ fn for_key(key: &str, input: &mut Input<'_>) -> Value {
     let text = |text: &str| Value::String(text.to_owned());
     match key {
         "created" | "drop" | "self_metrics" if input.one_in(8) => text(input.of(&["true", "false", ""])),
-        "created" | "canonical_le" | "drop" | "allow_negative" | "self_metrics" | "process_metrics" | "enabled" | "stanzas"
-        | "processing" | "storage" | "certificates" | "bytes" | "active_users" => Value::Bool(input.any()),
+        "created" | "canonical_le" | "drop" | "allow_negative" | "self_metrics" | "process_metrics" | "enabled"
+        | "stanzas" | "processing" | "storage" | "certificates" | "bytes" | "active_users" => Value::Bool(input.any()),
         "operator" => input.of(&[Value::Bool(true), Value::Bool(false), text("true"), text("false")]),
         "remotes" => Value::Int(input.of(&[0, 10, 50, 51])),
         "slow_log" => input.of(&[Value::Bool(false), Value::Float(0.5), text("0.5s"), text("false")]),

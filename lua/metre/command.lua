@@ -1,6 +1,7 @@
 -- The `metre` command: looks at a configuration without running it.
 
 local configuration = require "metre.configuration";
+local kind_of = require "metre.explain".kind_of;
 local look = require "metre.look";
 local native = require "metre.native";
 
@@ -35,7 +36,7 @@ Shows what the metric family of this name gets by limits and rules, and from whi
 it is called on the page.
 
     --config FILE              the configuration
-    --type TYPE                gauge, counter, histogram or summary; otherwise all of them
+    --type TYPE                gauge, counter, histogram or summary; otherwise that of metre's own families, or all of them
     --host HOST                with the rules for this host
 
 ]] .. files;
@@ -126,7 +127,7 @@ local function explain(out, arguments, input)
 	local given, err = configuration.read(options.config, input);
 	local told;
 	if given then
-		told, err = native.explain(given.config, name, options.type, options.host);
+		told, err = native.explain(given.config, name, options.type or kind_of(name), options.host);
 		configuration.forget(given);
 	end
 	out:write(told or "metre: " .. tostring(err) .. "\n");

@@ -6,7 +6,13 @@
 local lifecycle = require "metre.lifecycle";
 
 local sources = {
+	"auth";
 	"process";
+	"sessions";
+	"streams";
+	"storage";
+	"messages";
+	"users";
 	"stanzas";
 	"processing";
 	"logs";
@@ -15,6 +21,9 @@ local sources = {
 	"registrations";
 	"push";
 	"traffic";
+	"s2s";
+	"dns";
+	"certificates";
 };
 
 -- Before Prosody's own handlers: its hosts are made at 0 of server-starting; storage, users and modules come at 101, 100

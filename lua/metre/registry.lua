@@ -126,7 +126,7 @@ end
 -- What is decided for a family, and where: by its type if it is there, else as the arguments say.
 function registry_methods:explain(name, kind, host)
 	local found, explain = pcall(require, "metre.explain");
-	return found and explain(self, name, kind, host) or "metre: " .. tostring(explain);
+	return found and explain.explain(self, name, kind, host) or "metre: " .. tostring(explain);
 end
 
 -- How many series are looked at before Prosody does something else.

@@ -2,12 +2,12 @@
 
 local keys = {
 	"self_metrics", "process_metrics", "statsd_server", "statsd_port", "prefix", "openmetrics", "limits", "labels", "rule", "exporter",
-	"statsd", "config_file", "nonsense", 1, 2,
+	"statsd", "operator", "config_file", "nonsense", 1, 2,
 };
 local inner = {
 	"created", "canonical_le", "max_families", "max_series", "max_series_per_family", "max_label_bytes", "max_quantile_series",
 	"cluster", "match", "host", "type", "drop", "idle_ttl", "buckets", "quantiles", "quantile_window", "allow_negative", "listen", "allow",
-	"server", "rename_tags", "flush_interval", "tags", "histograms", 1, 2, 3,
+	"server", "rename_tags", "flush_interval", "tags", "histograms", "remotes", "slow_log", 1, 2, 3,
 };
 
 local configs = {};
@@ -54,6 +54,7 @@ function configs.right(random, directory)
 			tags = random:pick { "dogstatsd", "influx" }, histograms = random:pick { "buckets", "timing" }, flush_interval = 1,
 		};
 	end
+	config.operator = random:pick { true, false, { remotes = 3, slow_log = "1s" }, { enabled = false } };
 	if random:below(5) == 0 then
 		config.exporter = { listen = "unix:" .. directory .. "/exporter" };
 	end

@@ -211,6 +211,15 @@ function operations.expire(random)
 	end
 end
 
+function operations.leave(random)
+	local of = world.families[1 + random:below(20)];
+	if of and not world.tampered then
+		local position, value = random:below(4), "v" .. random:below(8);
+		trace.note(("forget %d %s"):format(position, value));
+		never("forget", pcall(world.native.forget, of.family._native, position, value));
+	end
+end
+
 local generational = _VERSION == "Lua 5.4";
 
 function operations.collect(random)
@@ -241,8 +250,8 @@ end
 
 local choice = {};
 for name, weight in pairs {
-	call = 50, access = 8, assign = 3, model = 20, never = 4, register = 4, obtain = 8, expire = 1, collect = 2, forget = 1, handler = 1,
-	provider = 1,
+	call = 50, access = 8, assign = 3, model = 20, never = 4, register = 4, obtain = 8, expire = 1, leave = 2, collect = 2, forget = 1,
+	handler = 1, provider = 1,
 } do
 	for _ = 1, weight do
 		table.insert(choice, name);

@@ -83,6 +83,17 @@ describe("the command", function ()
 		status, text = metre({ "explain", "--config", "-", "--type", "gauge", "x" }, "{ rule = { { match = 'x', max_series = 3 } } }");
 		assert.equal(0, status);
 		has(text, "max_series = 3    (rule 1)");
+		-- The type of metre's own families is known.
+		local rule = "{ rule = { { match = 'prosody_c2s_auth_*', type = 'counter', idle_ttl = 60 } } }";
+		for _, name in ipairs { "prosody_c2s_auth_attempts", "prosody_c2s_auth_attempts_total" } do
+			status, text = metre({ "explain", "--config", "-", name }, rule);
+			assert.equal(0, status);
+			has(text, name .. " as a counter:\n");
+			has(text, "idle_ttl = 1m    (rule 1)");
+			status, text = metre({ "explain", "--config", "-", "--type", "gauge", name }, rule);
+			assert.equal(0, status);
+			has(text, name .. " as a gauge:\n");
+		end
 	end);
 
 	it("reads TOML from standard input", function ()
@@ -147,7 +158,8 @@ describe("the command on Prosody's configuration", function ()
 	it("finds keys beside statistics_config", function ()
 		for key, value in pairs {
 			exporter = "{}", statsd = "'localhost'", rule = "{ { match = '*' } }", openmetrics = "{}", self_metrics = "false",
-			process_metrics = "false", statsd_server = "'localhost'", statsd_port = "1", config_file = "'/x.toml'", collect_interval = "1",
+			process_metrics = "false", operator = "false",
+			statsd_server = "'localhost'", statsd_port = "1", config_file = "'/x.toml'", collect_interval = "1",
 			limits = "{ max_families = 4 }", labels = "{ cluster = 'eu' }",
 		} do
 			local status, text = check(key .. " = " .. value);

@@ -69,7 +69,7 @@ class Panics(unittest.TestCase):
             logged = faults(prosody)
             self.assertEqual(set(logged.values()), {1})
             self.assertEqual(logged.pop("the listener"), 1)
-            told = {"new", "check", "explain", "flush", "start", "skip", "is_running", "watched", "answer", "collected", "discard"}
+            told = {"new", "check", "explain", "flush", "start", "skip", "is_running", "watched", "answer", "collected", "discard", "fault"}
             self.assertEqual({place for place, _, _ in results} - set(logged), told)
             self.assertLess(prosody.stop(), 3)
             self.assertEqual(prosody.process.returncode, 0)

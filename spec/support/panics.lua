@@ -71,6 +71,7 @@ local function calls(native, metre)
 		{ "watched", function () provider.watched(false); end };
 		{ "answer", function () provider.answer(); end };
 		{ "collected", function () provider.collected(true); end };
+		{ "fault", function () provider.fault("what"); end };
 		{ "notices", function () stats:uncork(); end };
 		{ "stop", function () stats:close(); end };
 		{ "skip", function () provider.skip(1); end };

@@ -146,6 +146,7 @@ impl World {
             label_keys: keys,
             thresholds: input.thresholds(),
             leaves: input.one_in(3),
+            uncreated: input.one_in(4),
         };
         if input.one_in(8) {
             // One of metre's own, which gives way to modules'.
@@ -239,9 +240,16 @@ impl World {
         let wanted = String::from_utf8_lossy(&value);
         let fields = family.writer.family().clone();
         let may_go = fields.leaves || family.decided.shortest_ttl.is_some();
-        let going = family.series.keys().filter(|labels| may_go && labels[position] == wanted);
+        let going = family
+            .series
+            .keys()
+            .filter(|labels| may_go && labels[position] == wanted);
         let going: Vec<Labels> = going.cloned().collect();
-        assert_eq!(family.writer.forget(position, &value), going.len(), "{wanted:?} at {position}");
+        assert_eq!(
+            family.writer.forget(position, &value),
+            going.len(),
+            "{wanted:?} at {position}"
+        );
         family.gone += going.len();
         for labels in going {
             if let Some(mut series) = family.series.remove(&labels) {

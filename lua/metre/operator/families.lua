@@ -53,14 +53,14 @@ families.prosody_sessions_opened = {
 families.prosody_sessions_closed = {
 	type = "counter"; labels = { "host", "cause" };
 	help = "Sessions that ended, by cause";
-	values = { cause = { "client", "connection", "hibernation", "replaced", "server", "shutdown", "error", "other" } };
+	values = { cause = { "client", "connection", "error", "hibernation", "replaced", "server", "shutdown" } };
 };
 families.prosody_c2s_streams_closed = {
 	type = "counter"; labels = { "host", "condition" };
 	help = "Streams of clients that Prosody closed with an error, by its condition";
 	values = { condition = {
 		"conflict", "connection-timeout", "host-unknown", "not-authorized", "not-well-formed", "policy-violation", "reset",
-		"resource-constraint", "system-shutdown", "other",
+		"resource-constraint", "system-shutdown", "undefined-condition", "other",
 	} };
 };
 families.prosody_smacks_resumptions = {

@@ -1,0 +1,82 @@
+-- Messages that are kept: for users who are offline, and in archives.
+
+local filters = require "util.filters";
+
+local sid = "urn:xmpp:sid:0";
+
+-- Before all others; between mod_muc_mam (0) and Prosody's history of rooms (-1), after which nobody is asked.
+local first, after_archive = 1000, -0.5;
+
+local function offline(pack)
+	local outcomes = pack:all_of_modules("prosody_offline_messages", { offline = true, mam = true });
+
+	-- Whoever keeps a message says so to the one who asks, and to nobody else.
+	local count_handled = pack:guard("offline messages", function (host, is_kept)
+		local outcome = outcomes[host];
+		if outcome then
+			outcome[is_kept and "stored" or "refused"]:add(1);
+		end
+	end);
+	local function handled(host, ...)
+		count_handled(host, (...));
+		return ...;
+	end
+
+	-- What mod_offline sends to a session while it delivers: nothing else has this server's own note of a delay.
+	local count_delivered = pack:guard("offline messages", function (stanza, session)
+		local delay = stanza.name == "message" and stanza:get_child("delay", "urn:xmpp:delay");
+		local outcome = delay and delay.attr.from == session.host and outcomes[session.host];
+		if outcome then
+			outcome.delivered:add(1);
+		end
+	end);
+	local function filter(stanza, session)
+		count_delivered(stanza, session);
+		return stanza;
+	end
+	local begin = pack:guard("offline messages", function (host, session)
+		if outcomes[host] then
+			filters.add_filter(session, "stanzas/out", filter, first);
+		end
+	end);
+	local finish = pack:guard("offline messages", function (session)
+		filters.remove_filter(session, "stanzas/out", filter);
+	end);
+	local function delivered(session, ...)
+		finish(session);
+		return ...;
+	end
+
+	pack:on_host("offline messages", function (host, session)
+		session.events.add_wrapper("message/offline/handle", function (handlers, name, event)
+			return handled(host, handlers(name, event));
+		end);
+		session.events.add_wrapper("message/offline/broadcast", function (handlers, name, event)
+			begin(host, event.origin);
+			return delivered(event.origin, handlers(name, event));
+		end);
+	end);
+end
+
+local function archives(pack)
+	local users = pack:all_of_modules("prosody_archive_messages", { mam = true }, "user");
+	pack:hook_hosts("archived messages", "archive-message-added", function (_, host)
+		if users[host] then
+			users[host]:add(1);
+		end
+	end, first);
+
+	-- mod_muc_mam tells by what it adds to the message.
+	local rooms = pack:all_of_modules("prosody_archive_messages", { muc_mam = true }, "room");
+	pack:hook_hosts("archived messages", "muc-add-history", function (event, host)
+		local stanza = event.stanza;
+		if rooms[host] and stanza.name == "message" and stanza:get_child_with_attr("stanza-id", sid, "by", event.room.jid) then
+			rooms[host]:add(1);
+		end
+	end, after_archive);
+end
+
+return function (pack)
+	offline(pack);
+	archives(pack);
+end;

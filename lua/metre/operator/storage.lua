@@ -1,0 +1,144 @@
+-- How long operations on stores take, and which of them fail.
+--
+-- Stores come from storage drivers, also those of mod_pep and mod_pubsub, which tell nobody that they open any. So what
+-- counts is what a driver opens, from the moment at which its module provides it.
+
+local stores = require "metre.operator.stores";
+
+-- Before storagemanager's.
+local first = 1000;
+
+local durations, errors = "prosody_storage_operation_duration_seconds", "prosody_storage_operation_errors";
+
+-- Series of durations that have a store's name, and how many of them stores can have that nobody here knows.
+local most, most_unknown = 14, 6;
+local known = {
+	accounts = true; archive = true; muc_log = true; offline = true; pep = true; pubsub = true; roster = true; vcard = true;
+};
+
+-- Names of stores that are told apart. There are fewer, unless a module makes names of what it is sent.
+local most_names = 64;
+
+-- What stores answer that work: nothing is there, a user's quota is full, or the configuration says that nothing is stored.
+local answers = { ["item-not-found"] = true; ["quota-limit"] = true; ["Storage disabled"] = true };
+
+local function is_failure(ok, err)
+	if ok or err == nil then
+		return false;
+	end
+	return not answers[type(err) == "table" and rawget(err, "condition") or err];
+end
+
+return function (pack)
+	if not pack.options.storage then
+		return;
+	end
+
+	local names, name_count = {}, 0;
+	local function label_of(name)
+		if type(name) ~= "string" then
+			return "other";
+		end
+		local label = known[name] and name or names[name];
+		if label then
+			return label;
+		end
+		-- What follows is what a client has called it.
+		label = name:match("^(pep)_") or name:match("^(pubsub)_");
+		if label then
+			return label;
+		elseif name_count == most_names then
+			return "other";
+		end
+		name_count = name_count + 1;
+		label = name:sub(1, 32):gsub("[^%w_-]", "_");
+		names[name] = label;
+		return label;
+	end
+
+	-- Metrics by label and operation.
+	local metrics, count, unknown = {}, 0, 0;
+	local function has_room(label)
+		return count < most and (known[label] or unknown < most_unknown) and pack:has_room(durations);
+	end
+	-- The metric, and the label that it has.
+	local function duration_of(label, operation)
+		local key = label .. " " .. operation;
+		local metric = metrics[key];
+		if metric then
+			return metric, label;
+		elseif label ~= "other" then
+			if not has_room(label) then
+				return duration_of("other", operation);
+			end
+			count = count + 1;
+			unknown = unknown + (known[label] and 0 or 1);
+		end
+		metric = pack:metric(durations, label, operation);
+		metrics[key] = metric;
+		return metric, label;
+	end
+
+	-- By name: hosts with their metrics of errors.
+	local hosts = {};
+	pack:on_host("storage", function (name)
+		hosts[name] = { name = name, errors = {} };
+	end, function (name)
+		hosts[name].errors = nil; -- stores may be used even then
+		hosts[name] = nil;
+	end);
+	local function errors_of(host, label, operation)
+		local key = label .. " " .. operation;
+		local metric = host.errors[key];
+		if not metric then
+			metric = pack:metric(errors, host.name, label, operation);
+			host.errors[key] = metric;
+		end
+		return metric;
+	end
+
+	local function begin(call)
+		local label;
+		call.duration, label = duration_of(call.label, call.operation);
+		call.host = call.driver.host;
+		call.errors = call.host.errors and errors_of(call.host, label, call.operation);
+	end
+
+	local measure = pack:guard("storage", function (call, began, ok, err)
+		if call.host ~= call.driver.host then
+			begin(call);
+		end
+		call.duration:sample(pack.now() - began);
+		if call.errors and is_failure(ok, err) and call.host.errors then
+			call.errors:add(1);
+		end
+	end);
+
+	local watch = stores.new(pack.now, measure);
+	local watch_opened = pack:guard("storage", function (driver, name, store)
+		if type(store) == "table" then
+			watch(driver, label_of(name), store);
+		end
+	end);
+	local function opened(driver, name, ...)
+		watch_opened(driver, name, ...);
+		return ...;
+	end
+
+	-- Modules may add the same driver again, or on another host.
+	local drivers = setmetatable({}, { __mode = "k" });
+	pack:hook_hosts("storage", "item-added/storage-provider", function (event, host)
+		local item = event.item;
+		local driver = drivers[item];
+		if driver then
+			driver.host = hosts[host];
+			return;
+		end
+		driver = { host = hosts[host], metatables = {} };
+		drivers[item] = driver;
+		local open = item.open;
+		rawset(item, "open", function (...)
+			return opened(driver, (select(2, ...)), open(...));
+		end);
+	end, first);
+end;

@@ -1,0 +1,140 @@
+-- Has the operations of Prosody's stores measured, without anybody noticing.
+--
+-- A store stays the object that it was, with the fields that it had: what is replaced is its metatable, by a copy whose
+-- methods are measured, and any method that is a field of the store itself. A proxy in its place would cost no less, and
+-- hide its fields from pairs() on Lua 5.1 and from drivers that others have given a method.
+
+local running = coroutine.running;
+
+-- The methods that stores of all types have, by what they do. A driver's own helpers are none.
+local operations = {
+	get = "get"; get_all = "get"; get_key = "get"; get_key_from_all = "get";
+	set = "set"; set_key = "set"; set_keys = "set";
+	find = "find";
+	append = "append";
+	delete = "delete"; delete_all = "delete"; delete_key_from_all = "delete"; purge = "delete";
+	dates = "other"; items = "other"; summary = "other"; trim = "other"; users = "other";
+};
+
+-- What other modules hold may go, and what is ours with it. Both are weak: Lua 5.1 would keep what refers to its own key.
+local weak = { __mode = "kv" };
+
+-- now: a clock. measure(call, began, ...): told when an operation has returned, and what; must not raise. `call` has label,
+-- operation and driver. Returns watch(driver, label, store), which is to be called for each store that a driver has opened;
+-- `driver` is a table with a table `metatables`.
+local function new(now, measure)
+	-- Of what we have put in the place of others: what was there, and with what label.
+	local ours = setmetatable({}, { __mode = "k" });
+	-- The operation that runs: what a store's method asks of the same store is a part of it. Whoever raises leaves this as it
+	-- is, until the same method is called again or anything else is.
+	local inside_thread, inside_method, inside_store = false, nil, nil;
+
+	local function after(call, began, ...)
+		inside_thread = false;
+		measure(call, began, ...);
+		return ...;
+	end
+
+	local function measured(driver, label, operation, method)
+		local call = { driver = driver; label = label; operation = operation };
+		local function f(...)
+			local store, thread = (...), (running());
+			if thread == inside_thread and method ~= inside_method and rawequal(store, inside_store) then
+				return method(...);
+			end
+			inside_thread, inside_method, inside_store = thread, method, store;
+			return after(call, now(), method(...));
+		end
+		ours[f] = { original = method; label = label };
+		return f;
+	end
+
+	-- What was there before us, and the label that it is to have now. Who gives the same object out under several names
+	-- can't be told apart.
+	local function before_us(value, label)
+		local known = ours[value];
+		if not known then
+			return value, label;
+		end
+		return known.original, known.label == label and label or "other", known.label == label;
+	end
+
+	local function methods_of_table(driver, label, index)
+		local methods = setmetatable({}, { __index = index });
+		for name, operation in pairs(operations) do
+			local method = index[name];
+			if type(method) == "function" then
+				methods[name] = measured(driver, label, operation, method);
+			end
+		end
+		return methods;
+	end
+
+	local function methods_of_function(driver, label, index)
+		local known = setmetatable({}, weak);
+		return function (store, name)
+			local method = index(store, name);
+			local operation = operations[name];
+			if not operation or type(method) ~= "function" then
+				return method;
+			end
+			local f = known[method];
+			if not f then
+				f = measured(driver, label, operation, method);
+				known[method] = f;
+			end
+			return f;
+		end;
+	end
+
+	local function metatable_like(driver, label, mt)
+		local copy = {};
+		for key, value in next, mt do
+			copy[key] = value;
+		end
+		local index = rawget(mt, "__index");
+		if type(index) == "table" then
+			copy.__index = methods_of_table(driver, label, index);
+		elseif type(index) == "function" then
+			copy.__index = methods_of_function(driver, label, index);
+		end
+		ours[copy] = { original = mt; label = label };
+		return copy;
+	end
+
+	-- Some stores are opened for each operation.
+	local function known_metatable(driver, label, mt)
+		local of_label = driver.metatables[label];
+		if not of_label then
+			of_label = setmetatable({}, weak);
+			driver.metatables[label] = of_label;
+		end
+		local copy = of_label[mt];
+		if not copy then
+			copy = metatable_like(driver, label, mt);
+			of_label[mt] = copy;
+		end
+		return copy;
+	end
+
+	return function (driver, label, store)
+		for name, value in next, store do
+			local operation = operations[name];
+			if operation and type(value) == "function" then
+				local method, its_label, is_ours = before_us(value, label);
+				if not is_ours then
+					rawset(store, name, measured(driver, its_label, operation, method));
+				end
+			end
+		end
+		local mt, its_label, is_ours = before_us(getmetatable(store), label);
+		if type(mt) == "table" and not is_ours then
+			-- One that is protected stays.
+			pcall(setmetatable, store, known_metatable(driver, its_label, mt));
+		end
+	end;
+end
+
+return {
+	new = new;
+};

@@ -1,0 +1,331 @@
+-- What modules notice of stores that are measured: nothing.
+
+-- Prosody's C modules exist for 5.4 only; these parts of them are enough for util.async.
+local time = 0;
+package.loaded["util.time"] = { now = os.time, monotonic = function () return time; end };
+package.preload["util.id"] = function ()
+	return { short = function () return "id"; end };
+end
+
+local async, events = require "util.async", require "util.events";
+local unpack, pack = table.unpack or unpack, require "util.table".pack; -- luacheck: ignore 143 113
+
+-- A Prosody with metre and these hosts, and what metre has measured in it.
+local function server(...)
+	local prosody = { process_type = "prosody", paths = {}, hosts = {}, events = events.new(), version = "test" };
+	local old = rawget(_G, "prosody");
+	rawset(_G, "prosody", prosody);
+	local stats = assert(require "metre".new());
+	rawset(_G, "prosody", old);
+	prosody.events.fire_event("server-starting");
+	local self = { prosody = prosody, stats = stats };
+	function self.activate(host)
+		prosody.hosts[host] = { host = host, type = "local", events = events.new() };
+		prosody.events.fire_event("host-activated", host);
+	end
+	function self.deactivate(host)
+		prosody.hosts[host] = nil;
+		prosody.events.fire_event("host-deactivated", host);
+	end
+	-- As a storage module does it; returns the driver.
+	function self.provide(host, driver)
+		prosody.hosts[host].events.fire_event("item-added/storage-provider", { item = driver });
+		return driver;
+	end
+	-- Samples other than zero of the family, as { ["store operation"] = value } for each ending of a name.
+	function self.samples(name, ending, zeros)
+		local found = {};
+		local family = stats.metric_registry:get_metric_families()["prosody_storage_operation_" .. name];
+		for values, metric in (family and family:iter_metrics() or function () end) do
+			for suffix, _, value in metric:iter_samples() do
+				if suffix == ending and (value ~= 0 or zeros) then
+					found[table.concat(values, " ")] = value;
+				end
+			end
+		end
+		return found;
+	end
+	function self.counts()
+		return self.samples("duration_seconds", "_count");
+	end
+	for _, host in ipairs { ... } do
+		self.activate(host);
+	end
+	return self;
+end
+
+local function driver_of(methods)
+	local mt = { __index = methods };
+	return {
+		open = function (_, store, typ)
+			return setmetatable({ store = store, type = typ }, mt);
+		end;
+	};
+end
+
+describe("stores in the operator pack", function ()
+	it("pass arguments and results on as they are", function ()
+		local world = server("a");
+		local seen;
+		local store = world.provide("a", driver_of {
+			find = function (...)
+				seen = pack(...);
+				return nil, "x", nil, 4, nil;
+			end;
+		}):open("archive", "archive");
+		local results = pack(store:find(nil, 2, nil, "four", nil));
+		assert.same({ n = 5, nil, "x", nil, 4, nil }, results);
+		assert.equal(6, seen.n);
+		assert.equal(store, seen[1]);
+		assert.same({ nil, 2, nil, "four", nil }, { unpack(seen, 2, 6) });
+
+		local many = {};
+		for i = 1, 200 do
+			many[i] = i;
+		end
+		local echo = world.provide("a", driver_of { get = function (_, ...) return ...; end }):open("x");
+		assert.same(many, { echo:get(unpack(many)) });
+		assert.equal(0, select("#", echo:get()));
+		assert.same({ ["archive find"] = 1, ["x get"] = 2 }, world.counts());
+	end);
+
+	it("raise what is raised, unchanged, which isn't measured", function ()
+		local world = server("a");
+		local object = setmetatable({}, { __tostring = function () error("no"); end });
+		local what;
+		local store = world.provide("a", driver_of {
+			get = function () error(what, 0); end;
+			set = function () return true; end;
+		}):open("accounts");
+		for _, raised in ipairs { "text", object, 42, false } do
+			what = raised;
+			local ok, err = pcall(store.get, store, "romeo");
+			assert.is_false(ok);
+			assert.equal(raised, err);
+			-- What follows is nothing inside of it.
+			assert.is_true(store:set("romeo", {}));
+		end
+		assert.equal(nil, world.counts()["accounts get"]);
+		local ok, err = pcall(store.get, store, "romeo");
+		assert.same({ false, false }, { ok, err });
+	end);
+
+	it("wait in a runner of Prosody's, and their time is that until they are done", function ()
+		local world = server("a");
+		local done = {};
+		local driver = world.provide("a", driver_of {
+			get = function (_, user)
+				local wait, finish = async.waiter();
+				done[user] = finish;
+				wait();
+				return user, nil, "late";
+			end;
+			set = function () return true; end;
+		});
+		local store, results = driver:open("roster"), {};
+		local function ask(user)
+			async.runner(function ()
+				results[user] = pack(store:get(user));
+			end):run(true);
+		end
+		time = 10;
+		ask("romeo");
+		time = 13;
+		ask("juliet");
+		async.runner(function () store:set("nurse", {}); end):run(true);
+		assert.same({}, results);
+		time = 14;
+		done.romeo();
+		assert.same({ n = 3, "romeo", nil, "late" }, results.romeo);
+		time = 20;
+		done.juliet();
+		assert.same({ n = 3, "juliet", nil, "late" }, results.juliet);
+		assert.same({ ["roster get"] = 2, ["roster set"] = 1 }, world.counts());
+		assert.same({ ["roster get"] = 4 + 7 }, world.samples("duration_seconds", "_sum"));
+	end);
+
+	it("raise after they have waited, too", function ()
+		local world = server("a");
+		local finish;
+		local store = world.provide("a", driver_of {
+			get = function ()
+				local wait, done = async.waiter();
+				finish = done;
+				wait();
+				error({ "broken" });
+			end;
+		}):open("roster");
+		local raised;
+		async.runner(function () store:get("romeo"); end, { error = function (_, err) raised = err; end }):run(true);
+		finish();
+		assert.truthy(raised);
+		assert.same({}, world.counts());
+	end);
+
+	it("stay what they were", function ()
+		local world = server("a");
+		local methods = { get = function () end, _load = function () end, caps = { total = true } };
+		local mt = { __index = methods, __tostring = function () return "a store"; end };
+		local object = setmetatable({ store = "x" }, mt);
+		local store = world.provide("a", { open = function () return object; end }):open("x");
+		assert.equal(object, store);
+		assert.equal("a store", tostring(store));
+		assert.equal(methods.caps, store.caps);
+		assert.equal(methods._load, store._load);
+		assert.is_nil(store.summary);
+		assert.is_nil(rawget(store, "get"));
+		local fields = {};
+		for key, value in pairs(store) do
+			fields[key] = value;
+		end
+		assert.same({ store = "x" }, fields);
+		-- A module that puts itself before a method.
+		local get, called = store.get, 0;
+		function store:get(...)
+			called = called + 1;
+			return get(self, ...);
+		end
+		store:get("romeo");
+		assert.equal(1, called);
+		assert.same({ ["x get"] = 1 }, world.counts());
+	end);
+
+	it("may be of any make", function ()
+		local world = server("a");
+		local function opened(store)
+			return world.provide("a", { open = function () return store; end }):open("x");
+		end
+		local function get() return true; end
+		assert.is_true(opened({ get = get }):get());
+		assert.is_true(opened(setmetatable({}, { __index = function (_, key) return key == "get" and get or nil; end })):get());
+		assert.is_true(opened(setmetatable({}, { __index = { get = get }, __newindex = function () error("read only"); end })):get());
+		assert.same({ ["x get"] = 3 }, world.counts());
+		-- These can't be measured.
+		assert.is_true(opened(setmetatable({}, { __index = { get = get }, __metatable = false })):get());
+		assert.is_true(opened(setmetatable({}, { __index = { get = get }, __metatable = {} })):get());
+		assert.equal("text", opened("text"));
+		assert.is_nil(opened(nil));
+		assert.same({ ["x get"] = 3 }, world.counts());
+		-- Results of open() are as they were.
+		local driver = world.provide("a", { open = function (...) return nil, "unsupported-store", select("#", ...); end });
+		assert.same({ n = 3, nil, "unsupported-store", 4 }, pack(driver:open("x", nil, nil)));
+	end);
+
+	it("are measured once, however often they or their drivers come", function ()
+		local world = server("a", "b");
+		local object = setmetatable({}, { __index = { get = function () return nil, "broken"; end } });
+		local driver = { open = function () return object; end };
+		world.provide("a", driver);
+		world.provide("a", driver);
+		-- As a driver that asks another one.
+		local other = world.provide("a", { open = function (_, ...) return driver:open(...); end });
+		driver:open("x");
+		other:open("x"):get();
+		assert.same({ ["x get"] = 1 }, world.counts());
+		assert.same({ ["a x get"] = 1 }, world.samples("errors", "_total"));
+		-- One object for several stores: nobody knows which one is asked.
+		driver:open("y"):get();
+		assert.same({ ["x get"] = 1, ["other get"] = 1 }, world.counts());
+		-- On another host its operations are that one's.
+		world.provide("b", driver);
+		driver:open("x"):get();
+		assert.same({ ["a x get"] = 1, ["a other get"] = 1, ["b other get"] = 1 }, world.samples("errors", "_total"));
+	end);
+
+	it("don't count twice what they ask of themselves", function ()
+		local world = server("a");
+		local methods = { find = function () return function () end; end };
+		function methods:get()
+			return self:find(), self:summary();
+		end
+		function methods:summary()
+			return self:find();
+		end
+		local store = world.provide("a", driver_of(methods)):open("archive");
+		store:get();
+		store:find();
+		store:summary();
+		assert.same({ ["archive get"] = 1, ["archive find"] = 1, ["archive other"] = 1 }, world.counts());
+	end);
+
+	it("count as errors only what has failed, beginning at zero", function ()
+		local world = server("a");
+		local answer = {};
+		local store = world.provide("a", driver_of { get = function () return unpack(answer, 1, 2); end }):open("accounts");
+		local function errors()
+			return world.samples("errors", "_total", true)["a accounts get"];
+		end
+		assert.is_nil(errors());
+		for _, ordinary in ipairs {
+			{ nil, nil }, { false, nil }, { true, "x" }, { 0, "x" }, { {}, nil }, { nil, "item-not-found" }, { nil, "quota-limit" },
+			{ nil, "Storage disabled" }, { nil, { condition = "item-not-found" } },
+		} do
+			answer = ordinary;
+			store:get();
+			assert.equal(0, errors());
+		end
+		for i, failure in ipairs { { nil, "disk full" }, { false, "x" }, { nil, {} }, { nil, true } } do
+			answer = failure;
+			store:get();
+			assert.equal(i, errors());
+		end
+	end);
+
+	it("have names that nobody from outside can make series with", function ()
+		local world = server("a");
+		local driver = world.provide("a", driver_of { get = function () end, set = function () end });
+		for i = 1, 300 do
+			driver:open("pep_http://example.com/" .. i):get();
+			driver:open("pubsub_" .. ("x"):rep(i)):set();
+		end
+		driver:open("pep"):get();
+		driver:open({}):get();
+		assert.same({ ["pep get"] = 301, ["pubsub set"] = 300, ["other get"] = 1 }, world.counts());
+		for i = 1, 300 do
+			driver:open(("\0\"\n{" .. i .. "é"):rep(100)):get();
+		end
+		driver:open("accounts"):get();
+		local counts, n, sum = world.counts(), 0, 0;
+		for key, count in pairs(counts) do
+			assert.truthy(key:match("^[%w_-]+ %l+$") and #key < 40, key);
+			n = n + 1;
+			sum = sum + count;
+		end
+		assert.equal(300 + 602 + 1, sum);
+		assert.equal(1, counts["accounts get"]);
+		assert.truthy(n <= 15, n);
+	end);
+
+	it("work after their host is gone, and after it has come again", function ()
+		local world = server("a", "b");
+		local driver = driver_of { get = function () return nil, "broken"; end };
+		local store = world.provide("a", driver):open("accounts");
+		store:get();
+		world.deactivate("a");
+		store:get();
+		assert.same({ nil, "broken" }, { store:get() });
+		assert.same({}, world.samples("errors", "_total"));
+		world.activate("a");
+		store:get();
+		assert.same({}, world.samples("errors", "_total"));
+		world.provide("a", driver);
+		store:get();
+		assert.same({ ["a accounts get"] = 1 }, world.samples("errors", "_total"));
+		assert.same({ ["accounts get"] = 5 }, world.counts());
+	end);
+
+	it("work if metre doesn't", function ()
+		local families = require "metre.operator.families";
+		local name = "prosody_storage_operation_duration_seconds";
+		local family = families[name];
+		local world = server("a");
+		local store = world.provide("a", driver_of { get = function (...) return nil, ...; end }):open("accounts");
+		families[name] = nil;
+		local results = pack(pcall(store.get, store, nil, 3, nil));
+		families[name] = family;
+		assert.same({ n = 6, true, nil, store, nil, 3, nil }, results);
+		-- It isn't tried again.
+		assert.is_nil((store:get()));
+		assert.same({}, world.counts());
+	end);
+end);
