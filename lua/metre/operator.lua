@@ -21,6 +21,9 @@ local sources = {
 	"registrations";
 	"push";
 	"traffic";
+	"s2s";
+	"dns";
+	"certificates";
 };
 
 -- Before Prosody's own handlers: its hosts are made at 0 of server-starting; storage, users and modules come at 101, 100

@@ -338,8 +338,8 @@ class Exporting(Prosody):
 class Client(slixmpp.ClientXMPP):
     """An XMPP client that remembers what was said to it."""
 
-    def __init__(self, user, port, resource="test"):
-        super().__init__(f"{user}@{HOST}/{resource}", PASSWORD)
+    def __init__(self, user, port, resource="test", host=HOST):
+        super().__init__(f"{user}@{host}/{resource}", PASSWORD)
         self.port = port
         self.heard = asyncio.Queue()
         self.register_plugin("xep_0045")

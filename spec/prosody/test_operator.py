@@ -1,13 +1,64 @@
-"""The operator pack as a whole: what is there, when it begins, what leaves it out."""
+"""The operator pack as a whole: what is there, when it begins, what leaves it out, what becomes of a fault in it."""
 
+import asyncio
+import functools
+import json
+import re
+import subprocess
 import unittest
 
-from harness import Exporting, wait_for
+from harness import HOST, ROOMS, ROOT, Exporting, Prosody, chat, clients, wait_for
+
+RUN = functools.partial(subprocess.run, capture_output=True, text=True, check=False, timeout=120)
+COMPONENT = f'Component "{ROOMS}"'
+
+
+def families():
+    """The pack's families by name: type, unit, help, labels."""
+    program = """
+        local function text(spec) return table.concat(spec.labels or {}, ",") end
+        for name, spec in pairs(require "metre.operator.families") do
+            print(table.concat({ name, spec.type, spec.unit or "", text(spec), spec.help }, "\\t"));
+        end
+    """
+    lines = RUN(["lua5.4", "-e", program], env={"LUA_PATH": f"{ROOT}/lua/?.lua"}).stdout.splitlines()
+    found = {line.split("\t")[0]: line.split("\t")[1:] for line in lines}
+    assert len(found) > 30, lines
+    return found
+
+
+FAMILIES = families()
+
+
+def family_of(sample):
+    """The pack's family that a sample is of, if it is one of the pack's."""
+    short = re.sub("_(total|bucket|sum|count|created)$", "", sample)
+    return next((name for name in (sample, short) if name in FAMILIES), None)
+
+
+def of_pack(samples):
+    return {key: value for key, value in samples.items() if family_of(key[0])}
+
+
+def of_host(samples, host):
+    return {key: value for key, value in of_pack(samples).items() if ("host", host) in key[1]}
+
+
+async def conversation(prosody, count=2):
+    async with clients(prosody, count) as everyone:
+        await chat(everyone)
+
+
+def hooks(prosody):
+    """What mod_metre_hooks tells of a running Prosody."""
+    told = prosody.directory / "hooks"
+    prosody.shell(f"""> require "core.modulemanager".get_module("*", "metre_hooks").tell("{told}")""")
+    return json.loads(told.read_text())
 
 
 class Basics(unittest.TestCase):
     def test_what_is_always_there(self):
-        with Exporting().serves() as prosody:
+        with Exporting().serves(daemonize=True) as prosody:
             samples = prosody.samples()
             self.assertGreater(samples["prosody_start_time_seconds", ()], 1.7e9)
             self.assertGreater(samples["prosody_lua_heap_bytes", ()], 1e6)
@@ -15,3 +66,208 @@ class Basics(unittest.TestCase):
             prosody.reload()
             wait_for("the reload", lambda: prosody.samples()["prosody_config_reloads_total", ()] == 1)
             self.assertEqual(prosody.complaints(), [])
+
+
+class LeftOut(unittest.TestCase):
+    """With `operator = false` nothing hangs on Prosody that doesn't without metre, but what starts, stops and tells threads."""
+
+    def look(self, prosody):
+        with prosody:
+            prosody.start()
+            return hooks(prosody)
+
+    def test_nothing_is_hooked(self):
+        modules = ["metre_hooks"]
+        never = self.look(Prosody("internal", 'statistics_interval = "manual"', modules=modules))
+        off = self.look(Exporting(config="operator = false", modules=modules))
+        on = self.look(Exporting(modules=modules))
+        self.assertGreater(len(never), 500)
+
+        def differences(more, less):
+            return {place for place in set(more) | set(less) if more.get(place) != less.get(place)
+                    and not re.search(r"^loaded metre|util\.statistics", place)}
+        lifecycle = {"server-started", "openmetrics-updated", "server-stopped"}
+        self.assertEqual(differences(off, never), lifecycle)
+        for place in lifecycle:
+            self.assertEqual(off[place].count("metre/lifecycle.lua"), 1)
+        self.assertEqual([place for place in off if place.startswith("loaded metre.operator.")], [])
+        self.assertEqual([place for place, files in off.items() if any("metre/operator" in file for file in files)], [])
+        # The look finds what there is to find.
+        there = differences(on, off)
+        self.assertLessEqual({"server-starting", "host-activated", "host-deactivated", "stats-update", "config-reloaded"}, there)
+
+    def test_nothing_in_prosodyctl(self):
+        with Exporting(modules=["metre_hooks"]) as prosody:
+            told = prosody.directory / "hooks"
+            prosody.ctl("mod_metre_hooks", str(told))
+            found = json.loads(told.read_text())
+            # The provider is there.
+            self.assertIn("loaded metre", found)
+            self.assertEqual([place for place, files in found.items() if any(file.startswith("metre/") for file in files)
+                              and not place.startswith("loaded ")], [])
+            self.assertEqual([place for place in found if place.startswith("loaded metre.operator.")], [])
+
+    def test_nothing_is_on_the_page(self):
+        with Exporting(config="operator = false").serves() as prosody:
+            core = {"prosody_info", "prosody_dns_seconds"}
+            self.assertEqual({family_of(name) for name, _ in of_pack(prosody.samples())} - core, set())
+            self.assertEqual(prosody.complaints(), [])
+
+
+def counts(samples):
+    """What only adds up and doesn't depend on times or caches."""
+    return {
+        key: value for key, value in of_pack(samples).items()
+        if re.search("_(total|count)$", key[0]) and not re.search("_storage_|_traffic_|_log_", key[0])
+    }
+
+
+def increases(before, after):
+    return {key: value - before.get(key, 0) for key, value in counts(after).items() if value != before.get(key, 0)}
+
+
+class Reloads(unittest.TestCase):
+    def test_modules_are_reloaded(self):
+        with Exporting(modules=["mam", "offline"]).serves() as prosody:
+            prosody.add_users(2)
+
+            def talk():
+                before = counts(prosody.samples())
+                asyncio.run(conversation(prosody))
+                return increases(before, prosody.samples())
+            talk()
+            expected = talk()
+            for module in ("c2s", "saslauth", "smacks", "mam", "offline", "roster", "presence", "message"):
+                prosody.shell(f"module:reload('{module}')")
+            prosody.shell(f"module:reload('storage_internal', '{HOST}')")
+            # With the room in it.
+            prosody.shell(f"module:reload('muc', '{ROOMS}')")
+            self.assertEqual(talk(), expected)
+            prosody.reload()
+            wait_for("the reload", lambda: prosody.samples()["prosody_config_reloads_total", ()] == 1)
+            self.assertEqual(talk(), expected)
+            self.assertEqual(prosody.complaints(), [])
+
+
+class Hosts(unittest.TestCase):
+    def test_hosts_come_and_go(self):
+        with Exporting(modules=["mam", "offline"]).serves() as prosody:
+            prosody.add_users(2)
+            steady = {key for key in of_pack(prosody.samples()) if "host" not in dict(key[1])}
+            fresh = of_host(prosody.samples(), HOST)
+            self.assertGreater(len(fresh), 10)
+            self.assertEqual(of_host(prosody.samples(), "new.localhost"), {})
+            for _ in range(2):
+                prosody.shell('host:activate("new.localhost", {})')
+                came = of_host(prosody.samples(), "new.localhost")
+                self.assertGreater(len(came), 10)
+                self.assertLessEqual(len(came), 90)
+                # What is counted begins at zero.
+                self.assertEqual({key: value for key, value in counts(came).items() if value}, {})
+                prosody.shell('host:deactivate("new.localhost")')
+                self.assertEqual(of_host(prosody.samples(), "new.localhost"), {})
+
+            async def with_clients():
+                async with clients(prosody, 2) as everyone:
+                    await chat(everyone)
+                    used = counts(of_host(prosody.samples(), HOST))
+                    self.assertGreater(sum(used.values()), 0)
+                    gone = [client.wait_until("disconnected", 120) for client in everyone]
+                    closing = asyncio.get_running_loop().run_in_executor(None, prosody.shell, f'host:deactivate("{HOST}")')
+                    await asyncio.gather(closing, *gone)
+            asyncio.run(with_clients())
+            samples = prosody.samples()
+            self.assertEqual(of_host(samples, HOST), {})
+            self.assertNotEqual(of_host(samples, ROOMS), {})
+            prosody.shell(f'host:activate("{HOST}")')
+            back = of_host(prosody.samples(), HOST)
+            self.assertEqual(set(fresh) - set(back), set())
+            self.assertEqual({key: value for key, value in counts(back).items() if value}, {})
+            asyncio.run(conversation(prosody))
+            self.assertGreater(sum(counts(of_host(prosody.samples(), HOST)).values()), 0)
+            self.assertLessEqual(steady, set(prosody.samples()))
+            self.assertEqual(prosody.complaints(), [])
+
+
+class OnPort(Exporting):
+    """One that may have no port for clients; `hosts` stands in place of the usual ones."""
+
+    def __init__(self, hosts=None, **more):
+        super().__init__(**more)
+        if hosts is not None:
+            text = self.config.read_text()
+            self.config.write_text(text[:text.index(f'VirtualHost "{HOST}"')] + hosts)
+
+    def _serves(self):
+        return "Serving metrics at" in self.log() or super()._serves()
+
+
+SEVERAL = "".join(f'VirtualHost "{name}.localhost"\n' for name in "abcdefgh")
+
+
+class Bound(unittest.TestCase):
+    """How many lines the pack has on the page: at most 350 with one host and 90 for each further one."""
+
+    def lines(self, hosts, number):
+        modules = ["mam", "offline", "register_ibr", "pep", "vcard4", "blocklist", "private", "carbons", "bookmarks"]
+        with OnPort(hosts, modules=modules, options='modules_disabled = { "tls" }').serves() as prosody:
+            prosody.add_users(2)
+
+            async def use():
+                async with clients(prosody, 2) as everyone:
+                    for client in everyone:
+                        other = everyone[0].boundjid.full
+                        client.register_plugin("xep_0060")
+                        client.send_message(other, "hello", mtype="chat")
+                        client.send_message(f"user1@nowhere.invalid", "hello", mtype="chat")
+                        client.send_message(f"user2@{HOST}/away", "hello", mtype="normal")
+                        for node in ("urn:xmpp:bookmarks:1", "a", "b", "c" * 500):
+                            await client["xep_0060"].publish(client.boundjid.bare, node)
+                        await client["xep_0199"].ping(HOST)
+            asyncio.run(use())
+            most = 350 + 90 * (number - 1)
+            found = of_pack(prosody.samples())
+            self.assertLessEqual(len(found), most, sorted(found))
+            # It isn't met by having nothing.
+            self.assertGreater(len(found), 200)
+            self.assertEqual(prosody.complaints(), [])
+
+    def test_one_host(self):
+        self.lines(f'VirtualHost "{HOST}"', 1)
+
+    def test_three_hosts(self):
+        self.lines(f'VirtualHost "{HOST}"\nVirtualHost "a.localhost"\n{COMPONENT} "muc"', 3)
+
+    def test_ten_hosts(self):
+        self.lines(f'VirtualHost "{HOST}"\n{COMPONENT} "muc"\n{SEVERAL}', 10)
+
+
+class Variants(unittest.TestCase):
+    """Prosodys that lack something or have something else; what is there works, and nobody complains."""
+
+    def start(self, check, **more):
+        with OnPort(**more).serves() as prosody:
+            self.assertGreater(len(of_pack(prosody.samples())), 100)
+            check(prosody)
+            prosody.samples()
+            prosody.stop()
+            self.assertEqual(prosody.complaints(), [])
+
+    def test_without_clients(self):
+        off = 'modules_disabled = { "c2s", "s2s", "tls", "saslauth" }'
+        self.start(lambda _: None, options=off)
+        self.start(lambda _: None, options=off, hosts=f'{COMPONENT} "muc"\nComponent "bridge.localhost"\ncomponent_secret = "x"')
+
+    def test_with_servers_bosh_and_websocket(self):
+        def check(prosody):
+            prosody.add_users(2)
+            asyncio.run(conversation(prosody))
+        self.start(check, options='modules_disabled = { "tls" }', modules=["bosh", "websocket", "http_file_share", "mam"])
+
+    def test_with_a_database(self):
+        def check(prosody):
+            for number in (1, 2):
+                prosody.ctl("register", f"user{number}", HOST, "metre")
+            asyncio.run(conversation(prosody))
+        options = 'default_storage = "sql"; sql = { driver = "SQLite3"; database = "prosody.sqlite" }'
+        self.start(check, options=options, modules=["mam", "offline"])

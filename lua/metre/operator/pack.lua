@@ -8,15 +8,18 @@ local register = require "metre.registry".register;
 local monotonic = require "util.time".monotonic;
 local t_insert, unpack = table.insert, table.unpack or unpack; -- luacheck: ignore 143 113
 
+-- When Prosody 0.12 has forked into the background, which it does at 0 of server-started.
+local after_fork = -0.5;
+
 local pack_methods = {};
 local pack_mt = { __index = pack_methods };
 
 -- BEGIN of protection
 
--- Something of the pack has failed, which is logged and counted.
+-- Something of the pack has failed, which is logged and counted. Raises nothing.
 function pack_methods:fault(what, err)
 	log("error", "Please report: metrics for operators miss what concerns %s from now on: %s", what, lifecycle.text(err));
-	self.provider.fault("operator." .. what);
+	pcall(self.provider.fault, "operator." .. what);
 end
 
 -- A function that does what `f` does, returns nothing and raises nothing. Once `f` has failed it is not called again.
@@ -57,12 +60,25 @@ function pack_methods:family(name)
 	return family;
 end
 
+-- How many lines a series of this family takes on the page; none if the operator has left the family out.
+local function lines_of(self, name)
+	local spec = families[name];
+	if not self:family(name)._native then
+		return 0;
+	end
+	return spec.buckets and #spec.buckets + 3 or 1;
+end
+
+-- Whether a family's first label is the host, with which its series go.
+local function is_of_host(name)
+	return (families[name].labels or {})[1] == "host";
+end
+
 -- Notes that a series is made, whose lines on the page count.
 function pack_methods:_note(name, first_label)
-	local spec = families[name];
-	local lines = spec.buckets and #spec.buckets + 3 or 1;
+	local lines = lines_of(self, name);
 	self._lines = self._lines + lines;
-	local of_host = spec.labels and spec.labels[1] == "host" and self._lines_of_host[first_label];
+	local of_host = is_of_host(name) and self._lines_of_host[first_label];
 	if of_host then
 		self._lines_of_host[first_label] = of_host + lines;
 	end
@@ -74,16 +90,26 @@ function pack_methods:metric(name, ...)
 	return self:family(name):with_labels(...);
 end
 
+-- Keeps room for so many series of a family that come and go, with this as their first label if that is a host.
+function pack_methods:reserve(name, count, first_label)
+	for _ = 1, count do
+		self:_note(name, first_label);
+	end
+end
+
+-- Has the series of a family go whose first label has this value.
+function pack_methods:forget(name, value)
+	native.forget(self:family(name)._native, 1, value);
+end
+
 -- Lines on the page that all of the pack may have with one host, with each further one, and what is left for series that come
 -- later than those of storage.
 local most_lines, most_of_host, kept_free = 350, 90, 60;
 
 -- Whether there is room for a series of this family beyond those that are always there.
 function pack_methods:has_room(name)
-	local spec = families[name];
-	local lines = spec.buckets and #spec.buckets + 3 or 1;
-	local most = most_lines + most_of_host * (math.max(self._hosts, 1) - 1);
-	return self._lines + lines + kept_free <= most;
+	local most = most_lines + most_of_host * (math.max(self._host_count, 1) - 1);
+	return self._lines + lines_of(self, name) + kept_free <= most;
 end
 
 -- Makes the series of all combinations of values that the labels after `depth` can have.
@@ -124,9 +150,18 @@ end
 -- second label is given, these are the series with it alone.
 function pack_methods:all_of_modules(name, modules, value)
 	local by_host = {};
-	self:hook_hosts(name, "module-loaded", function (event, host)
-		if modules[event.module] and not by_host[host] then
+	local function look(module, host, session)
+		if modules[module] and not by_host[host] and session and session.modules[module] then
 			by_host[host] = value and self:all(name, host, value) or self:all(name, host);
+		end
+	end
+	self:hook_hosts(name, "module-loaded", function (event, host)
+		look(event.module, host, self._hosts[host]);
+	end);
+	-- With the first host on which it is loaded, a module of all hosts is global, and so is the event.
+	self:hook(name, "module-loaded", function (event)
+		for host, session in pairs(self._hosts) do
+			look(event.module, host, session);
 		end
 	end);
 	self:on_host(name, nil, function (host)
@@ -169,7 +204,8 @@ function pack_methods:on_collection(what, f)
 	t_insert(self._collecting, self:guard(what, f));
 end
 
--- Calls f() some seconds after Prosody has started, and again as often as it returns in how many seconds.
+-- Calls f() some seconds after Prosody has started, and again as often as it returns in how many seconds. It is too late
+-- for that once Prosody has started.
 function pack_methods:later(what, seconds, f)
 	local again;
 	local guarded = self:guard(what, function ()
@@ -181,7 +217,7 @@ function pack_methods:later(what, seconds, f)
 			guarded();
 			return again;
 		end);
-	end);
+	end, after_fork);
 end
 
 -- The name of a host as a label: "" for what isn't one of ours, such as a name that a client has sent.
@@ -194,8 +230,16 @@ end
 -- For Prosody's events.
 
 function pack_methods:add_host(host)
-	local session = self.prosody.hosts[host];
-	self._hosts = self._hosts + 1;
+	if self._hosts[host] then
+		-- Another handler has kept the event of its end from getting here.
+		self:remove_host(host);
+	end
+	local session = rawget(self.prosody.hosts, host);
+	if not session then
+		return;
+	end
+	self._hosts[host] = session;
+	self._host_count = self._host_count + 1;
 	self._lines_of_host[host] = 0;
 	for _, added in ipairs(self._added) do
 		added(host, session);
@@ -203,17 +247,21 @@ function pack_methods:add_host(host)
 end
 
 function pack_methods:remove_host(host)
+	if not self._hosts[host] then
+		return;
+	end
 	for _, removed in ipairs(self._removed) do
 		removed(host);
 	end
 	for name, family in pairs(self._families) do
-		if (families[name].labels or {})[1] == "host" then
+		if is_of_host(name) then
 			native.forget(family._native, 1, host);
 		end
 	end
-	self._hosts = self._hosts - 1;
-	self._lines = self._lines - (self._lines_of_host[host] or 0);
+	self._lines = self._lines - self._lines_of_host[host];
 	self._lines_of_host[host] = nil;
+	self._host_count = self._host_count - 1;
+	self._hosts[host] = nil;
 end
 
 function pack_methods:collect()
@@ -239,10 +287,12 @@ local function new(prosody, provider, stats)
 		_added = {};
 		_removed = {};
 		_collecting = {};
+		-- Sessions of hosts by name, and how many they are.
+		_hosts = {};
+		_host_count = 0;
 		-- Lines on the page, in all and by host.
 		_lines = 0;
 		_lines_of_host = {};
-		_hosts = 0;
 	}, pack_mt);
 end
 
