@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import unittest
+import xml.etree.ElementTree as ElementTree
 
 from harness import HOST, ROOMS, ROOT, Exporting, Prosody, chat, clients, wait_for
 
@@ -190,13 +191,14 @@ class Hosts(unittest.TestCase):
 
 
 class OnPort(Exporting):
-    """One that may have no port for clients; `hosts` stands in place of the usual ones."""
+    """One that may have no port for clients. `hosts` stand in place of the usual ones, `disabled` are modules that are."""
 
-    def __init__(self, hosts=None, **more):
+    def __init__(self, hosts=None, disabled=("tls",), **more):
         super().__init__(**more)
+        text = self.config.read_text().replace('{ "s2s", "tls" }', "{ " + "".join(f'"{name}"; ' for name in disabled) + "}")
         if hosts is not None:
-            text = self.config.read_text()
-            self.config.write_text(text[:text.index(f'VirtualHost "{HOST}"')] + hosts)
+            text = text[:text.index(f'VirtualHost "{HOST}"')] + hosts
+        self.config.write_text(text)
 
     def _serves(self):
         return "Serving metrics at" in self.log() or super()._serves()
@@ -210,7 +212,7 @@ class Bound(unittest.TestCase):
 
     def lines(self, hosts, number):
         modules = ["mam", "offline", "register_ibr", "pep", "vcard4", "blocklist", "private", "carbons", "bookmarks"]
-        with OnPort(hosts, modules=modules, options='modules_disabled = { "tls" }').serves() as prosody:
+        with OnPort(hosts, modules=modules).serves() as prosody:
             prosody.add_users(2)
 
             async def use():
@@ -219,10 +221,10 @@ class Bound(unittest.TestCase):
                         other = everyone[0].boundjid.full
                         client.register_plugin("xep_0060")
                         client.send_message(other, "hello", mtype="chat")
-                        client.send_message(f"user1@nowhere.invalid", "hello", mtype="chat")
+                        client.send_message("user1@nowhere.invalid", "hello", mtype="chat")
                         client.send_message(f"user2@{HOST}/away", "hello", mtype="normal")
-                        for node in ("urn:xmpp:bookmarks:1", "a", "b", "c" * 500):
-                            await client["xep_0060"].publish(client.boundjid.bare, node)
+                        for node in ("urn:example:node", "a", "b", "c" * 100):
+                            await client["xep_0060"].publish(client.boundjid.bare, node, payload=ElementTree.Element("{x}y"))
                         await client["xep_0199"].ping(HOST)
             asyncio.run(use())
             most = 350 + 90 * (number - 1)
@@ -254,15 +256,16 @@ class Variants(unittest.TestCase):
             self.assertEqual(prosody.complaints(), [])
 
     def test_without_clients(self):
-        off = 'modules_disabled = { "c2s", "s2s", "tls", "saslauth" }'
-        self.start(lambda _: None, options=off)
-        self.start(lambda _: None, options=off, hosts=f'{COMPONENT} "muc"\nComponent "bridge.localhost"\ncomponent_secret = "x"')
+        off = ("c2s", "s2s", "tls", "saslauth")
+        self.start(lambda _: None, disabled=off)
+        # Prosody wants a VirtualHost.
+        self.start(lambda _: None, disabled=off, hosts=f'VirtualHost "x"\n{COMPONENT} "muc"\nComponent "bridge.localhost"\ncomponent_secret = "x"')
 
     def test_with_servers_bosh_and_websocket(self):
         def check(prosody):
             prosody.add_users(2)
             asyncio.run(conversation(prosody))
-        self.start(check, options='modules_disabled = { "tls" }', modules=["bosh", "websocket", "http_file_share", "mam"])
+        self.start(check, modules=["bosh", "websocket", "http_file_share", "mam"])
 
     def test_with_a_database(self):
         def check(prosody):
