@@ -146,6 +146,7 @@ families.prosody_dns_seconds = {
 	type = "histogram"; unit = "seconds"; labels = { "qclass", "qtype" };
 	buckets = { 1 / 1024, 1 / 256, 1 / 64, 1 / 16, 1 / 4, 1, 4 };
 	help = "DNS lookups";
+	values = { qclass = { "IN" }; qtype = { "A", "AAAA", "SRV", "other" } };
 };
 
 -- END of other servers
@@ -168,6 +169,7 @@ families.prosody_storage_operation_errors = {
 families.prosody_certificate_not_after_timestamp_seconds = {
 	type = "gauge"; unit = "seconds"; labels = { "host", "service", "state" };
 	help = "When a certificate ends, in seconds since 1970: the one that is loaded, and the one in its file";
+	values = { state = { "loaded", "file" } };
 };
 
 -- END of certificates
