@@ -146,7 +146,6 @@ families.prosody_dns_seconds = {
 	type = "histogram"; unit = "seconds"; labels = { "qclass", "qtype" };
 	buckets = { 1 / 1024, 1 / 256, 1 / 64, 1 / 16, 1 / 4, 1, 4 };
 	help = "DNS lookups";
-	values = { qclass = { "IN" }; qtype = { "A", "AAAA", "SRV", "other" } };
 };
 
 -- END of other servers
