@@ -8,9 +8,9 @@ import subprocess
 import unittest
 import xml.etree.ElementTree as ElementTree
 
-from harness import HOST, ROOMS, ROOT, Exporting, Prosody, chat, clients, wait_for
+from harness import DEADLINE, HOST, ROOMS, ROOT, Client, Exporting, Prosody, chat, clients, wait_for
 
-RUN = functools.partial(subprocess.run, capture_output=True, text=True, check=False, timeout=120)
+RUN = functools.partial(subprocess.run, capture_output=True, text=True, check=False, timeout=DEADLINE)
 COMPONENT = f'Component "{ROOMS}"'
 
 
@@ -45,6 +45,11 @@ def of_host(samples, host):
     return {key: value for key, value in of_pack(samples).items() if ("host", host) in key[1]}
 
 
+def complaints(prosody):
+    """But for what Prosody 13 says where modules with commands for its shell are loaded twice."""
+    return [line for line in prosody.complaints() if "is already registered - overwriting" not in line]
+
+
 async def conversation(prosody, count=2):
     async with clients(prosody, count) as everyone:
         await chat(everyone)
@@ -66,7 +71,7 @@ class Basics(unittest.TestCase):
             self.assertEqual(samples["prosody_config_reloads_total", ()], 0)
             prosody.reload()
             wait_for("the reload", lambda: prosody.samples()["prosody_config_reloads_total", ()] == 1)
-            self.assertEqual(prosody.complaints(), [])
+            self.assertEqual(complaints(prosody), [])
 
 
 class LeftOut(unittest.TestCase):
@@ -112,7 +117,7 @@ class LeftOut(unittest.TestCase):
         with Exporting(config="operator = false").serves() as prosody:
             core = {"prosody_info", "prosody_dns_seconds"}
             self.assertEqual({family_of(name) for name, _ in of_pack(prosody.samples())} - core, set())
-            self.assertEqual(prosody.complaints(), [])
+            self.assertEqual(complaints(prosody), [])
 
 
 def counts(samples):
@@ -147,7 +152,7 @@ class Reloads(unittest.TestCase):
             prosody.reload()
             wait_for("the reload", lambda: prosody.samples()["prosody_config_reloads_total", ()] == 1)
             self.assertEqual(talk(), expected)
-            self.assertEqual(prosody.complaints(), [])
+            self.assertEqual(complaints(prosody), [])
 
 
 class Hosts(unittest.TestCase):
@@ -169,13 +174,15 @@ class Hosts(unittest.TestCase):
                 self.assertEqual(of_host(prosody.samples(), "new.localhost"), {})
 
             async def with_clients():
-                async with clients(prosody, 2) as everyone:
-                    await chat(everyone)
-                    used = counts(of_host(prosody.samples(), HOST))
-                    self.assertGreater(sum(used.values()), 0)
-                    gone = [client.wait_until("disconnected", 120) for client in everyone]
-                    closing = asyncio.get_running_loop().run_in_executor(None, prosody.shell, f'host:deactivate("{HOST}")')
-                    await asyncio.gather(closing, *gone)
+                everyone = [Client(f"user{number}", prosody.c2s_port) for number in (1, 2)]
+                for client in everyone:
+                    await client.log_in()
+                await chat(everyone)
+                used = counts(of_host(prosody.samples(), HOST))
+                self.assertGreater(sum(used.values()), 0)
+                gone = [client.wait_until("disconnected", DEADLINE) for client in everyone]
+                closing = asyncio.get_running_loop().run_in_executor(None, prosody.shell, f'host:deactivate("{HOST}")')
+                await asyncio.gather(closing, *gone)
             asyncio.run(with_clients())
             samples = prosody.samples()
             self.assertEqual(of_host(samples, HOST), {})
@@ -187,7 +194,7 @@ class Hosts(unittest.TestCase):
             asyncio.run(conversation(prosody))
             self.assertGreater(sum(counts(of_host(prosody.samples(), HOST)).values()), 0)
             self.assertLessEqual(steady, set(prosody.samples()))
-            self.assertEqual(prosody.complaints(), [])
+            self.assertEqual(complaints(prosody), [])
 
 
 class OnPort(Exporting):
@@ -232,7 +239,7 @@ class Bound(unittest.TestCase):
             self.assertLessEqual(len(found), most, sorted(found))
             # It isn't met by having nothing.
             self.assertGreater(len(found), 200)
-            self.assertEqual(prosody.complaints(), [])
+            self.assertEqual(complaints(prosody), [])
 
     def test_one_host(self):
         self.lines(f'VirtualHost "{HOST}"', 1)
@@ -253,7 +260,7 @@ class Variants(unittest.TestCase):
             check(prosody)
             prosody.samples()
             prosody.stop()
-            self.assertEqual(prosody.complaints(), [])
+            self.assertEqual(complaints(prosody), [])
 
     def test_without_clients(self):
         off = ("c2s", "s2s", "tls", "saslauth")
@@ -266,11 +273,3 @@ class Variants(unittest.TestCase):
             prosody.add_users(2)
             asyncio.run(conversation(prosody))
         self.start(check, modules=["bosh", "websocket", "http_file_share", "mam"])
-
-    def test_with_a_database(self):
-        def check(prosody):
-            for number in (1, 2):
-                prosody.ctl("register", f"user{number}", HOST, "metre")
-            asyncio.run(conversation(prosody))
-        options = 'default_storage = "sql"; sql = { driver = "SQLite3"; database = "prosody.sqlite" }'
-        self.start(check, options=options, modules=["mam", "offline"])
