@@ -3,12 +3,16 @@
 -- Prosody's C modules exist for 5.4 only; these parts of them are enough for util.async.
 local time = 0;
 package.loaded["util.time"] = { now = os.time, monotonic = function () return time; end };
-package.preload["util.id"] = function ()
-	return { short = function () return "id"; end };
-end
+package.loaded["util.id"] = { short = function () return "id"; end };
+local unpack, pack = table.unpack or unpack, require "util.table".pack; -- luacheck: ignore 143 113
+package.loaded["util.xpcall"] = {
+	xpcall = function (f, handler, ...)
+		local arguments = pack(...);
+		return xpcall(function () return f(unpack(arguments, 1, arguments.n)); end, handler);
+	end;
+};
 
 local async, events = require "util.async", require "util.events";
-local unpack, pack = table.unpack or unpack, require "util.table".pack; -- luacheck: ignore 143 113
 
 -- A Prosody with metre and these hosts, and what metre has measured in it.
 local function server(...)
@@ -234,18 +238,41 @@ describe("stores in the operator pack", function ()
 
 	it("don't count twice what they ask of themselves", function ()
 		local world = server("a");
-		local methods = { find = function () return function () end; end };
+		local methods = { find = function () return nil, "broken"; end; set_keys = function () return true; end };
 		function methods:get()
-			return self:find(), self:summary();
-		end
-		function methods:summary()
 			return self:find();
+		end
+		methods.summary = methods.get;
+		function methods:set()
+			return self:set_keys();
 		end
 		local store = world.provide("a", driver_of(methods)):open("archive");
 		store:get();
 		store:find();
 		store:summary();
-		assert.same({ ["archive get"] = 1, ["archive find"] = 1, ["archive other"] = 1 }, world.counts());
+		store:set();
+		assert.same({ ["archive get"] = 1, ["archive find"] = 1, ["archive other"] = 1, ["archive set"] = 1 }, world.counts());
+		assert.same({ ["a archive get"] = 1, ["a archive find"] = 1, ["a archive other"] = 1 }, world.samples("errors", "_total"));
+		store:set_keys();
+		assert.equal(2, world.counts()["archive set"]);
+	end);
+
+	it("tell what two runners ask of one store apart", function ()
+		local world = server("a");
+		local finish;
+		local methods = { find = function () end };
+		function methods:get()
+			local wait, done = async.waiter();
+			finish = done;
+			wait();
+			return self:find();
+		end
+		local store = world.provide("a", driver_of(methods)):open("archive");
+		async.runner(function () store:get(); end):run(true);
+		async.runner(function () store:find(); end):run(true);
+		assert.same({ ["archive find"] = 1 }, world.counts());
+		finish();
+		assert.same({ ["archive find"] = 1, ["archive get"] = 1 }, world.counts());
 	end);
 
 	it("count as errors only what has failed, beginning at zero", function ()

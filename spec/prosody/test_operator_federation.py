@@ -1,6 +1,7 @@
 """Metrics about other servers: real ones that federate over loopback, and some that only misbehave."""
 
 import asyncio
+import collections
 import contextlib
 import unittest
 
@@ -95,9 +96,12 @@ class Unreachable(unittest.TestCase):
                 self.assertEqual(
                     state(prosody), {**expected, "bounced_stanzas alpha.example": number, "remotes_failing": number, **named}, domain
                 )
+                after = prosody.samples()
                 if cause in ("dns", "refused"):
-                    self._assert_that_prosody_counts_nothing(before, prosody.samples())
-                before = prosody.samples()
+                    self._assert_that_prosody_counts_nothing(before, after)
+                # For direct TLS, for the other way, and the address.
+                self.assertEqual(self._lookups(after) - self._lookups(before), {"SRV": 2, "A": 1})
+                before = after
             # Twice: it is the worst of all.
             await bounced(client, "closed.example")
             self.assertEqual(state(prosody), {
@@ -105,6 +109,12 @@ class Unreachable(unittest.TestCase):
                 "remote_failing closed.example refused": 2, "remote_failing closing.example connection": 1,
                 "remote_failing error.example stream": 1,
             })
+
+    @staticmethod
+    def _lookups(samples):
+        return collections.Counter({
+            dict(labels)["qtype"]: value for (name, labels), value in samples.items() if name == "prosody_dns_seconds_count"
+        })
 
     def _assert_that_prosody_counts_nothing(self, before, after):
         """Prosody's own counters of connections with other servers see only that one was begun."""

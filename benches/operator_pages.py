@@ -1,0 +1,1 @@
+def show(report): return []
