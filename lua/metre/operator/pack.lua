@@ -102,14 +102,14 @@ function pack_methods:forget(name, value)
 	native.forget(self:family(name)._native, 1, value);
 end
 
--- Lines on the page that all of the pack may have with one host, with each further one, and what is left for series that come
--- later than those of storage.
+-- Lines on the page that all of the pack may have with one host, and with each further one; those that are kept for series that
+-- come late and matter more.
 local most_lines, most_of_host, kept_free = 350, 90, 60;
 
--- Whether there is room for a series of this family beyond those that are always there.
-function pack_methods:has_room(name)
+-- Whether there is room for a series of this family beyond those that are always there, if so many lines are kept free.
+function pack_methods:has_room(name, kept)
 	local most = most_lines + most_of_host * (math.max(self._host_count, 1) - 1);
-	return self._lines + lines_of(self, name) + kept_free <= most;
+	return self._lines + lines_of(self, name) + (kept or kept_free) <= most;
 end
 
 -- Makes the series of all combinations of values that the labels after `depth` can have.

@@ -52,28 +52,31 @@ return function (pack)
 		return label;
 	end
 
-	-- Metrics by label and operation.
+	-- Metrics by label and operation. What there is no room for is together with others: of the same operation first, of all last.
 	local metrics, count, unknown = {}, 0, 0;
 	local function has_room(label)
 		return count < most and (known[label] or unknown < most_unknown) and pack:has_room(durations);
 	end
-	-- The metric, and the label that it has.
+	-- The metric, and the label and the operation that it has.
 	local function duration_of(label, operation)
 		local key = label .. " " .. operation;
 		local metric = metrics[key];
 		if metric then
-			return metric, label;
+			return metric, label, operation;
 		elseif label ~= "other" then
 			if not has_room(label) then
 				return duration_of("other", operation);
 			end
 			count = count + 1;
 			unknown = unknown + (known[label] and 0 or 1);
+		elseif operation ~= "other" and not pack:has_room(durations) then
+			return duration_of("other", "other");
 		end
 		metric = pack:metric(durations, label, operation);
 		metrics[key] = metric;
-		return metric, label;
+		return metric, label, operation;
 	end
+	duration_of("other", "other");
 
 	-- By name: hosts with their metrics of errors.
 	local hosts = {};
@@ -86,7 +89,9 @@ return function (pack)
 	local function errors_of(host, label, operation)
 		local key = label .. " " .. operation;
 		local metric = host.errors[key];
-		if not metric then
+		if not metric and label ~= "other" and not pack:has_room(errors, 0) then
+			return errors_of(host, "other", "other");
+		elseif not metric then
 			metric = pack:metric(errors, host.name, label, operation);
 			host.errors[key] = metric;
 		end
