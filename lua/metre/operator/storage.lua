@@ -12,6 +12,8 @@ local durations, errors = "prosody_storage_operation_duration_seconds", "prosody
 
 -- Series of durations that have a store's name, and how many of them stores can have that nobody here knows.
 local most, most_unknown = 14, 6;
+-- Series of errors that a host can have with a store's name.
+local most_of_host = 10;
 local known = {
 	accounts = true; archive = true; muc_log = true; offline = true; pep = true; pubsub = true; roster = true; vcard = true;
 };
@@ -78,7 +80,7 @@ return function (pack)
 	-- By name: hosts with their metrics of errors.
 	local hosts = {};
 	pack:on_host("storage", function (name)
-		hosts[name] = { name = name, errors = {} };
+		hosts[name] = { name = name, errors = {}, count = 0 };
 	end, function (name)
 		hosts[name].errors = nil; -- stores may be used even then
 		hosts[name] = nil;
@@ -87,6 +89,12 @@ return function (pack)
 		local key = label .. " " .. operation;
 		local metric = host.errors[key];
 		if not metric then
+			if label ~= "other" then
+				if host.count == most_of_host then
+					return errors_of(host, "other", operation);
+				end
+				host.count = host.count + 1;
+			end
 			metric = pack:metric(errors, host.name, label, operation);
 			host.errors[key] = metric;
 		end
