@@ -109,12 +109,13 @@ return function (pack)
 	local process = pack.prosody.core_process_stanza;
 	-- Modules take it when they are loaded, which is later.
 	pack.prosody.core_process_stanza = function (origin, stanza, ...)
-		local kinds = by_type[origin.type];
+		local type = origin and stanza and origin.type;
+		local kinds = type and by_type[type];
 		local series = kinds and kinds[stanza.name];
 		if not series then
 			return process(origin, stanza, ...);
 		end
-		if received_from_component and origin.type == "component" then
+		if type == "component" and received_from_component then
 			received_from_component(stanza, origin);
 		end
 		if stanza.attr.xmlns then

@@ -35,8 +35,8 @@ local likely = {
 -- From tables by the label of a session one by its type.
 local function by_type(by_session)
 	local result = {};
-	for type, session in pairs(session_types) do
-		result[type] = by_session[session];
+	for of_prosody, session in pairs(session_types) do
+		result[of_prosody] = by_session[session];
 	end
 	return result;
 end

@@ -12,6 +12,8 @@ local durations, errors = "prosody_storage_operation_duration_seconds", "prosody
 
 -- Series of durations that have a store's name, and how many of them stores can have that nobody here knows.
 local most, most_unknown = 14, 6;
+-- Series of errors that a host can have with a store's name.
+local most_of_host = 10;
 local known = {
 	accounts = true; archive = true; muc_log = true; offline = true; pep = true; pubsub = true; roster = true; vcard = true;
 };
@@ -57,12 +59,12 @@ return function (pack)
 	local function has_room(label)
 		return count < most and (known[label] or unknown < most_unknown) and pack:has_room(durations);
 	end
-	-- The metric, and the label and the operation that it has.
+	-- The metric, and the label that it has.
 	local function duration_of(label, operation)
 		local key = label .. " " .. operation;
 		local metric = metrics[key];
 		if metric then
-			return metric, label, operation;
+			return metric, label;
 		elseif label ~= "other" then
 			if not has_room(label) then
 				return duration_of("other", operation);
@@ -74,14 +76,14 @@ return function (pack)
 		end
 		metric = pack:metric(durations, label, operation);
 		metrics[key] = metric;
-		return metric, label, operation;
+		return metric, label;
 	end
 	duration_of("other", "other");
 
 	-- By name: hosts with their metrics of errors.
 	local hosts = {};
 	pack:on_host("storage", function (name)
-		hosts[name] = { name = name, errors = {} };
+		hosts[name] = { name = name, errors = {}, count = 0 };
 	end, function (name)
 		hosts[name].errors = nil; -- stores may be used even then
 		hosts[name] = nil;
@@ -89,9 +91,13 @@ return function (pack)
 	local function errors_of(host, label, operation)
 		local key = label .. " " .. operation;
 		local metric = host.errors[key];
-		if not metric and label ~= "other" and not pack:has_room(errors, 0) then
-			return errors_of(host, "other", "other");
-		elseif not metric then
+		if not metric then
+			if label ~= "other" then
+				if host.count == most_of_host or not pack:has_room(errors, 0) then
+					return errors_of(host, "other", operation);
+				end
+				host.count = host.count + 1;
+			end
 			metric = pack:metric(errors, host.name, label, operation);
 			host.errors[key] = metric;
 		end
