@@ -12,8 +12,6 @@ local durations, errors = "prosody_storage_operation_duration_seconds", "prosody
 
 -- Series of durations that have a store's name, and how many of them stores can have that nobody here knows.
 local most, most_unknown = 14, 6;
--- Series of errors that a host can have with a store's name.
-local most_of_host = 10;
 local known = {
 	accounts = true; archive = true; muc_log = true; offline = true; pep = true; pubsub = true; roster = true; vcard = true;
 };
@@ -83,7 +81,7 @@ return function (pack)
 	-- By name: hosts with their metrics of errors.
 	local hosts = {};
 	pack:on_host("storage", function (name)
-		hosts[name] = { name = name, errors = {}, count = 0 };
+		hosts[name] = { name = name, errors = {} };
 	end, function (name)
 		hosts[name].errors = nil; -- stores may be used even then
 		hosts[name] = nil;
@@ -92,11 +90,8 @@ return function (pack)
 		local key = label .. " " .. operation;
 		local metric = host.errors[key];
 		if not metric then
-			if label ~= "other" then
-				if host.count == most_of_host or not pack:has_room(errors, 0) then
-					return errors_of(host, "other", operation);
-				end
-				host.count = host.count + 1;
+			if label ~= "other" and not pack:has_room(errors) then
+				return errors_of(host, "other", operation);
 			end
 			metric = pack:metric(errors, host.name, label, operation);
 			host.errors[key] = metric;
