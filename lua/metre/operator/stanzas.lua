@@ -148,6 +148,7 @@ return function (pack)
 	local metrics = pack:all("prosody_stanzas");
 	local received, sent = by_type(metrics["in"]), by_type(metrics.out);
 	local count_error = count_errors(pack);
+	local watched = pack.watched;
 
 	local count_received = pack:guard("stanzas", function (stanza, session)
 		local metric = find(received, stanza, session);
@@ -162,6 +163,8 @@ return function (pack)
 			if stanza.attr.type == "error" then
 				count_error(stanza.name, condition_of(stanza));
 			end
+		elseif stanza and watched[stanza.name] then
+			watched[stanza.name](stanza, session);
 		end
 	end);
 
