@@ -11,7 +11,9 @@ local stand_ins = {
 	["core.certmanager"] = { create_context = function () return nil; end };
 	["core.configmanager"] = { get = function () end, getconfig = function () return {}; end };
 	["core.modulemanager"] = { get_modules = function () return {}; end, get_module = function () end };
-	["core.portmanager"] = { get_registered_services = function () return {}; end, get_active_services = function () return {}; end };
+	["core.portmanager"] = { get_registered_services = function () return {}; end, get_active_services = function ()
+		return { iter = function () return function () end; end; get = function () end };
+	end };
 	["core.usermanager"] = { users = function () return function () end; end };
 	["core.sessionmanager"] = { bind_resource = function () end, make_authenticated = function () end, new_session = function () end };
 	["core.storagemanager"] = { open = function () end };

@@ -114,9 +114,16 @@ class Certificates(unittest.TestCase):
             self.assertEqual(prosody.log().count(f"The certificate file {path}, which Prosody has loaded, can't be read any more"), 1)
             path.unlink()
             self.assertEqual(known(prosody), expected)
+            # That leaves Prosody without one.
+            prosody.reload()
+            del expected["alpha.example xmpp"]
+            wait_for("the reload", lambda: known(prosody) == expected)
+            self.assertRaises(AssertionError, self._served_to, "alpha.example")
             path.write_text(certificate)
+            prosody.reload()
             expected["alpha.example xmpp"] = (new, new)
-            self.assertEqual(known(prosody), expected)
+            wait_for("another reload", lambda: known(prosody) == expected)
+            self.assertEqual(self._served_to("alpha.example"), new)
 
         with self.subTest("hosts that go and come"):
             prosody.shell('host:deactivate("alpha.example")')

@@ -140,9 +140,10 @@ class Federation(unittest.TestCase):
                 authority.make(host, is_trusted=False)
             options = 's2s_secure_auth = true; s2s_insecure_domains = { "dialback.example" }'
 
-            def server(*hosts):
-                return stack.enter_context(Federating(names, {host: authority.options(host) for host in hosts}, options=options))
-            alpha, beta = server("alpha.example", "self.example", "dialback.example"), server("beta.example", "expired.example")
+            def server(*hosts, **more):
+                return stack.enter_context(Federating(names, {host: authority.options(host) for host in hosts}, options=options, **more))
+            alpha = server("alpha.example", "self.example", "dialback.example")
+            beta = server("beta.example", "expired.example", config="operator = { remotes = 0 };")
             alpha.serves()
             asyncio.run(self._try(alpha, beta))
             for prosody in (alpha, beta):
@@ -191,6 +192,14 @@ class Federation(unittest.TestCase):
                 self.assertEqual(state(alpha), {**before, **now})
                 seen_by_beta["connect_duration_seconds_count"] = 2
                 self.assertEqual(state(beta), seen_by_beta)
+                # beta names nobody.
+                await bounced(other, "unknown.invalid")
+                seen_by_beta.update({
+                    "failures beta.example out dns": 1, "bounced_stanzas beta.example": 1, "remotes_failing": 1,
+                })
+                self.assertEqual(state(beta), seen_by_beta)
+                self.assertNotIn("unknown.invalid", beta.scrape())
+                self.assertNotIn("prosody_s2s_remote_failing", beta.scrape())
 
         # Connections that end as a server goes are no failures.
         beta.stop()
