@@ -4,15 +4,19 @@ import asyncio
 import collections
 import contextlib
 import unittest
+from ssl import CERT_REQUIRED, TLSVersion
 
-from federation import Authority, Federating, Names, Server, answering
+from federation import STREAM, Authority, Federating, Names, Server, answering
 from harness import DEADLINE, Client, free_port, wait_for
 
 OURS = ("prosody_s2s_failures", "prosody_s2s_bounced_stanzas", "prosody_s2s_connect_duration_seconds_count", "prosody_s2s_remote")
-STREAM_TO_TLS = (
-    b"<stream:stream xmlns='jabber:server' xmlns:stream='http://etherx.jabber.org/streams' id='1' version='1.0'>"
-    b"<stream:features><starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/></stream:features>",
-)
+
+
+def features(text):
+    return f"<stream:features>{text}</stream:features>".encode()
+
+
+STREAM_TO_TLS = (STREAM + features("<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"),)
 PROCEED = b"<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"
 
 
@@ -48,12 +52,27 @@ async def bounced(client, domain):
 
 class Unreachable(unittest.TestCase):
     """Servers with which nobody can talk."""
+    maxDiff = None
 
     def test_each_has_its_cause(self):
         with contextlib.ExitStack() as stack:
-            names = Names()
+            names, authority = Names(), Authority()
             stack.callback(names.close)
+            stack.callback(authority.close)
+            for host in ("alpha.example", "other.example"):
+                authority.make(host)
+            tls12, tls13, untrusting = (authority.tls("other.example", *how) for how in (
+                (TLSVersion.TLSv1_2, CERT_REQUIRED), (TLSVersion.TLSv1_3, CERT_REQUIRED), (TLSVersion.TLSv1_3,)))
             servers = {
+                "untrusting12.example": Server(*STREAM_TO_TLS, PROCEED, tls12, STREAM),
+                "untrusting13.example": Server(*STREAM_TO_TLS, PROCEED, tls13, STREAM),
+                "external.example": Server(
+                    *STREAM_TO_TLS, PROCEED, untrusting, STREAM + features(
+                        "<mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>EXTERNAL</mechanism></mechanisms>"),
+                    b"<failure xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><not-authorized/></failure>"),
+                "dialback.example": Server(
+                    *STREAM_TO_TLS, PROCEED, untrusting, STREAM + features("<dialback xmlns='urn:xmpp:features:dialback'/>"),
+                    b"<result xmlns='jabber:server:dialback' from='dialback.example' to='alpha.example' type='invalid'/>"),
                 "silent.example": Server(closes=False),
                 "closing.example": Server(),
                 "error.example": answering(b"host-unknown"),
@@ -63,15 +82,13 @@ class Unreachable(unittest.TestCase):
             }
             causes = {
                 "silent.example": "timeout", "closing.example": "connection", "error.example": "stream", "policy.example": "policy",
-                "garbage.example": "tls", "unwilling.example": "tls", "closed.example": "refused", "unknown.invalid": "dns",
+                "untrusting12.example": "rejected", "untrusting13.example": "rejected", "external.example": "rejected",
+                "dialback.example": "authentication", "garbage.example": "tls", "unwilling.example": "tls", "closed.example": "refused", "unknown.invalid": "dns",
             }
             for domain, server in servers.items():
                 stack.callback(server.close)
                 names.ports[domain] = server.port
             names.ports["closed.example"] = free_port()
-            authority = Authority()
-            stack.callback(authority.close)
-            authority.make("alpha.example")
             prosody = stack.enter_context(Federating(
                 names, {"alpha.example": authority.options("alpha.example")}, options="s2s_timeout = 5",
                 config="operator = { remotes = 3 };",
@@ -105,9 +122,9 @@ class Unreachable(unittest.TestCase):
             # Twice: it is the worst of all.
             await bounced(client, "closed.example")
             self.assertEqual(state(prosody), {
-                **expected, "failures alpha.example out refused": 2, "bounced_stanzas alpha.example": 9, "remotes_failing": 8,
+                **expected, "failures alpha.example out refused": 2, "bounced_stanzas alpha.example": 13, "remotes_failing": 12,
                 "remote_failing closed.example refused": 2, "remote_failing closing.example connection": 1,
-                "remote_failing error.example stream": 1,
+                "remote_failing dialback.example authentication": 1,
             })
 
     @staticmethod
