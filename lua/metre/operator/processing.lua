@@ -33,8 +33,8 @@ local function payload_of(stanza)
 	return " with " .. xmlns:sub(1, most_of_namespace):gsub("[^%w:/#._+-]", "?");
 end
 
--- Returns a function that logs stanzas that took longer than so many seconds.
-local function slow_logger(pack, slow)
+-- Returns a function that logs a stanza that was slow.
+local function slow_logger(pack)
 	local began, lines, left_out = -each, 0, 0;
 	local function our_host(origin)
 		for _, key in ipairs { "host", "to_host", "from_host" } do
@@ -46,9 +46,6 @@ local function slow_logger(pack, slow)
 		return "no host";
 	end
 	return function (series, seconds, origin, stanza)
-		if seconds < slow then
-			return;
-		end
 		local now = pack.now();
 		if now - began >= each then
 			if left_out > 0 then
@@ -84,42 +81,45 @@ return function (pack)
 	end
 
 	local now = pack.now;
-	-- What begin() has found: guarded functions return nothing. Nothing else runs before it is taken.
-	local found, found_at;
-	local begin = pack:guard("processing", function (origin, stanza)
-		local kinds = by_type[origin.type];
-		found = kinds and not stanza.attr.xmlns and kinds[stanza.name];
-		found_at = found and now();
+	local slow = pack.options.slow_log;
+	local log_slow = slow and pack:guard("processing", slow_logger(pack));
+	-- With the first sample: most servers have no components, and histograms have many lines.
+	local make_metric = pack:guard("processing", function (series)
+		series.metric = pack:metric(name, series.session, series.kind);
 	end);
+	-- stanzas.lua counts what comes from components here.
+	local received_from_component = pack.received_from_component;
 
-	local log_slow = pack.options.slow_log and slow_logger(pack, pack.options.slow_log);
-	local finish = pack:guard("processing", function (series, began, origin, stanza)
+	-- Nothing in these two can raise but what Prosody's own function raises, which looks at the same fields. So they are not
+	-- protected: that would cost more than what they do.
+	local function after(series, began, origin, stanza, ...)
 		local seconds = now() - began;
-		local metric = series.metric;
-		if not metric then
-			-- With the first sample: most servers have no components, and histograms have many lines.
-			metric = pack:metric(name, series.session, series.kind);
-			series.metric = metric;
+		if not series.metric then
+			make_metric(series);
 		end
-		metric:sample(seconds);
-		if log_slow then
+		local metric = series.metric;
+		if metric then
+			metric:sample(seconds);
+		end
+		if slow and seconds >= slow then
 			log_slow(series, seconds, origin, stanza);
 		end
-	end);
-
-	local function after(series, began, origin, stanza, ...)
-		finish(series, began, origin, stanza);
 		return ...;
 	end
 	local process = pack.prosody.core_process_stanza;
 	-- Modules take it when they are loaded, which is later.
 	pack.prosody.core_process_stanza = function (origin, stanza, ...)
-		found = nil;
-		begin(origin, stanza);
-		local series, began = found, found_at;
-		if not series or not began then
+		local kinds = by_type[origin.type];
+		local series = kinds and kinds[stanza.name];
+		if not series then
 			return process(origin, stanza, ...);
 		end
-		return after(series, began, origin, stanza, process(origin, stanza, ...));
+		if received_from_component and origin.type == "component" then
+			received_from_component(stanza, origin);
+		end
+		if stanza.attr.xmlns then
+			return process(origin, stanza, ...);
+		end
+		return after(series, now(), origin, stanza, process(origin, stanza, ...));
 	end;
 end;

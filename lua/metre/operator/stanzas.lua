@@ -8,6 +8,8 @@
 local families = require "metre.operator.families";
 local session_types = require "metre.operator.session_types";
 
+local type = type;
+
 local first, last = math.huge, -math.huge;
 
 -- Namespaces of streams, which some stanzas carry.
@@ -37,20 +39,6 @@ local function by_type(by_session)
 		result[type] = by_session[session];
 	end
 	return result;
-end
-
--- What belongs to a stanza in tables by type of session and kind, if it is a stanza.
-local function find(types, stanza, session)
-	-- Filters of others may have left anything of it.
-	local kinds = stanza and types[session.type];
-	local found = kinds and kinds[stanza.name];
-	if found then
-		local xmlns = stanza.attr.xmlns;
-		if not xmlns or stream_namespaces[xmlns] then
-			return found;
-		end
-	end
-	return nil;
 end
 
 -- The condition of an error, or nil.
@@ -99,15 +87,20 @@ local function count_errors(pack)
 end
 
 -- External components: what they send goes straight to Prosody's router, what they get is written by their `send`.
-local function count_components(pack, count_received, count_sent)
-	local process = pack.prosody.core_process_stanza;
-	-- Modules take it when they are loaded, which is later.
-	pack.prosody.core_process_stanza = function (origin, stanza, ...)
-		if origin.type == "component" then
-			count_received(stanza, origin);
-		end
-		return process(origin, stanza, ...);
-	end;
+local function count_components(pack, received_filter, sent_filter)
+	if pack.options.processing then
+		-- There is a function in front of the router already; two would cost more.
+		pack.received_from_component = received_filter;
+	else
+		local process = pack.prosody.core_process_stanza;
+		-- Modules take it when they are loaded, which is later.
+		pack.prosody.core_process_stanza = function (origin, stanza, ...)
+			if origin.type == "component" then
+				received_filter(stanza, origin);
+			end
+			return process(origin, stanza, ...);
+		end;
+	end
 	-- Prosody's own handler, which is later, takes `send` as it is then.
 	local counted = setmetatable({}, { __mode = "k" });
 	pack:hook_hosts("stanzas", "stanza/jabber:component:accept:handshake", function (event)
@@ -118,8 +111,7 @@ local function count_components(pack, count_received, count_sent)
 		counted[session] = true;
 		local send = session.send;
 		function session.send(data)
-			count_sent(data, session);
-			return send(data);
+			return send(sent_filter(data, session));
 		end
 	end, first);
 end
@@ -149,35 +141,48 @@ return function (pack)
 	local received, sent = by_type(metrics["in"]), by_type(metrics.out);
 	local count_error = count_errors(pack);
 
-	local count_received = pack:guard("stanzas", function (stanza, session)
-		local metric = find(received, stanza, session);
-		if metric then
-			metric:add(1);
-		end
-	end);
-	local count_sent = pack:guard("stanzas", function (stanza, session)
-		local metric = find(sent, stanza, session);
-		if metric then
-			metric:add(1);
-			if stanza.attr.type == "error" then
-				count_error(stanza.name, condition_of(stanza));
-			end
-		end
+	local count_sent_error = pack:guard("stanzas", function (stanza)
+		count_error(stanza.name, condition_of(stanza));
 	end);
 
-	local filters = require "util.filters";
+	-- BEGIN of what each stanza passes
+
+	-- Nothing in these two can raise, so they are not protected, which would cost as much again: what is received comes from
+	-- Prosody's parser, and what other filters have left is looked at.
 	local function received_filter(stanza, session)
-		count_received(stanza, session);
+		local kinds = received[session.type];
+		local metric = kinds and kinds[stanza.name];
+		if metric then
+			local xmlns = stanza.attr.xmlns;
+			if not xmlns or stream_namespaces[xmlns] then
+				metric:add(1);
+			end
+		end
 		return stanza;
 	end
 	local function sent_filter(stanza, session)
-		count_sent(stanza, session);
+		local kinds = sent[session.type];
+		local metric = kinds and type(stanza) == "table" and kinds[stanza.name];
+		local attr = metric and stanza.attr;
+		if attr then
+			local xmlns = attr.xmlns;
+			if not xmlns or stream_namespaces[xmlns] then
+				metric:add(1);
+				if attr.type == "error" then
+					count_sent_error(stanza);
+				end
+			end
+		end
 		return stanza;
 	end
+
+	-- END of what each stanza passes
+
+	local filters = require "util.filters";
 	filters.add_filter_hook(pack:guard("stanzas", function (session)
 		filters.add_filter(session, "stanzas/in", received_filter, first);
 		filters.add_filter(session, "stanzas/out", sent_filter, last);
 	end));
-	count_components(pack, count_received, count_sent);
+	count_components(pack, received_filter, sent_filter);
 	count_queued(pack, metrics.out.s2s, count_error);
 end;

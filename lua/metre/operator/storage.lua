@@ -124,6 +124,10 @@ return function (pack)
 	local drivers = setmetatable({}, { __mode = "k" });
 	pack:hook_hosts("storage", "item-added/storage-provider", function (event, host)
 		local item = event.item;
+		local open = type(item) == "table" and item.open;
+		if not open then
+			return;
+		end
 		local driver = drivers[item];
 		if driver then
 			driver.host = hosts[host];
@@ -134,7 +138,6 @@ return function (pack)
 		end
 		driver = { host = hosts[host], metatables = {}, calls = setmetatable({}, { __mode = "k" }) };
 		drivers[item] = driver;
-		local open = item.open;
 		rawset(item, "open", function (...)
 			return opened(driver, (select(2, ...)), open(...));
 		end);
