@@ -12,10 +12,12 @@ local function server(remotes, ...)
 		fault = function (what) table.insert(faults, what); end;
 	}, stats);
 	require "metre.operator.s2s"(pack);
-	local self = { prosody = prosody, pack = pack };
+	local self = { prosody = prosody, pack = pack, stats = stats };
 	for _, host in ipairs { ... } do
-		prosody.hosts[host] = { host = host, type = "local", events = events.new() };
+		local session = { host = host, type = "local", events = events.new(), modules = { s2s = {} } };
+		prosody.hosts[host] = session;
 		pack:add_host(host);
+		session.events.fire_event("module-loaded", { module = "s2s", host = host });
 	end
 	-- All of this family that isn't zero, as { ["label label"] = value }.
 	function self.values(name)
@@ -84,6 +86,16 @@ describe("connections with other servers", function ()
 		assert.same({
 			["a.example out refused"] = 1; ["b.example out connection"] = 1; ["a.example in certificate"] = 1; ["a.example in policy"] = 1;
 		}, s.values "failures");
+	end);
+
+	it("are measured from the beginning, on hosts that have them", function ()
+		local s = server(10, "a.example");
+		s.prosody.hosts["quiet.example"] = { host = "quiet.example", type = "local", events = events.new(), modules = {} };
+		s.pack:add_host("quiet.example");
+		s.values "failures";
+		local page = s.stats.metric_registry:render();
+		assert.truthy(page:find('prosody_s2s_failures_total{host="a.example",direction="out",cause="dns"} 0', 1, true));
+		assert.is_nil(page:find("quiet.example", 1, true));
 	end);
 
 	it("are no failures if they end in order, or as this server does", function ()
