@@ -167,6 +167,17 @@ describe("other servers that fail", function ()
 		assert.same({ [""] = 2 }, s.values "remotes_failing");
 	end);
 
+	it("have answered if they connect and take stanzas back", function ()
+		local s = server(2, "a.example");
+		s.fails("one.example", 1);
+		local session = { direction = "incoming"; type = "s2sin"; from_host = "one.example"; to_host = "a.example" };
+		s.prosody.events.fire_event("s2sin-established", { session = session });
+		assert.same({ ["one.example refused"] = 1 }, s.values "remote_failing");
+		session.outgoing = true;
+		s.prosody.events.fire_event("s2sin-established", { session = session });
+		assert.same({}, s.values "remote_failing");
+	end);
+
 	it("are not named if nobody wants that", function ()
 		local s = server(0, "a.example");
 		s.fails("one.example");

@@ -103,6 +103,13 @@ return function (pack)
 		remotes.has_answered(session.to_host);
 	end);
 
+	-- With mod_s2s_bidi an incoming connection carries stanzas the other way, too.
+	pack:hook("s2s", "s2sin-established", function (event)
+		if event.session.outgoing then
+			remotes.has_answered(event.session.from_host);
+		end
+	end);
+
 	-- Sessions that Prosody 13 ends as the other server doesn't acknowledge what it gets. What it says then is what others say whose
 	-- stream was idle.
 	local silent = setmetatable({}, { __mode = "k" });
