@@ -3,6 +3,7 @@
 import asyncio
 import collections
 import contextlib
+import socket
 import unittest
 from ssl import CERT_REQUIRED, TLSVersion
 
@@ -73,7 +74,6 @@ class Unreachable(unittest.TestCase):
                 "dialback.example": Server(
                     *STREAM_TO_TLS, PROCEED, untrusting, STREAM + features("<dialback xmlns='urn:xmpp:features:dialback'/>"),
                     b"<result xmlns='jabber:server:dialback' from='dialback.example' to='alpha.example' type='invalid'/>"),
-                "silent.example": Server(closes=False),
                 "closing.example": Server(),
                 "error.example": answering(b"host-unknown"),
                 "policy.example": answering(b"policy-violation"),
@@ -81,7 +81,7 @@ class Unreachable(unittest.TestCase):
                 "unwilling.example": Server(*STREAM_TO_TLS, b"<failure xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"),
             }
             causes = {
-                "silent.example": "timeout", "closing.example": "connection", "error.example": "stream", "policy.example": "policy",
+                "closing.example": "connection", "error.example": "stream", "policy.example": "policy",
                 "untrusting12.example": "rejected", "untrusting13.example": "rejected", "external.example": "rejected",
                 "dialback.example": "authentication", "garbage.example": "tls", "unwilling.example": "tls", "closed.example": "refused", "unknown.invalid": "dns",
             }
@@ -90,8 +90,7 @@ class Unreachable(unittest.TestCase):
                 names.ports[domain] = server.port
             names.ports["closed.example"] = free_port()
             prosody = stack.enter_context(Federating(
-                names, {"alpha.example": authority.options("alpha.example")}, options="s2s_timeout = 5",
-                config="operator = { remotes = 3 };",
+                names, {"alpha.example": authority.options("alpha.example")}, config="operator = { remotes = 3 };",
             ))
             prosody.serves()
             asyncio.run(self._try(prosody, causes))
@@ -122,7 +121,7 @@ class Unreachable(unittest.TestCase):
             # Twice: it is the worst of all.
             await bounced(client, "closed.example")
             self.assertEqual(state(prosody), {
-                **expected, "failures alpha.example out refused": 2, "bounced_stanzas alpha.example": 13, "remotes_failing": 12,
+                **expected, "failures alpha.example out refused": 2, "bounced_stanzas alpha.example": 12, "remotes_failing": 11,
                 "remote_failing closed.example refused": 2, "remote_failing closing.example connection": 1,
                 "remote_failing dialback.example authentication": 1,
             })
@@ -140,6 +139,37 @@ class Unreachable(unittest.TestCase):
             if name.startswith("prosody_mod_s2s__") and not name.endswith("_created") and value != before.get((name, labels), 0)
         }
         self.assertEqual(own, {"prosody_mod_s2s__initiated_total"})
+
+
+class Silence(unittest.TestCase):
+    """Servers that connect, or let others connect, and say nothing then."""
+
+    def test_both_directions_take_too_long(self):
+        with contextlib.ExitStack() as stack:
+            names, silent = Names(), Server(closes=False)
+            stack.callback(names.close)
+            stack.callback(silent.close)
+            names.ports["silent.example"] = silent.port
+            prosody = stack.enter_context(Federating(names, {"alpha.example": ""}, options="s2s_timeout = 1"))
+            prosody.serves()
+            asyncio.run(self._try(prosody))
+
+    async def _try(self, prosody):
+        async with client_of(prosody, "alpha.example") as client:
+            await bounced(client, "silent.example")
+            expected = {
+                "failures alpha.example out timeout": 1, "bounced_stanzas alpha.example": 1,
+                "remotes_failing": 1, "remote_failing silent.example timeout": 1,
+            }
+            self.assertEqual(state(prosody), expected)
+            for to, counts in (("alpha.example", 1), ("elsewhere.example", 0)):
+                with socket.create_connection(("127.0.0.1", prosody.s2s_port), DEADLINE) as stranger:
+                    stranger.sendall(STREAM.replace(b"id='1'", f"from='stranger.example' to='{to}'".encode()))
+                    while stranger.recv(4000):
+                        pass
+                if counts:
+                    expected["failures alpha.example in timeout"] = 1
+                self.assertEqual(state(prosody), expected)
 
 
 class Federation(unittest.TestCase):
