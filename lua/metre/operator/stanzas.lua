@@ -140,6 +140,7 @@ return function (pack)
 	local metrics = pack:all("prosody_stanzas");
 	local received, sent = by_type(metrics["in"]), by_type(metrics.out);
 	local count_error = count_errors(pack);
+	local watched = pack.watched;
 
 	local count_sent_error = pack:guard("stanzas", function (stanza)
 		count_error(stanza.name, condition_of(stanza));
@@ -172,6 +173,8 @@ return function (pack)
 					count_sent_error(stanza);
 				end
 			end
+		elseif type(stanza) == "table" and watched[stanza.name] then
+			watched[stanza.name](stanza, session);
 		end
 		return stanza;
 	end
