@@ -5,13 +5,13 @@ import unittest
 
 from harness import HOST, Exporting, free_port, wait_for
 from operator_clients import ENABLE, Bosh, Ledger, Stream, WebSocket
-from operator_servers import SECRET, Component, Remote
+from operator_servers import SECRET, Collected, Component, Remote
 
 EXTERNAL = f"external.{HOST}"
-FAMILIES = ("prosody_stanzas", "prosody_stanza_errors", "prosody_stanza_processing")
+FAMILIES = ("stanzas", "stanza_errors", "stanza_processing")
 
 
-class Stanzas(Ledger):
+class Stanzas(Collected):
     """What has moved of stanzas: some series come with their first sample."""
 
     def __init__(self, prosody):
