@@ -11,7 +11,9 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "spec/proso
 from report import ROOT, Report  # noqa: E402
 
 # In the order of the pages that show them. Each is a module with a TITLE and run(report).
-PARTS = ["calls", "render", "statsd", "memory", "start", "server", "exporter", "scrapes", "policy", "instructions"]
+PARTS = ["calls", "render", "statsd", "memory", "start", "server", "exporter", "scrapes", "policy", "operator", "instructions"]
+# Those whose name is that of one of Python's own modules.
+MODULES = {"operator": "operator_pack"}
 
 
 def main():
@@ -21,7 +23,7 @@ def main():
         sys.exit(f"bench.py: no such part: {', '.join(unknown)}; there are {', '.join(PARTS)}")
     report = Report()
     for part in wanted:
-        module = importlib.import_module(part)
+        module = importlib.import_module(MODULES.get(part, part))
         report.begin(part, module.TITLE)
         try:
             module.run(report)

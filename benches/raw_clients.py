@@ -6,26 +6,26 @@ import threading
 
 from harness import DEADLINE, HOST, PASSWORD
 
-OPENING = f"<stream:stream to='{HOST}' xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' version='1.0'>"
+OPENING = "<stream:stream to='%s' xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' version='1.0'>"
 
 
 class RawClient:
     """A client, logged in and present."""
 
-    def __init__(self, user, port):
-        self.name = f"{user}@{HOST}/raw"
+    def __init__(self, user, port, host=HOST):
+        self.name = f"{user}@{host}/raw"
         self.socket = socket.create_connection(("127.0.0.1", port), DEADLINE)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         password = base64.b64encode(f"\0{user}\0{PASSWORD}".encode()).decode()
-        self.ask(OPENING, "</stream:features>")
+        self.ask(OPENING % host, "</stream:features>")
         self.ask(f"<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>{password}</auth>", "<success")
-        self.ask(OPENING, "</stream:features>")
+        self.ask(OPENING % host, "</stream:features>")
         self.ask("<iq type='set' id='bind'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>raw</resource></bind></iq>", "</iq>")
         self.ask("<iq type='get' id='roster'><query xmlns='jabber:iq:roster'/></iq>", "<query")
         self.ask("<presence/>", "<presence")
 
     def ask(self, text, awaited):
-        """Says something and waits for an answer with these words in it."""
+        """Says something and returns the answer, which has these words in it."""
         self.socket.sendall(text.encode())
         answer = b""
         while awaited.encode() not in answer:
@@ -33,6 +33,7 @@ class RawClient:
             if not part:
                 raise ConnectionError(f"{self.name}: no {awaited} but {answer.decode(errors='replace')}")
             answer += part
+        return answer
 
     def send_messages(self, other, count):
         """Sends messages to another client as fast as the server takes them; returns once all have arrived there."""

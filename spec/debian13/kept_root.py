@@ -17,7 +17,7 @@ from clean_root import ENVIRONMENT, Root, bootstrap, keep_archives  # noqa: E402
 
 SUITE = "trixie"
 PACKAGES = """
-    prosody lua5.4 lua-unbound lua-event luarocks
+    prosody lua5.4 lua-unbound lua-event lua-dbi-sqlite3 luarocks
     cargo gcc libc6-dev make
     prometheus collectd-core nodejs curl iproute2 procps python3 python3-slixmpp python3-prometheus-client
 """.split()

@@ -3,24 +3,45 @@
 -- Prosody's C modules exist for 5.4 only; these parts of them are enough for util.async.
 local time = 0;
 package.loaded["util.time"] = { now = os.time, monotonic = function () return time; end };
-package.preload["util.id"] = function ()
-	return { short = function () return "id"; end };
-end
+package.loaded["util.id"] = { short = function () return "id"; end };
+local unpack, pack = table.unpack or unpack, require "util.table".pack; -- luacheck: ignore 143 113
+package.loaded["util.xpcall"] = {
+	xpcall = function (f, handler, ...)
+		local arguments = pack(...);
+		return xpcall(function () return f(unpack(arguments, 1, arguments.n)); end, handler);
+	end;
+};
 
 local async, events = require "util.async", require "util.events";
-local unpack, pack = table.unpack or unpack, require "util.table".pack; -- luacheck: ignore 143 113
+
+-- What util.timer is to call.
+local tasks = {};
+package.loaded["util.timer"] = {
+	add_task = function (_, f)
+		table.insert(tasks, f);
+	end;
+};
+
+-- Calls what is due by now, but not what comes of it.
+local function tick()
+	local due = tasks;
+	tasks = {};
+	for _, f in ipairs(due) do
+		f();
+	end
+end
 
 -- A Prosody with metre and these hosts, and what metre has measured in it.
 local function server(...)
 	local prosody = { process_type = "prosody", paths = {}, hosts = {}, events = events.new(), version = "test" };
 	local old = rawget(_G, "prosody");
 	rawset(_G, "prosody", prosody);
-	local stats = assert(require "metre".new());
+	local stats = assert(require "metre".new { operator = { active_users = true } });
 	rawset(_G, "prosody", old);
 	prosody.events.fire_event("server-starting");
 	local self = { prosody = prosody, stats = stats };
 	function self.activate(host)
-		prosody.hosts[host] = { host = host, type = "local", events = events.new() };
+		prosody.hosts[host] = { host = host, type = "local", events = events.new(), modules = {} };
 		prosody.events.fire_event("host-activated", host);
 	end
 	function self.deactivate(host)
@@ -32,10 +53,11 @@ local function server(...)
 		prosody.hosts[host].events.fire_event("item-added/storage-provider", { item = driver });
 		return driver;
 	end
-	-- Samples other than zero of the family, as { ["store operation"] = value } for each ending of a name.
+	-- Samples other than zero of a family, as { ["values of labels"] = value }, with this ending of the name.
 	function self.samples(name, ending, zeros)
 		local found = {};
-		local family = stats.metric_registry:get_metric_families()["prosody_storage_operation_" .. name];
+		local families = stats.metric_registry:get_metric_families();
+		local family = families["prosody_storage_operation_" .. name] or families["prosody_" .. name];
 		for values, metric in (family and family:iter_metrics() or function () end) do
 			for suffix, _, value in metric:iter_samples() do
 				if suffix == ending and (value ~= 0 or zeros) then
@@ -234,18 +256,41 @@ describe("stores in the operator pack", function ()
 
 	it("don't count twice what they ask of themselves", function ()
 		local world = server("a");
-		local methods = { find = function () return function () end; end };
+		local methods = { find = function () return nil, "broken"; end; set_keys = function () return true; end };
 		function methods:get()
-			return self:find(), self:summary();
-		end
-		function methods:summary()
 			return self:find();
+		end
+		methods.summary = methods.get;
+		function methods:set()
+			return self:set_keys();
 		end
 		local store = world.provide("a", driver_of(methods)):open("archive");
 		store:get();
 		store:find();
 		store:summary();
-		assert.same({ ["archive get"] = 1, ["archive find"] = 1, ["archive other"] = 1 }, world.counts());
+		store:set();
+		assert.same({ ["archive get"] = 1, ["archive find"] = 1, ["archive other"] = 1, ["archive set"] = 1 }, world.counts());
+		assert.same({ ["a archive get"] = 1, ["a archive find"] = 1, ["a archive other"] = 1 }, world.samples("errors", "_total"));
+		store:set_keys();
+		assert.equal(2, world.counts()["archive set"]);
+	end);
+
+	it("tell what two runners ask of one store apart", function ()
+		local world = server("a");
+		local finish;
+		local methods = { find = function () end };
+		function methods:get()
+			local wait, done = async.waiter();
+			finish = done;
+			wait();
+			return self:find();
+		end
+		local store = world.provide("a", driver_of(methods)):open("archive");
+		async.runner(function () store:get(); end):run(true);
+		async.runner(function () store:find(); end):run(true);
+		assert.same({ ["archive find"] = 1 }, world.counts());
+		finish();
+		assert.same({ ["archive find"] = 1, ["archive get"] = 1 }, world.counts());
 	end);
 
 	it("count as errors only what has failed, beginning at zero", function ()
@@ -327,5 +372,136 @@ describe("stores in the operator pack", function ()
 		-- It isn't tried again.
 		assert.is_nil((store:get()));
 		assert.same({}, world.counts());
+	end);
+end);
+
+describe("messages in the operator pack", function ()
+	it("are counted by what handlers answer, who notice nothing, and may wait", function ()
+		local world = server("a", "b");
+		local host = world.prosody.hosts.a.events;
+		world.prosody.hosts.a.modules.offline = {};
+		host.fire_event("module-loaded", { module = "offline", host = "a" });
+		local answer, finish, seen;
+		local function handler(event)
+			seen = event;
+			if finish == "wait" then
+				local wait, done = async.waiter();
+				finish = done;
+				wait();
+			end
+			return answer;
+		end
+		host.add_handler("message/offline/handle", handler, -1);
+		local event = { username = "romeo" };
+		for _, result in ipairs { true, "kept", false, 0 } do
+			answer = result;
+			assert.equal(result, host.fire_event("message/offline/handle", event));
+			assert.equal(event, seen);
+		end
+		assert.same({ ["a stored"] = 3, ["a refused"] = 1 }, world.samples("offline_messages", "_total"));
+		local given;
+		finish, answer = "wait", true;
+		async.runner(function () given = host.fire_event("message/offline/handle", event); end):run(true);
+		assert.is_nil(given);
+		assert.equal(3, world.samples("offline_messages", "_total")["a stored"]);
+		finish();
+		assert.is_true(given);
+		assert.equal(4, world.samples("offline_messages", "_total")["a stored"]);
+		host.remove_handler("message/offline/handle", handler);
+		assert.is_nil(host.fire_event("message/offline/handle", event));
+		assert.same({ ["a stored"] = 4, ["a refused"] = 2 }, world.samples("offline_messages", "_total"));
+		-- Where nothing keeps messages there is nothing to count, and errors stay those of the handler.
+		assert.is_nil(world.prosody.hosts.b.events.fire_event("message/offline/handle", event));
+		host.add_handler("message/offline/handle", function () error({ "broken" }); end);
+		local ok, err = pcall(host.fire_event, "message/offline/handle", event);
+		assert.same({ false, { "broken" } }, { ok, err });
+		assert.same({ ["a stored"] = 4, ["a refused"] = 2 }, world.samples("offline_messages", "_total"));
+	end);
+
+	it("are delivered by those who notice nothing, and may wait", function ()
+		local world = server("a");
+		local host, filters = world.prosody.hosts.a.events, require "util.filters";
+		world.prosody.hosts.a.modules.offline = {};
+		host.fire_event("module-loaded", { module = "offline", host = "a" });
+		local session, sent = { host = "a" }, {};
+		local filter = filters.initialize(session);
+		local function stanza(name, from)
+			return { name = name, get_child = function (_, child, xmlns)
+				return from and child == "delay" and xmlns == "urn:xmpp:delay" and { attr = { from = from } };
+			end };
+		end
+		local function send(...)
+			local it = stanza(...);
+			assert.equal(it, filter("stanzas/out", it));
+			table.insert(sent, it);
+		end
+		local finish;
+		host.add_handler("message/offline/broadcast", function (event)
+			assert.equal(session, event.origin);
+			send("message", "a");
+			send("message", "room.a");
+			send("message");
+			send("presence", "a");
+			local wait, done = async.waiter();
+			finish = done;
+			wait();
+			send("message", "a");
+			return true;
+		end);
+		local given;
+		send("message", "a");
+		async.runner(function () given = host.fire_event("message/offline/broadcast", { origin = session }); end):run(true);
+		assert.same({ ["a delivered"] = 1 }, world.samples("offline_messages", "_total"));
+		finish();
+		assert.is_true(given);
+		send("message", "a");
+		assert.equal(7, #sent);
+		assert.same({ ["a delivered"] = 2 }, world.samples("offline_messages", "_total"));
+	end);
+end);
+
+describe("users in the operator pack", function ()
+	it("are counted with Prosody's functions, which may wait and fail", function ()
+		local world = server("a", "b", "c", "d");
+		local hosts = world.prosody.hosts;
+		local function provide(host, names)
+			hosts[host].users = { users = function () return ipairs(names); end };
+			hosts[host].sessions = {};
+		end
+		provide("a", { 10, 20, 3 * 86400, 8 * 86400, 90 * 86400, -1 });
+		provide("b", { 1 });
+		provide("c", { 1, 2 });
+		hosts.b.users.users = function () error("the database is away"); end;
+		hosts.d.users = { users = function () return nil, "method not implemented"; end };
+		local finish;
+		hosts.a.modules = { account_activity = {
+			get_last_active = function (number)
+				if number == 3 then
+					local wait, done = async.waiter();
+					finish = done;
+					wait();
+				end
+				local age = ({ 10, 20, 3 * 86400, 8 * 86400, 90 * 86400 })[number];
+				return age and os.time() - age;
+			end;
+		} };
+		hosts.a.users.users = function ()
+			local n = 0;
+			return function ()
+				n = n + 1;
+				return n <= 6 and n or nil;
+			end;
+		end;
+		world.prosody.events.fire_event("server-started");
+		for _ = 1, 50 do
+			time = time + 1;
+			tick();
+			if finish then
+				finish();
+				finish = nil;
+			end
+		end
+		assert.same({ a = 6, c = 2 }, world.samples("users_registered", ""));
+		assert.same({ ["a 1d"] = 2, ["a 7d"] = 3, ["a 30d"] = 4 }, world.samples("active_users", ""));
 	end);
 end);

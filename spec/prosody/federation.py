@@ -56,7 +56,9 @@ class Authority:
         openssl("req", "-new", "-key", key, "-subj", f"/CN={host}", "-out", request)
         signed_by = ["-CA", self.certificate, "-CAkey", self.key] if is_trusted else ["-signkey", key]
         new = self.directory / "new"
-        openssl("x509", "-req", "-in", request, *signed_by, "-days", days, "-set_serial", days + 100_000, "-extfile", extensions, "-out", new)
+        # Newer versions want no time that ends before it begins.
+        time = ["-days", days] if days > 0 or ssl.OPENSSL_VERSION_INFO < (3, 4) else ["-not_before", "200101000000Z", "-not_after", "210101000000Z"]
+        openssl("x509", "-req", "-in", request, *signed_by, *time, "-set_serial", days + 100_000, "-extfile", extensions, "-out", new)
         # As those do who renew certificates: never half a file.
         new.rename(certificate)
         return not_after(openssl("x509", "-in", certificate, "-noout", "-enddate"))
@@ -165,7 +167,7 @@ class Federating(Exporting):
         for host in hosts:
             names.ports[host] = self.s2s_port
         virtual = "\n".join(f'VirtualHost "{host}"\n{lines}' for host, lines in hosts.items())
-        super().__init__(modules=("s2s", "tls", "dialback", "s2s_auth_certs", *(["metre_names"] if VERSION < 13 else [])), options=f"""
+        super().__init__("collect_min_interval = 0;", modules=("s2s", "tls", "dialback", "s2s_auth_certs", *(["metre_names"] if VERSION < 13 else [])), options=f"""
             modules_disabled = {{}}
             s2s_ports = {{ {self.s2s_port} }}
             {names.options}

@@ -170,6 +170,8 @@ class Prosody:
         self.pid = None
         # Further arguments for the process, such as its user.
         self.spawning = {}
+        # A command that runs it.
+        self.wrapper = []
 
     def __enter__(self):
         return self
@@ -183,7 +185,7 @@ class Prosody:
 
     def start(self, daemonize=False, deadline=DEADLINE):
         """Starts it and waits until it serves; with daemonize it forks into the background first."""
-        command = ["/usr/bin/prosody", "-D" if daemonize else "-F", "--config", str(self.config)]
+        command = [*self.wrapper, "/usr/bin/prosody", "-D" if daemonize else "-F", "--config", str(self.config)]
         with open(self.directory / "output", "wb") as output:
             self.process = subprocess.Popen(
                 command, env=self.environment, stdin=subprocess.DEVNULL, stdout=output, stderr=output,

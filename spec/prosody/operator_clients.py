@@ -9,6 +9,7 @@ import socket
 import ssl
 import struct
 import subprocess
+import warnings
 
 from harness import DEADLINE, HOST, PASSWORD, wait_for
 
@@ -188,7 +189,8 @@ def trusting(minimum=ssl.TLSVersion.TLSv1_2, maximum=ssl.TLSVersion.TLSv1_3):
     """TLS for a client that takes every certificate."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    context.minimum_version, context.maximum_version = minimum, maximum
+    with warnings.catch_warnings(action="ignore"):
+        context.minimum_version, context.maximum_version = minimum, maximum
     return context
 
 
@@ -226,6 +228,6 @@ class Ledger:
                 return True
             return False
         try:
-            wait_for("what moves", as_expected, 20)
+            wait_for("what moves", as_expected)
         except TimeoutError:
             raise AssertionError(f"moved: {last['moved']}, and not: {moved}") from None

@@ -1,6 +1,7 @@
 """Metrics about other servers: real ones that federate over loopback, and some that only misbehave."""
 
 import asyncio
+import collections
 import contextlib
 import unittest
 
@@ -95,9 +96,12 @@ class Unreachable(unittest.TestCase):
                 self.assertEqual(
                     state(prosody), {**expected, "bounced_stanzas alpha.example": number, "remotes_failing": number, **named}, domain
                 )
+                after = prosody.samples()
                 if cause in ("dns", "refused"):
-                    self._assert_that_prosody_counts_nothing(before, prosody.samples())
-                before = prosody.samples()
+                    self._assert_that_prosody_counts_nothing(before, after)
+                # For direct TLS, for the other way, and the address.
+                self.assertEqual(self._lookups(after) - self._lookups(before), {"SRV": 2, "A": 1})
+                before = after
             # Twice: it is the worst of all.
             await bounced(client, "closed.example")
             self.assertEqual(state(prosody), {
@@ -105,6 +109,12 @@ class Unreachable(unittest.TestCase):
                 "remote_failing closed.example refused": 2, "remote_failing closing.example connection": 1,
                 "remote_failing error.example stream": 1,
             })
+
+    @staticmethod
+    def _lookups(samples):
+        return collections.Counter({
+            dict(labels)["qtype"]: value for (name, labels), value in samples.items() if name == "prosody_dns_seconds_count"
+        })
 
     def _assert_that_prosody_counts_nothing(self, before, after):
         """Prosody's own counters of connections with other servers see only that one was begun."""
@@ -130,9 +140,10 @@ class Federation(unittest.TestCase):
                 authority.make(host, is_trusted=False)
             options = 's2s_secure_auth = true; s2s_insecure_domains = { "dialback.example" }'
 
-            def server(*hosts):
-                return stack.enter_context(Federating(names, {host: authority.options(host) for host in hosts}, options=options))
-            alpha, beta = server("alpha.example", "self.example", "dialback.example"), server("beta.example", "expired.example")
+            def server(*hosts, **more):
+                return stack.enter_context(Federating(names, {host: authority.options(host) for host in hosts}, options=options, **more))
+            alpha = server("alpha.example", "self.example", "dialback.example")
+            beta = server("beta.example", "expired.example", config="operator = { remotes = 0 };")
             alpha.serves()
             asyncio.run(self._try(alpha, beta))
             for prosody in (alpha, beta):
@@ -181,6 +192,14 @@ class Federation(unittest.TestCase):
                 self.assertEqual(state(alpha), {**before, **now})
                 seen_by_beta["connect_duration_seconds_count"] = 2
                 self.assertEqual(state(beta), seen_by_beta)
+                # beta names nobody.
+                await bounced(other, "unknown.invalid")
+                seen_by_beta.update({
+                    "failures beta.example out dns": 1, "bounced_stanzas beta.example": 1, "remotes_failing": 1,
+                })
+                self.assertEqual(state(beta), seen_by_beta)
+                self.assertNotIn("unknown.invalid", beta.scrape())
+                self.assertNotIn("prosody_s2s_remote_failing", beta.scrape())
 
         # Connections that end as a server goes are no failures.
         beta.stop()

@@ -74,6 +74,10 @@ class Logins(unittest.TestCase):
         client = self.stream("secure.test")
         client.auth("user1", answer="<encryption-required/>")
         self.expect(attempts("encryption-required", "secure.test"))
+        for element in f"auth {SASL}", "authenticate xmlns='urn:xmpp:sasl:2'":
+            client = self.stream("backend.test")
+            client.ask(f"<{element} mechanism='LIMITED'/>", "<temporary-auth-failure")
+            self.expect(attempts("temporary-auth-failure", "backend.test"))
         # Prosody's own counters have stood still.
         self.assertGreater(len(own), 10)
         self.assertEqual(self.own_counters(), own)
@@ -158,6 +162,14 @@ class Logins(unittest.TestCase):
         self.expect(attempts("aborted", "backend.test", timed=False))
         client = self.stream("backend.test")
         client.auth("asked", answer="<challenge")
+        client.send(f"<response {SASL}>{encoded('broken')}</response>")
+        client.auth("asked", answer="<challenge")
+        self.expect(attempts("temporary-auth-failure", "backend.test"))
+        client.ask(f"<abort {SASL}/>", "<aborted/>")
+        self.expect(attempts("aborted", "backend.test"))
+        client.send(f"<auth {SASL} mechanism='PLAIN'>{encoded(chr(0) + 'broken' + chr(0))}</auth>")
+        client.auth("asked", answer="<challenge")
+        self.expect(attempts("temporary-auth-failure", "backend.test"))
         client.ask(f"<response {SASL}>{encoded('this')}</response>", "<success")
         self.expect(attempts("success", "backend.test"))
         # The client goes while the backend is at it.
@@ -165,6 +177,8 @@ class Logins(unittest.TestCase):
         client.send(f"<auth {SASL} mechanism='PLAIN'>{encoded(chr(0) + 'hang' + chr(0))}</auth>")
         self.prosody.shell("> return 'it has come'")
         client.drop(reset=True)
+        # A loop over select() doesn't see that while nothing is to be read; Prosody would wait for c2s_timeout.
+        self.prosody.shell("c2s:closeall()")
         self.expect(attempts("temporary-auth-failure", "backend.test"))
         self.prosody.shell("> prosody.events.fire_event('metre-release')")
         self.expect({})

@@ -3,7 +3,7 @@
 -- Most SASL failures fire no event, so what is sent to clients is looked at until they are logged in. An attempt that nobody
 -- answers, as the client or the server's backend has gone, ends with its connection or when the next one begins.
 --
--- On a session: metre_connected, metre_auth (when these began), metre_waits (the client's turn), metre_legacy (an iq's id).
+-- On a session: metre_connected, metre_auth (when these began), metre_waits (it is the client's turn), metre_legacy (not by SASL).
 
 local sasl = { ["urn:ietf:params:xml:ns:xmpp-sasl"] = true; ["urn:xmpp:sasl:2"] = true };
 
@@ -46,7 +46,7 @@ return function (pack)
 
 	local function ended(session, result)
 		local began, counters = session.metre_auth, attempts[session.host];
-		session.metre_auth, session.metre_legacy = nil, nil;
+		session.metre_auth, session.metre_waits, session.metre_legacy = nil, nil, nil;
 		if counters then
 			(counters[result] or counters.other):add(1);
 			if began then
@@ -69,7 +69,7 @@ return function (pack)
 
 	local look_at = {
 		failure = function (stanza, session)
-			if session.type == "c2s_unauthed" and sasl[stanza.attr.xmlns] then
+			if sasl[stanza.attr.xmlns] then
 				ended(session, condition_of(stanza));
 			end
 		end;
@@ -79,7 +79,7 @@ return function (pack)
 			end
 		end;
 		iq = function (stanza, session)
-			if session.metre_legacy and stanza.attr.id == session.metre_legacy and stanza.attr.type == "error" then
+			if session.metre_legacy and stanza.attr.type == "error" then
 				local condition = error_of(stanza);
 				ended(session, legacy_results[condition] or condition);
 			end
@@ -117,14 +117,16 @@ return function (pack)
 		if session.metre_auth then
 			left_open(session);
 		end
-		session.metre_auth, session.metre_waits = now(), nil;
+		session.metre_auth = now();
 	end
 	pack:hook_hosts("logins", "stanza/urn:ietf:params:xml:ns:xmpp-sasl:auth", begins, first);
 	pack:hook_hosts("logins", "stanza/urn:xmpp:sasl:2:authenticate", begins, first);
 	pack:hook_hosts("logins", "stanza/iq/jabber:iq:auth:query", function (event)
-		if event.stanza.tags[1]:get_child("password") then
+		local query = event.stanza.tags[1];
+		-- Without these it is only asked what is needed.
+		if query:get_child("username") and query:get_child("password") and query:get_child("resource") then
 			begins(event);
-			event.origin.metre_legacy = event.stanza.attr.id;
+			event.origin.metre_legacy = true;
 		end
 	end, first);
 

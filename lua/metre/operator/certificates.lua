@@ -67,6 +67,8 @@ return function (pack)
 
 	-- What is loaded, { path, not_after }, by host ("" for ports) and service.
 	local loaded = { [""] = {} };
+	-- What was loaded for ports, by context, and what is the latest for each service.
+	local of_context, latest = setmetatable({}, { __mode = "k" }), {};
 	-- Which series there is room for, by host and what else they are called.
 	local has_room_for = { [""] = {} };
 	-- What is in the files that are loaded, { state, not_after }, by path.
@@ -94,7 +96,7 @@ return function (pack)
 	pack:hook("certificates", "service-removed", function (event)
 		if not portmanager.get_active_services():get(event.name) then
 			for host in pairs(loaded) do
-				if host == "" or not is_xmpp[event.name] then
+				if not is_xmpp[event.name] then
 					drop(host, event.name);
 				end
 			end
@@ -124,45 +126,64 @@ return function (pack)
 	local function purpose(host, count, last)
 		local port_service = host:match("^(%S+) port %d+$");
 		if port_service then
-			return "", port_service, true;
+			return "", port_service;
 		end
 		local service = type(last) == "table" and last.mode and service_of(last);
 		if service then
 			-- The port's certificate is another one for those who name this host.
-			return loaded[host] and host or host_of(host, service), service, true;
-		elseif loaded[host] then
-			-- mod_tls says more about servers than about clients.
-			return host, count > 3 and "s2s" or "c2s", false;
+			return loaded[host] and host or host_of(host, service), service;
 		end
+		-- mod_tls says more about servers than about clients.
+		return loaded[host] and host, count > 3 and "s2s" or "c2s";
 	end
 
-	local function note(mode, host, count, last, context, config)
-		if mode ~= "server" or type(host) ~= "string" then
-			return;
+	local note = pack:guard("certificates", function (mode, host, count, last, context, _, config)
+		local name, service;
+		if mode == "server" then
+			name, service = purpose(host, count, last);
 		end
-		local name, service, keeps_old = purpose(host, count, last);
-		if not name or not context and keeps_old then
+		if not name then
 			return;
 		end
 		local path = context and config and config.certificate;
-		if type(path) ~= "string" then
-			loaded[name][service] = nil;
-		else
-			files[path] = nil;
-			loaded[name][service] = { path = path; not_after = read(path) };
+		local certificate = path and { path = path; not_after = read(path) };
+		if name == "" then
+			if certificate then
+				of_context[context], latest[service] = certificate, certificate;
+			end
+		elseif certificate or is_xmpp[service] then
+			loaded[name][service] = certificate or nil;
+			changed[name] = true;
 		end
-		changed[name] = true;
-	end
-	note = pack:guard("certificates", note);
+		if path then
+			files[path] = nil;
+		end
+	end);
 
-	local function noted(mode, host, count, last, context, err, config, ...)
-		note(mode, host, count, last, context, config);
-		return context, err, config, ...;
+	local function noted(mode, host, count, last, ...)
+		note(mode, host, count, last, ...);
+		return ...;
 	end
 	local original = certmanager.create_context;
 	function certmanager.create_context(host, mode, ...)
 		local count = select("#", ...);
 		return noted(mode, host, count, count > 0 and select(count, ...) or nil, original(host, mode, ...));
+	end
+
+	-- Ports use the context with which they were opened: Prosody makes another one at a reload, and doesn't use it.
+	local function look_at_ports()
+		local before, now = loaded[""], {};
+		for service, _, _, _, active in portmanager.get_active_services():iter(nil, nil, nil, nil) do
+			if active.tls_cfg then
+				local context = active.server.tls_ctx;
+				now[service] = context and of_context[context] or before[service] or latest[service];
+				changed[""] = changed[""] or now[service] ~= before[service] or nil;
+			end
+		end
+		for service in pairs(before) do
+			changed[""] = changed[""] or not now[service] or nil;
+		end
+		loaded[""] = now;
 	end
 
 	-- Reads a file if it is new or has changed. Returns whether it has.
@@ -220,20 +241,21 @@ return function (pack)
 
 	local function show_host(host)
 		pack:forget(family, host);
-		local services = loaded[host];
-		local one = has_one_for_all(services);
+		local services, of_ports = loaded[host], loaded[""];
+		local c2s, one = services.c2s or {}, has_one_for_all(services);
 		for service, certificate in pairs(services) do
-			if host == "" or not one then
+			if host == "" or is_xmpp[service] and not one then
 				show(host, service, certificate);
 			elseif service == "c2s" then
 				show(host, "xmpp", certificate);
-			elseif certificate.path ~= services.c2s.path then
+			elseif certificate.path ~= c2s.path and certificate.path ~= (of_ports[service] or {}).path then
 				show(host, service, certificate);
 			end
 		end
 	end
 
 	pack:on_collection("certificates", function ()
+		look_at_ports();
 		look_at_files();
 		for host in pairs(changed) do
 			changed[host] = nil;

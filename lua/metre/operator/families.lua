@@ -168,6 +168,7 @@ families.prosody_storage_operation_errors = {
 families.prosody_certificate_not_after_timestamp_seconds = {
 	type = "gauge"; unit = "seconds"; labels = { "host", "service", "state" };
 	help = "When a certificate ends, in seconds since 1970: the one that is loaded, and the one in its file";
+	values = { state = { "loaded", "file" } };
 };
 
 -- END of certificates

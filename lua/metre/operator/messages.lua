@@ -35,12 +35,14 @@ local function offline(pack)
 		return stanza;
 	end
 	local begin = pack:guard("offline messages", function (host, session)
-		if outcomes[host] then
+		if outcomes[host] and session and session.filters then
 			filters.add_filter(session, "stanzas/out", filter, first);
 		end
 	end);
 	local finish = pack:guard("offline messages", function (session)
-		filters.remove_filter(session, "stanzas/out", filter);
+		if session then
+			filters.remove_filter(session, "stanzas/out", filter);
+		end
 	end);
 	local function delivered(session, ...)
 		finish(session);

@@ -19,14 +19,22 @@ local causes = {
 -- Before modules that end the event.
 local first = 10000;
 
-local function cause_of(session)
-	if session.metre_closed then
-		return causes[session.metre_closed] or "error";
-	end
-	return session.hibernating and "hibernation" or "connection";
-end
-
 return function (pack)
+	-- mod_smacks drops the connections of its sessions then.
+	local stopping = false;
+	pack:hook("sessions", "server-stopping", function ()
+		stopping = true;
+	end, first);
+
+	local function cause_of(session)
+		if session.metre_closed then
+			return causes[session.metre_closed] or "error";
+		elseif stopping then
+			return "shutdown";
+		end
+		return session.hibernating and "hibernation" or "connection";
+	end
+
 	local function has_users(_, host_session)
 		return host_session.type == "local";
 	end
@@ -100,33 +108,4 @@ return function (pack)
 			resumptions[host]:add(1);
 		end
 	end, first);
-
-	-- Should a module have opened or closed sessions in ways of its own, this ends with the next reload.
-	local function recount(host)
-		local connected, hibernating, count = 0, 0, 0;
-		users[host] = {};
-		for username, user in pairs(pack.prosody.hosts[host].sessions) do
-			local of_user = 0;
-			for _, session in pairs(user.sessions) do
-				if session.metre_state then
-					session.metre_state = session.hibernating and "hibernating" or "connected";
-					hibernating = hibernating + (session.hibernating and 1 or 0);
-					of_user = of_user + 1;
-				end
-			end
-			connected = connected + of_user;
-			if of_user > 0 then
-				users[host][username] = of_user;
-				count = count + 1;
-			end
-		end
-		sessions[host].connected:set(connected - hibernating);
-		sessions[host].hibernating:set(hibernating);
-		online[host]:set(count);
-	end
-	pack:hook("sessions", "config-reloaded", function ()
-		for host in pairs(sessions) do
-			recount(host);
-		end
-	end);
 end;

@@ -16,18 +16,14 @@ local known = {
 	accounts = true; archive = true; muc_log = true; offline = true; pep = true; pubsub = true; roster = true; vcard = true;
 };
 
+-- What Prosody notes for itself, and nobody waits for.
+local housekeeping = { cron = true; archive_cleanup = true; muc_log_cleanup = true };
+
 -- Names of stores that are told apart. There are fewer, unless a module makes names of what it is sent.
 local most_names = 64;
 
 -- What stores answer that work: nothing is there, a user's quota is full, or the configuration says that nothing is stored.
 local answers = { ["item-not-found"] = true; ["quota-limit"] = true; ["Storage disabled"] = true };
-
-local function is_failure(ok, err)
-	if ok or err == nil then
-		return false;
-	end
-	return not answers[type(err) == "table" and rawget(err, "condition") or err];
-end
 
 return function (pack)
 	if not pack.options.storage then
@@ -36,7 +32,7 @@ return function (pack)
 
 	local names, name_count = {}, 0;
 	local function label_of(name)
-		if type(name) ~= "string" then
+		if type(name) ~= "string" or housekeeping[name] then
 			return "other";
 		end
 		local label = known[name] and name or names[name];
@@ -97,24 +93,23 @@ return function (pack)
 		return metric;
 	end
 
-	local function begin(call)
-		local label;
-		call.duration, label = duration_of(call.label, call.operation);
-		call.host = call.driver.host;
-		call.errors = call.host.errors and errors_of(call.host, label, call.operation);
-	end
-
-	local measure = pack:guard("storage", function (call, began, ok, err)
-		if call.host ~= call.driver.host then
-			begin(call);
+	-- At the first call of an operation, with its errors beginning at zero.
+	local begin = pack:guard("storage", function (call)
+		local duration, label = duration_of(call.label, call.operation);
+		local host = call.driver.host;
+		if host.errors then
+			errors_of(host, label, call.operation);
 		end
-		call.duration:sample(pack.now() - began);
-		if call.errors and is_failure(ok, err) and call.host.errors then
-			call.errors:add(1);
+		call.duration, call.sample, call.counted_as = duration, duration.sample, label;
+	end);
+	local failed = pack:guard("storage", function (call, err)
+		local host = call.driver.host;
+		if call.sample and host.errors and not answers[type(err) == "table" and rawget(err, "condition") or err] then
+			errors_of(host, call.counted_as, call.operation):add(1);
 		end
 	end);
 
-	local watch = stores.new(pack.now, measure);
+	local watch = stores.new(pack.now, begin, failed);
 	local watch_opened = pack:guard("storage", function (driver, name, store)
 		if type(store) == "table" then
 			watch(driver, label_of(name), store);
@@ -129,14 +124,20 @@ return function (pack)
 	local drivers = setmetatable({}, { __mode = "k" });
 	pack:hook_hosts("storage", "item-added/storage-provider", function (event, host)
 		local item = event.item;
+		local open = type(item) == "table" and item.open;
+		if not open then
+			return;
+		end
 		local driver = drivers[item];
 		if driver then
 			driver.host = hosts[host];
+			for call in pairs(driver.calls) do
+				call.sample = nil; -- all begins anew
+			end
 			return;
 		end
-		driver = { host = hosts[host], metatables = {} };
+		driver = { host = hosts[host], metatables = {}, calls = setmetatable({}, { __mode = "k" }) };
 		drivers[item] = driver;
-		local open = item.open;
 		rawset(item, "open", function (...)
 			return opened(driver, (select(2, ...)), open(...));
 		end);

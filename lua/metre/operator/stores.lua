@@ -16,35 +16,73 @@ local operations = {
 	dates = "other"; items = "other"; summary = "other"; trim = "other"; users = "other";
 };
 
+-- Methods that are the work of others of the same store in Prosody's own drivers: their time is in that of the others.
+local parts = { get = "find"; summary = "find"; set = "set_keys"; delete = "trim" };
+local is_part = { find = true; set_keys = true; trim = true };
+
 -- What other modules hold may go, and what is ours with it. Both are weak: Lua 5.1 would keep what refers to its own key.
 local weak = { __mode = "kv" };
 
--- now: a clock. measure(call, began, ...): told when an operation has returned, and what; must not raise. `call` has label,
--- operation and driver. Returns watch(driver, label, store), which is to be called for each store that a driver has opened;
--- `driver` is a table with a table `metatables`.
-local function new(now, measure)
+-- now: a clock. begin(call): sets call.duration, a metric, and call.sample, its method, which is told how long an operation has
+-- taken. failed(call, err): told when one has answered with an error. Neither raises. `call` has label, operation and driver.
+-- Returns watch(driver, label, store), which is to be called for each store that a driver has opened; `driver` is a table with
+-- the tables `metatables` and `calls`: all that use it, as keys.
+local function new(now, begin, failed)
 	-- Of what we have put in the place of others: what was there, and with what label.
 	local ours = setmetatable({}, { __mode = "k" });
-	-- The operation that runs: what a store's method asks of the same store is a part of it. Whoever raises leaves this as it
-	-- is, until the same method is called again or anything else is.
-	local inside_thread, inside_method, inside_store = false, nil, nil;
+	-- The store that is asked for what has parts, and by whom. It stays if that raises, until the next one has answered.
+	local inside, inside_thread = nil, nil;
 
+	-- Nothing in here can raise, so it is not protected: modules themselves call metrics plainly.
 	local function after(call, began, ...)
-		inside_thread = false;
-		measure(call, began, ...);
+		local seconds = now() - began;
+		if not call.sample then
+			begin(call);
+		end
+		local sample = call.sample;
+		if sample then
+			sample(call.duration, seconds);
+		end
+		local ok, err = ...;
+		if err ~= nil and not ok then
+			failed(call, err);
+		end
 		return ...;
 	end
 
-	local function measured(driver, label, operation, method)
-		local call = { driver = driver; label = label; operation = operation };
-		local function f(...)
-			local store, thread = (...), (running());
-			if thread == inside_thread and method ~= inside_method and rawequal(store, inside_store) then
+	local function after_parts(call, began, ...)
+		inside = nil;
+		return after(call, began, ...);
+	end
+
+	local function simple(call, method)
+		return function (...)
+			return after(call, now(), method(...));
+		end;
+	end
+
+	local function with_parts(call, method)
+		return function (...)
+			inside, inside_thread = (...), (running());
+			return after_parts(call, now(), method(...));
+		end;
+	end
+
+	local function part(call, method)
+		return function (...)
+			if inside and rawequal(inside, (...)) and inside_thread == running() then
 				return method(...);
 			end
-			inside_thread, inside_method, inside_store = thread, method, store;
 			return after(call, now(), method(...));
-		end
+		end;
+	end
+
+	-- others: what the store has under another name.
+	local function measured(driver, label, name, method, others)
+		local call = { driver = driver; label = label; operation = operations[name] };
+		driver.calls[call] = true;
+		local make = is_part[name] and part or parts[name] and type(others(parts[name])) == "function" and with_parts or simple;
+		local f = make(call, method);
 		ours[f] = { original = method; label = label };
 		return f;
 	end
@@ -61,10 +99,13 @@ local function new(now, measure)
 
 	local function methods_of_table(driver, label, index)
 		local methods = setmetatable({}, { __index = index });
-		for name, operation in pairs(operations) do
+		local function others(name)
+			return index[name];
+		end
+		for name in pairs(operations) do
 			local method = index[name];
 			if type(method) == "function" then
-				methods[name] = measured(driver, label, operation, method);
+				methods[name] = measured(driver, label, name, method, others);
 			end
 		end
 		return methods;
@@ -74,13 +115,12 @@ local function new(now, measure)
 		local known = setmetatable({}, weak);
 		return function (store, name)
 			local method = index(store, name);
-			local operation = operations[name];
-			if not operation or type(method) ~= "function" then
+			if not operations[name] or type(method) ~= "function" then
 				return method;
 			end
 			local f = known[method];
 			if not f then
-				f = measured(driver, label, operation, method);
+				f = measured(driver, label, name, method, function (other) return index(store, other); end);
 				known[method] = f;
 			end
 			return f;
@@ -119,11 +159,10 @@ local function new(now, measure)
 
 	return function (driver, label, store)
 		for name, value in next, store do
-			local operation = operations[name];
-			if operation and type(value) == "function" then
+			if operations[name] and type(value) == "function" then
 				local method, its_label, is_ours = before_us(value, label);
 				if not is_ours then
-					rawset(store, name, measured(driver, its_label, operation, method));
+					rawset(store, name, measured(driver, its_label, name, method, function (other) return store[other]; end));
 				end
 			end
 		end

@@ -71,7 +71,7 @@ return function (pack)
 			local of_host = counters[session.host] or counters[""];
 			(of_host[condition] or of_host.other):add(1);
 		end
-		session.metre_closed = session.metre_closed or condition or (reason == false or session.bosh_terminate) and "client" or "none";
+		session.metre_closed = session.metre_closed or condition or reason == false and "client" or "none";
 	end);
 	local function on_close(event)
 		closed(event.session, event.reason);
@@ -80,12 +80,16 @@ return function (pack)
 	-- For clients that named no host of ours.
 	pack:hook("streams", "pre-session-close", on_close, first);
 
-	-- mod_bosh fires no event when it closes a session.
-	local function close_bosh(session, ...)
-		closed(session, (...));
+	-- mod_bosh fires no event when it closes a session, and doesn't pass on that the client wanted it.
+	local function close_bosh(session, reason, ...)
+		if reason == nil and session.bosh_terminate then
+			closed(session, false);
+		else
+			closed(session, reason);
+		end
 		local close = session.metre_close;
 		if close then
-			return close(session, ...);
+			return close(session, reason, ...);
 		end
 	end
 	pack:hook("streams", "bosh-session", function (event)
@@ -105,14 +109,11 @@ return function (pack)
 		end
 	end));
 
-	-- With TLS 1.3 a client says only after the handshake that it doesn't trust us.
 	local look = pack:guard("streams", function (conn, err)
 		local session = conn.metre_session;
 		if not session and conn:ssl() -- the connection begins with a handshake
 			or session and session.secure == false then -- <starttls/> came, and no stream after it
 			failures[tls_cause(err)]:add(1);
-		elseif session and session.secure and session.notopen and tls_cause(err) == "certificate" then
-			failures.certificate:add(1);
 		end
 	end);
 

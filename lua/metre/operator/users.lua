@@ -3,8 +3,6 @@
 
 local lifecycle = require "metre.lifecycle";
 local log = require "metre.log";
-local async = require "util.async";
-local timer = require "util.timer";
 
 -- Seconds: until the first count, until the next one, of a slice, and between slices.
 local delay, interval, slice, pause = 300, 3600, 0.002, 0.05;
@@ -18,8 +16,10 @@ local function source_of(host, session)
 	local activity = modules and (modules.account_activity or modules.lastlog2);
 	if not activity then
 		return nil;
-	elseif activity.get_last_active then
-		return activity.get_last_active;
+	end
+	local get_last_active = rawget(activity, "get_last_active");
+	if get_last_active then
+		return get_last_active;
 	end
 	local store = require "core.storagemanager".open(host, "lastlog2");
 	return store and function (username)
@@ -59,6 +59,7 @@ return function (pack)
 	if not pack.options.active_users then
 		return;
 	end
+	local async, timer = require "util.async", require "util.timer";
 
 	-- By host: metrics that are there once something has been counted.
 	local hosts = {};

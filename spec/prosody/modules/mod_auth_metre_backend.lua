@@ -1,7 +1,9 @@
 -- Accounts in a backend that does what the user's name says: "slow" takes a while, "wrong" is refused, "absent" can't be looked
--- up, "broken" raises, "asked" has to answer a challenge, "hang" gets no answer before release(). Also SASL EXTERNAL.
+-- up, "broken" raises, "asked" has to answer a challenge, "hang" gets no answer before the event metre-release. Also SASL EXTERNAL.
+-- The mechanism LIMITED is answered as modules do that limit attempts, without an event, in SASL and in its second version.
 
 local async = require "util.async";
+local st = require "util.stanza";
 local timer = require "util.timer";
 
 local released = {};
@@ -40,7 +42,7 @@ function handler:process(message)
 		return "success";
 	end
 	if self.asked then
-		return "success";
+		return assert(message ~= "broken" and "success", "the backend is broken");
 	end
 	self.username = message:match("^%z?(%w+)") or message:match("%z(%w+)");
 	if self.username == "broken" then
@@ -64,6 +66,18 @@ module:provides("auth", {
 	user_exists = function () return true; end;
 	users = function () return next, {}; end;
 });
+
+local function limit(event)
+	local stanza = event.stanza;
+	if stanza.attr.mechanism ~= "LIMITED" then
+		return;
+	end
+	event.origin.send(st.stanza("failure", { xmlns = stanza.attr.xmlns })
+		:tag("temporary-auth-failure", { xmlns = "urn:ietf:params:xml:ns:xmpp-sasl" }));
+	return true;
+end
+module:hook("stanza/urn:ietf:params:xml:ns:xmpp-sasl:auth", limit, 10);
+module:hook("stanza/urn:xmpp:sasl:2:authenticate", limit, 10);
 
 module:hook_global("metre-release", function ()
 	for _, done in ipairs(released) do

@@ -5,6 +5,9 @@ local methods = getmetatable(require "net.adns".resolver()._resolver).__index;
 
 module:set_global();
 
+-- It waits for up to a second before each question.
+methods.jitter = nil;
+
 function methods:adddefaultnameservers()
 	self:addnameserver("127.0.0.1");
 end

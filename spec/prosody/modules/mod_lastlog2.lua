@@ -1,0 +1,1 @@
+-- Stands for the community's module of this name, of which metre reads the store.
