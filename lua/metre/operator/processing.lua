@@ -102,11 +102,13 @@ local function measuring(pack, process, by_type)
 	-- The usual ones: what clients send and Prosody doesn't. Each has a duration.
 	local usual = session_types.with_default { c2s = {}; c2s_unauthed = {}; c2s_unbound = {} };
 	local sample;
-	local prepare = pack:guard("processing", function (record, type)
-		record.duration = record.duration or pack:metric(name, record.session, record.kind);
+	local prepare = pack:guard("processing", function (record)
+		record.duration = pack:metric(name, record.session, record.kind);
 		sample = record.duration.sample;
-		if rawget(usual, type) and record.kind ~= "presence" then
-			usual[type][record.kind] = record;
+		if record.session == "c2s" and record.kind ~= "presence" then
+			for _, kinds in pairs(usual) do
+				kinds[record.kind] = record;
+			end
 		end
 	end);
 	local now = pack.now;
@@ -143,7 +145,9 @@ local function measuring(pack, process, by_type)
 		if is_received(origin) then
 			record.number = record.number + 1;
 		end
-		prepare(record, origin.type);
+		if not record.duration then
+			prepare(record);
+		end
 		if not record.duration then
 			return process(origin, stanza, ...);
 		end
