@@ -36,7 +36,7 @@ class Stanzas(Collected):
                 self.before = after
             return last == expected
         try:
-            wait_for("what moves", as_expected, 20)
+            wait_for("what moves", as_expected)
         except TimeoutError:
             raise AssertionError(f"moved: {last}, and not: {expected}") from None
 
@@ -223,3 +223,32 @@ class Off(unittest.TestCase):
             names = {name for name, _ in prosody.samples()}
             self.assertFalse([name for name in names if re.match("prosody_(stanza|traffic)", name)])
             self.assertIn("prosody_modules", names)
+
+    def test_no_durations(self):
+        port = free_port()
+        external = f"component_ports = {{ {port} }}\nComponent '{EXTERNAL}'\ncomponent_secret = '{SECRET}'"
+        with Exporting(config="operator = { processing = false };", options=external) as prosody:
+            prosody.add_users(1)
+            prosody.serves()
+            stanzas = Stanzas(prosody)
+            client, component = Stream(prosody.c2s_port), Component(port, EXTERNAL)
+            address = client.log_in()
+            stanzas.expect(iq=(1, 1, 0))
+            component.send(f"<message to='{address}' from='{EXTERNAL}'><body>hello</body></message>")
+            client.hear("hello")
+            stanzas.expect(message=({"component": 1}, 1, 0))
+            client.ask("<presence/>", "<presence")
+            stanzas.expect(presence=(1, 1, 0))
+            client.close()
+            stanzas.expect()
+
+    def test_durations_alone(self):
+        with Exporting(config="operator = { stanzas = false };") as prosody:
+            prosody.add_users(1)
+            prosody.serves()
+            client = Stream(prosody.c2s_port)
+            client.log_in()
+            names = {name for name, _ in prosody.samples()}
+            self.assertNotIn("prosody_stanzas_total", names)
+            samples = prosody.samples()
+            self.assertEqual(samples["prosody_stanza_processing_duration_seconds_count", (("kind", "iq"), ("session", "c2s"))], 1)
