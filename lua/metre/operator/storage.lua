@@ -12,8 +12,8 @@ local durations, errors = "prosody_storage_operation_duration_seconds", "prosody
 
 -- Series of durations that have a store's name, and how many of them stores can have that nobody here knows.
 local most, most_unknown = 14, 6;
--- Series of errors that a host can have with a store's name.
-local most_of_host = 10;
+-- Series of errors that a host can have before there is an error; further ones come with the first error.
+local most_of_host = 12;
 local known = {
 	accounts = true; archive = true; muc_log = true; offline = true; pep = true; pubsub = true; roster = true; vcard = true;
 };
@@ -89,12 +89,7 @@ return function (pack)
 		local key = label .. " " .. operation;
 		local metric = host.errors[key];
 		if not metric then
-			if label ~= "other" then
-				if host.count == most_of_host then
-					return errors_of(host, "other", operation);
-				end
-				host.count = host.count + 1;
-			end
+			host.count = host.count + 1;
 			metric = pack:metric(errors, host.name, label, operation);
 			host.errors[key] = metric;
 		end
@@ -105,7 +100,7 @@ return function (pack)
 	local begin = pack:guard("storage", function (call)
 		local duration, label = duration_of(call.label, call.operation);
 		local host = call.driver.host;
-		if host.errors then
+		if host.errors and host.count < most_of_host then
 			errors_of(host, label, call.operation);
 		end
 		call.duration, call.sample, call.counted_as = duration, duration.sample, label;
