@@ -90,7 +90,7 @@ return function (pack)
 		local key = label .. " " .. operation;
 		local metric = host.errors[key];
 		if not metric then
-			if label ~= "other" and not pack:has_room(errors) then
+			if label ~= "other" and not pack:has_room(errors, 0) then
 				return errors_of(host, "other", operation);
 			end
 			metric = pack:metric(errors, host.name, label, operation);
@@ -99,11 +99,11 @@ return function (pack)
 		return metric;
 	end
 
-	-- At the first call of an operation, with its errors beginning at zero.
+	-- At the first call of an operation, with its errors beginning at zero if there is room before there are any.
 	local begin = pack:guard("storage", function (call, seconds)
 		local duration, label = duration_of(call.label, call.operation);
 		local host = call.driver.host;
-		if host.errors then
+		if host.errors and pack:has_room(errors) then
 			errors_of(host, label, call.operation);
 		end
 		call.duration, call.sample, call.counted_as = duration, duration.sample, label;
