@@ -18,7 +18,7 @@ return function (pack)
 		if qclass == nil or qclass == "IN" then
 			qtype = qtypes[qtype or "A"] or "other";
 			local duration = durations[qtype];
-			if not duration and pack:has_room(name, 0) then
+			if not duration and pack:has_room(name, true) then
 				duration = pack:metric(name, "IN", qtype);
 				durations[qtype] = duration;
 			end

@@ -85,10 +85,10 @@ local function count_errors(pack)
 		end
 	end
 	return function (kind, condition)
-		if not known[condition] then
+		local of_kind = metrics[kind];
+		if not known[condition] or not of_kind[condition] and not pack:has_room(name, true) then
 			condition = "other";
 		end
-		local of_kind = metrics[kind];
 		local metric = of_kind[condition];
 		if not metric then
 			metric = pack:metric(name, kind, condition);

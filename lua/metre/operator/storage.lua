@@ -90,7 +90,7 @@ return function (pack)
 		local key = label .. " " .. operation;
 		local metric = host.errors[key];
 		if not metric then
-			if label ~= "other" and not pack:has_room(errors, 0) then
+			if label ~= "other" and not pack:has_room(errors, true) then
 				return errors_of(host, "other", operation);
 			end
 			metric = pack:metric(errors, host.name, label, operation);
