@@ -182,3 +182,20 @@ class Logins(unittest.TestCase):
         self.expect(attempts("temporary-auth-failure", "backend.test"))
         self.prosody.shell("> prosody.events.fire_event('metre-release')")
         self.expect({})
+
+
+class WithoutStanzas(unittest.TestCase):
+    """Nothing else looks at what is sent then."""
+
+    def test_failures(self):
+        with Exporting(options=HOSTS, config="operator = { stanzas = false }") as prosody:
+            prosody.add_users(1)
+            prosody.serves()
+            ledger = Ledger(prosody, *FAMILIES, "prosody_stanzas")
+            client = Stream(prosody.c2s_port)
+            client.open("backend.test")
+            client.auth("wrong", answer="<not-authorized/>")
+            ledger.expect(attempts("not-authorized", "backend.test"))
+            client.auth("asked", answer="<challenge")
+            client.drop()
+            ledger.expect(attempts("aborted", "backend.test", timed=False))

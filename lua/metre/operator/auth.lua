@@ -1,9 +1,9 @@
--- Logging in: how attempts end, how long they take, and how long it takes a client to have its session.
+-- Logging in: how attempts end, and how long they take.
 --
--- Most SASL failures fire no event, so what is sent to clients is looked at until they are logged in. An attempt that nobody
--- answers, as the client or the server's backend has gone, ends with its connection or when the next one begins.
+-- Most SASL failures fire no event, so what clients are sent is looked at. An attempt that nobody answers, as the client or
+-- the server's backend has gone, ends with its connection or when the next one begins.
 --
--- On a session: metre_connected, metre_auth (when these began), metre_waits (it is the client's turn), metre_legacy (not by SASL).
+-- On a session: metre_auth is when an attempt began, metre_waits whether it was the client's turn then.
 
 local sasl = { ["urn:ietf:params:xml:ns:xmpp-sasl"] = true; ["urn:xmpp:sasl:2"] = true };
 
@@ -15,20 +15,13 @@ local clients = { c2s_unauthed = true; c2s_unbound = true; c2s = true };
 -- Before modules that answer themselves, such as those that limit attempts.
 local first = 10000;
 
--- The name of a failure's condition.
+-- The name of a failure's condition, or of an error's.
 local function condition_of(failure)
 	for _, child in ipairs(failure.tags) do
-		if child.name ~= "text" then
-			return child.name;
-		end
-	end
-end
-
--- The condition of an error.
-local function error_of(iq)
-	for _, child in ipairs(iq.tags) do
 		if child.name == "error" then
 			return condition_of(child);
+		elseif child.name ~= "text" then
+			return child.name;
 		end
 	end
 end
@@ -42,11 +35,10 @@ return function (pack)
 	end
 	local attempts = pack:all_of_hosts("prosody_c2s_auth_attempts", has_users);
 	local durations = pack:all_of_hosts("prosody_c2s_auth_duration_seconds", has_users);
-	local login_duration = pack:metric("prosody_c2s_login_duration_seconds");
 
 	local function ended(session, result)
 		local began, counters = session.metre_auth, attempts[session.host];
-		session.metre_auth, session.metre_waits, session.metre_legacy = nil, nil, nil;
+		session.metre_auth, session.metre_waits = nil, nil;
 		if counters then
 			(counters[result] or counters.other):add(1);
 			if began then
@@ -56,115 +48,102 @@ return function (pack)
 	end
 
 	-- Nobody answers this attempt any more. How long a client took to give up says nothing of the server.
-	local function left_open(session)
+	local left_open = pack:guard("logins", function (session)
 		if session.metre_waits then
 			session.metre_auth = nil;
 			ended(session, "aborted");
 		else
 			ended(session, "temporary-auth-failure");
 		end
-	end
-
-	-- BEGIN of what is sent
-
-	local look_at = {
-		failure = function (stanza, session)
-			if sasl[stanza.attr.xmlns] then
-				ended(session, condition_of(stanza));
-			end
-		end;
-		challenge = function (stanza, session)
-			if sasl[stanza.attr.xmlns] then
-				session.metre_waits = true;
-			end
-		end;
-		iq = function (stanza, session)
-			if session.metre_legacy and stanza.attr.type == "error" then
-				local condition = error_of(stanza);
-				ended(session, legacy_results[condition] or condition);
-			end
-		end;
-	};
-	local looked_at = pack:guard("logins", function (stanza, session)
-		look_at[stanza.name](stanza, session);
 	end);
-	local function filter(stanza, session)
-		if look_at[stanza.name] then
-			looked_at(stanza, session);
-		end
-		return stanza;
-	end
 
-	filters.add_filter_hook(pack:guard("logins", function (session)
-		if session.type == "c2s_unauthed" then
-			session.metre_connected = now();
-			filters.add_filter(session, "stanzas/out", filter);
-		end
-	end));
-
-	-- Nothing is being sent to a client just now that has logged in just now.
-	local function stop_looking(session)
-		filters.remove_filter(session, "stanzas/out", filter);
-	end
-
-	-- END of what is sent
+	-- BEGIN of what can't fail, and is not protected for that reason: each login passes here
 
 	local function begins(event)
 		local session = event.origin;
-		if session.type ~= "c2s_unauthed" then
-			return;
+		if session.type == "c2s_unauthed" then
+			if session.metre_auth then
+				left_open(session);
+			end
+			session.metre_auth = now();
 		end
-		if session.metre_auth then
-			left_open(session);
-		end
-		session.metre_auth = now();
 	end
-	pack:hook_hosts("logins", "stanza/urn:ietf:params:xml:ns:xmpp-sasl:auth", begins, first);
-	pack:hook_hosts("logins", "stanza/urn:xmpp:sasl:2:authenticate", begins, first);
-	pack:hook_hosts("logins", "stanza/iq/jabber:iq:auth:query", function (event)
-		local query = event.stanza.tags[1];
-		-- Without these it is only asked what is needed.
-		if query:get_child("username") and query:get_child("password") and query:get_child("resource") then
-			begins(event);
-			event.origin.metre_legacy = true;
-		end
-	end, first);
-
 	local function answers(event)
 		event.origin.metre_waits = nil;
 	end
-	pack:hook_hosts("logins", "stanza/urn:ietf:params:xml:ns:xmpp-sasl:response", answers, first);
-	pack:hook_hosts("logins", "stanza/urn:xmpp:sasl:2:response", answers, first);
+	pack:on_host("logins", function (_, host_session)
+		local add_handler = host_session.events.add_handler;
+		add_handler("stanza/urn:ietf:params:xml:ns:xmpp-sasl:auth", begins, first);
+		add_handler("stanza/urn:ietf:params:xml:ns:xmpp-sasl:response", answers, first);
+		add_handler("stanza/urn:xmpp:sasl:2:authenticate", begins, first);
+		add_handler("stanza/urn:xmpp:sasl:2:response", answers, first);
+	end);
+
+	function pack.watched.challenge(_, session)
+		if session.metre_auth then
+			session.metre_waits = true;
+		end
+	end
+
+	-- Modules take this function when they are loaded, which is later.
+	local destroy_session = sessionmanager.destroy_session;
+	function sessionmanager.destroy_session(session, ...)
+		if session.metre_auth then
+			left_open(session);
+		end
+		return destroy_session(session, ...);
+	end
+
+	-- END of what can't fail
+
+	pack.watched.failure = pack:guard("logins", function (stanza, session)
+		if session.type == "c2s_unauthed" and sasl[stanza.attr.xmlns] then
+			ended(session, condition_of(stanza));
+		end
+	end);
+	-- Else the filter that counts stanzas calls them.
+	if not pack.options.stanzas then
+		local function filter(stanza, session)
+			local look = pack.watched[stanza.name];
+			if look then
+				look(stanza, session);
+			end
+			return stanza;
+		end
+		filters.add_filter_hook(pack:guard("logins", function (session)
+			if session.type == "c2s_unauthed" then
+				filters.add_filter(session, "stanzas/out", filter);
+			end
+		end));
+	end
 
 	pack:hook_hosts("logins", "authentication-success", function (event)
 		local session = event.session;
 		if session and clients[session.type] then
 			ended(session, "success");
-			stop_looking(session);
 		end
 	end, first);
 
-	pack:hook_hosts("logins", "resource-bind", function (event)
-		local session = event.session;
-		if session.metre_legacy then
+	-- From before SASL: what is sent next is the answer.
+	local answered = pack:guard("logins", function (session, answer)
+		if answer.attr.type == "result" then
 			ended(session, "success");
-			stop_looking(session);
-		end
-		if session.metre_connected then
-			login_duration:sample(now() - session.metre_connected);
-			session.metre_connected = nil;
-		end
-	end, first);
-
-	-- Modules take this function when they are loaded, which is later.
-	local destroy_session = sessionmanager.destroy_session;
-	local goes = pack:guard("logins", function (session)
-		if session.metre_auth then
-			left_open(session);
+		else
+			local condition = condition_of(answer);
+			ended(session, legacy_results[condition] or condition);
 		end
 	end);
-	function sessionmanager.destroy_session(session, ...)
-		goes(session);
-		return destroy_session(session, ...);
-	end
+	pack:hook_hosts("logins", "stanza/iq/jabber:iq:auth:query", function (event)
+		local session, query = event.origin, event.stanza.tags[1];
+		-- Without these it is only asked what is needed.
+		if query:get_child("username") and query:get_child("password") and query:get_child("resource") then
+			begins(event);
+			local send = session.send;
+			function session.send(answer, ...)
+				session.send = send;
+				answered(session, answer);
+				return send(answer, ...);
+			end
+		end
+	end, first);
 end;

@@ -282,6 +282,8 @@ local function new(prosody, provider, stats)
 		stats = stats;
 		-- Seconds that only go up, for durations.
 		now = monotonic;
+		-- What looks at elements that sessions are sent besides stanzas, by name: f(element, session).
+		watched = {};
 		_families = {};
 		-- What hosts and collections call.
 		_added = {};

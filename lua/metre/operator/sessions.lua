@@ -1,4 +1,4 @@
--- Sessions of users: how many there are, how many users they are of, and why they end.
+-- Sessions of users: how many there are, how many users they are of, how long it takes to have one, and why they end.
 --
 -- On a session: metre_state is the state as which it is counted.
 
@@ -38,16 +38,18 @@ return function (pack)
 	local function has_users(_, host_session)
 		return host_session.type == "local";
 	end
-	local sessions = pack:all_of_hosts("prosody_sessions", has_users);
-	local online = pack:all_of_hosts("prosody_users_online", has_users);
 	local opened = pack:all_of_hosts("prosody_sessions_opened", has_users);
 	local closed = pack:all_of_hosts("prosody_sessions_closed", has_users);
 	local resumptions = pack:all_of_hosts("prosody_smacks_resumptions", has_users);
+	local login_duration = pack:metric("prosody_c2s_login_duration_seconds");
+
+	local sessions = pack:all_of_hosts("prosody_sessions", has_users);
+	local online = pack:all_of_hosts("prosody_users_online", has_users);
 
 	-- How many sessions each user has, by host.
 	local users = {};
-	pack:on_host("sessions", function (host)
-		users[host] = {};
+	pack:on_host("sessions", function (host, host_session)
+		users[host] = has_users(host, host_session) and {} or nil;
 	end, function (host)
 		users[host] = nil;
 	end);
@@ -55,8 +57,8 @@ return function (pack)
 	-- Counts a session in another state; nil: not at all.
 	local function move(host, session, state)
 		local gauges, old = sessions[host], session.metre_state;
-		if not gauges or old == state then
-			return false;
+		if old == state then
+			return;
 		end
 		if old then
 			gauges[old]:add(-1);
@@ -65,44 +67,49 @@ return function (pack)
 			gauges[state]:add(1);
 		end
 		session.metre_state = state;
-		return true;
 	end
 
 	pack:hook_hosts("sessions", "resource-bind", function (event, host)
-		local session = event.session;
-		if not move(host, session, "connected") then
+		local session, of_host = event.session, users[host];
+		if not of_host or session.metre_state then
 			return;
 		end
+		move(host, session, "connected");
 		opened[host]:add(1);
-		local count = (users[host][session.username] or 0) + 1;
-		users[host][session.username] = count;
+		local count = (of_host[session.username] or 0) + 1;
+		of_host[session.username] = count;
 		if count == 1 then
 			online[host]:add(1);
+		end
+		local connected = session.metre_connected or session.conn and session.conn.metre_connected;
+		if connected then
+			login_duration:sample(pack.now() - connected);
 		end
 	end, first);
 
 	pack:hook_hosts("sessions", "resource-unbind", function (event, host)
-		local session = event.session;
-		if not move(host, session, nil) then
+		local session, of_host = event.session, users[host];
+		if not of_host or not session.metre_state then
 			return;
 		end
 		closed[host][cause_of(session)]:add(1);
-		local count = (users[host][session.username] or 0) - 1;
-		users[host][session.username] = count > 0 and count or nil;
+		move(host, session, nil);
+		local count = of_host[session.username] - 1;
+		of_host[session.username] = count > 0 and count or nil;
 		if count == 0 then
 			online[host]:add(-1);
 		end
 	end, first);
 
 	pack:hook_hosts("sessions", "smacks-hibernation-start", function (event, host)
-		if event.origin.metre_state then
+		if event.origin.metre_state and users[host] then
 			move(host, event.origin, "hibernating");
 		end
 	end, first);
 
 	pack:hook_hosts("sessions", "smacks-hibernation-end", function (event, host)
 		local session = event.resumed;
-		if session and session.metre_state and resumptions[host] then
+		if session and session.metre_state and users[host] then
 			move(host, session, "connected");
 			session.metre_closed = nil;
 			resumptions[host]:add(1);

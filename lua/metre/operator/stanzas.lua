@@ -99,17 +99,22 @@ local function count_errors(pack)
 end
 
 -- Returns the filter. All stanzas pass it, and protecting it would cost as much as all that it does: so nothing in it can raise an
--- error. Whatever is an error goes to count_error().
-local function new_filter(counts, count_error)
+-- error. Whatever is an error goes to count_error(), and what is no stanza to the function that `watched` has by its name.
+local function new_filter(counts, count_error, watched)
 	local by_type = session_types.by_type(counts);
 	return function (stanza, session)
 		-- Filters of others may have left a boolean of it.
-		local count = stanza and stanza ~= true and by_type[session.type][stanza.name];
+		if not stanza or stanza == true then
+			return stanza;
+		end
+		local count = by_type[session.type][stanza.name];
 		if count then
 			count.number = count.number + 1;
 			if stanza.attr.type == "error" then
 				count_error(stanza);
 			end
+		elseif watched[stanza.name] then
+			watched[stanza.name](stanza, session);
 		end
 		return stanza;
 	end;
@@ -158,7 +163,7 @@ return function (pack)
 	local count_error = count_errors(pack);
 	local filter = new_filter(new_counts(pack, metrics.out), pack:guard("stanzas", function (stanza)
 		count_error(stanza.name, condition_of(stanza));
-	end));
+	end), pack.watched);
 
 	local filters = require "util.filters";
 	filters.add_filter_hook(pack:guard("stanzas", function (session)

@@ -1,7 +1,7 @@
 -- Streams of clients that Prosody closes, and TLS that can't be agreed on with them.
 --
 -- On a session: metre_closed says how it was closed first, for sessions.lua: "client", "none" or the condition of an error.
--- On a connection: metre_session is its session.
+-- On a connection: metre_connected is since when it is one of a client, metre_session is the session for which TLS began on it.
 
 -- Before modules that end the event.
 local first = 10000;
@@ -43,7 +43,7 @@ local function tls_cause(err)
 	return "other";
 end
 
--- The condition of what a stream is closed with: a name, a table with one, an error of a stream; nil without an error.
+-- The condition of what a stream is closed with: a name, a table with one, or an error of a stream.
 local function condition_of(reason)
 	if type(reason) ~= "table" then
 		return reason;
@@ -53,6 +53,8 @@ local function condition_of(reason)
 end
 
 return function (pack)
+	local now = pack.now;
+
 	-- BEGIN of streams
 
 	-- Of names that aren't ours, too.
@@ -66,26 +68,31 @@ return function (pack)
 	end);
 
 	local closed = pack:guard("streams", function (session, reason)
-		local condition = condition_of(reason);
-		if condition then
-			local of_host = counters[session.host] or counters[""];
-			(of_host[condition] or of_host.other):add(1);
-		end
-		session.metre_closed = session.metre_closed or condition or reason == false and "client" or "none";
+		local condition, of_host = condition_of(reason), counters[session.host] or counters[""];
+		(of_host[condition] or of_host.other):add(1);
+		session.metre_closed = session.metre_closed or condition;
 	end);
+	-- Without an error nothing can fail here, and nothing is protected: each session passes here.
 	local function on_close(event)
-		closed(event.session, event.reason);
+		local session = event.session;
+		if event.reason then
+			closed(session, event.reason);
+		else
+			session.metre_closed = session.metre_closed or event.reason == false and "client" or "none";
+		end
 	end
-	pack:hook_hosts("streams", "pre-session-close", on_close, first);
+	pack:on_host("streams", function (_, host_session)
+		host_session.events.add_handler("pre-session-close", on_close, first);
+	end);
 	-- For clients that named no host of ours.
-	pack:hook("streams", "pre-session-close", on_close, first);
+	pack.prosody.events.add_handler("pre-session-close", on_close, first);
 
 	-- mod_bosh fires no event when it closes a session, and doesn't pass on that the client wanted it.
 	local function close_bosh(session, reason, ...)
-		if reason == nil and session.bosh_terminate then
-			closed(session, false);
-		else
+		if reason then
 			closed(session, reason);
+		else
+			session.metre_closed = session.metre_closed or session.bosh_terminate and "client" or "none";
 		end
 		local close = session.metre_close;
 		if close then
@@ -95,6 +102,7 @@ return function (pack)
 	pack:hook("streams", "bosh-session", function (event)
 		local session = event.session;
 		session.metre_close, session.close = session.close, close_bosh;
+		session.metre_connected = now();
 	end);
 
 	-- END of streams
@@ -103,35 +111,43 @@ return function (pack)
 
 	local failures = pack:all("prosody_c2s_tls_failures");
 
-	require "util.filters".add_filter_hook(pack:guard("streams", function (session)
-		if session.type == "c2s_unauthed" and session.conn and not session.sid then
+	pack:hook_hosts("streams", "stanza/urn:ietf:params:xml:ns:xmpp-tls:starttls", function (event)
+		local session = event.origin;
+		if session.type == "c2s_unauthed" and session.conn then
 			session.conn.metre_session = session;
 		end
-	end));
+	end, first);
 
 	local look = pack:guard("streams", function (conn, err)
 		local session = conn.metre_session;
-		if not session and conn:ssl() -- the connection begins with a handshake
-			or session and session.secure == false then -- <starttls/> came, and no stream after it
+		if session and session.secure == false -- no stream came after TLS had begun
+			or not session and conn:ssl() then -- the connection begins with TLS
 			failures[tls_cause(err)]:add(1);
 		end
 	end);
 
-	-- The event loop looks for the function each time, or with each connection. It is another one after a reload of mod_c2s.
-	local ours = setmetatable({}, { __mode = "k" });
-	pack:hook("streams", "service-added", function (event)
-		local listener = services[event.name] and event.service.listener;
-		local original = listener and listener.ondisconnect;
-		if not original or ours[original] then
-			return;
+	local function wrap(listener)
+		local onconnect, ondisconnect = listener.onconnect, listener.ondisconnect;
+		function listener.onconnect(conn, ...)
+			conn.metre_connected = now();
+			return onconnect(conn, ...);
 		end
-		local function ondisconnect(conn, err, ...)
-			look(conn, err);
-			return original(conn, err, ...);
+		function listener.ondisconnect(conn, ...)
+			if conn.metre_session or not conn.metre_connected then
+				look(conn, (...));
+			end
+			return ondisconnect(conn, ...);
 		end
-		ours[ondisconnect] = true;
-		listener.ondisconnect = ondisconnect;
-	end);
+	end
+	-- Before it is listened for them, and again after each reload of mod_c2s. The services share a listener.
+	local wrapped = setmetatable({}, { __mode = "k" });
+	pack:hook("streams", "item-added/net-provider", function (event)
+		local listener = services[event.item.name] and event.item.listener;
+		if listener and not wrapped[listener] then
+			wrapped[listener] = true;
+			wrap(listener);
+		end
+	end, first);
 
 	-- END of TLS
 end;
