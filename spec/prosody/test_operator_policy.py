@@ -2,6 +2,7 @@
 
 import asyncio
 import collections
+import re
 import unittest
 
 from harness import Exporting, wait_for
@@ -44,6 +45,20 @@ class Everywhere(unittest.TestCase):
             self.assertEqual(others, [])
             explained = prosody.shell('> require "core.statsmanager".get_metric_registry():explain("prosody_c2s_auth_duration_seconds")')
             self.assertRegex(explained, "buckets.*0.25")
+
+    def test_all_dropped_and_all_limited(self):
+        for rule, most in (("drop = true", 0), ("max_series = 0", 1), ("max_series = 1", 2)):
+            with Exporting(config=f'rule = {{ {{ match = "prosody_*", {rule} }} }};').serves() as prosody:
+                prosody.add_users(2)
+                asyncio.run(conversation(prosody))
+                prosody.shell('host:activate("new.localhost", {})')
+                prosody.shell('host:deactivate("new.localhost")')
+                asyncio.run(conversation(prosody))
+                series = collections.Counter(family_of(name) for name, labels in of_pack(prosody.samples())
+                                             if not re.search("_(sum|bucket|created)$", name))
+                self.assertEqual({name: count for name, count in series.items() if count > most}, {}, rule)
+                # They are logged as of any module's families.
+                self.assertEqual([line for line in complaints(prosody) if "beyond the max_series" not in line], [])
 
     def test_statsd_and_registry(self):
         listening = Listener()
