@@ -12,6 +12,8 @@ local durations, errors = "prosody_storage_operation_duration_seconds", "prosody
 
 -- Series of durations that have a store's name, and how many of them stores can have that nobody here knows.
 local most, most_unknown = 14, 6;
+-- Series of errors that a host can have before there is an error; further ones come with the first error.
+local most_of_host = 12;
 local known = {
 	accounts = true; archive = true; muc_log = true; offline = true; pep = true; pubsub = true; roster = true; vcard = true;
 };
@@ -78,7 +80,7 @@ return function (pack)
 	-- By name: hosts with their metrics of errors.
 	local hosts = {};
 	pack:on_host("storage", function (name)
-		hosts[name] = { name = name, errors = {} };
+		hosts[name] = { name = name, errors = {}, count = 0 };
 	end, function (name)
 		hosts[name].errors = nil; -- stores may be used even then
 		hosts[name] = nil;
@@ -87,6 +89,7 @@ return function (pack)
 		local key = label .. " " .. operation;
 		local metric = host.errors[key];
 		if not metric then
+			host.count = host.count + 1;
 			metric = pack:metric(errors, host.name, label, operation);
 			host.errors[key] = metric;
 		end
@@ -97,7 +100,7 @@ return function (pack)
 	local begin = pack:guard("storage", function (call, seconds)
 		local duration, label = duration_of(call.label, call.operation);
 		local host = call.driver.host;
-		if host.errors then
+		if host.errors and host.count < most_of_host then
 			errors_of(host, label, call.operation);
 		end
 		call.duration, call.sample, call.counted_as = duration, duration.sample, label;
