@@ -446,16 +446,18 @@ describe("hosts of the pack", function ()
 				end
 				return made;
 			end
-			assert.equal(math.floor(290 / lines), filled());
+			assert.equal(math.floor((350 - 67) / lines), filled());
 			pack:all_of_hosts("prosody_offline_messages", function () return true; end);
 			activate(prosody, "a");
 			assert.equal(0, filled());
 			activate(prosody, "b");
-			local most = 440 - 60;
+			local most = 440 - 67;
 			assert.is_true(filled() > 5);
 			assert.is_true(pack._lines <= most and pack._lines > most - lines, pack._lines);
+			assert.is_true(pack:has_room("prosody_dns_seconds", true));
 			deactivate(prosody, "b");
 			assert.is_false(pack:has_room(name));
+			assert.is_false(pack:has_room(name, true));
 			assert.same({}, faults);
 		end);
 	end);

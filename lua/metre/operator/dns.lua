@@ -1,5 +1,7 @@
 -- How long DNS lookups take, on Prosody 0.12: later ones measure it themselves, under the same name.
 
+local name = "prosody_dns_seconds";
+
 local qtypes = { A = "A", AAAA = "AAAA", SRV = "SRV" };
 
 return function (pack)
@@ -15,8 +17,14 @@ return function (pack)
 	local measure = pack:guard("dns", function (began, qtype, qclass)
 		if qclass == nil or qclass == "IN" then
 			qtype = qtypes[qtype or "A"] or "other";
-			durations[qtype] = durations[qtype] or pack:metric("prosody_dns_seconds", "IN", qtype);
-			durations[qtype]:sample(pack.now() - began);
+			local duration = durations[qtype];
+			if not duration and pack:has_room(name, true) then
+				duration = pack:metric(name, "IN", qtype);
+				durations[qtype] = duration;
+			end
+			if duration then
+				duration:sample(pack.now() - began);
+			end
 		end
 	end);
 

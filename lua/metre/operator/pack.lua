@@ -102,14 +102,14 @@ function pack_methods:forget(name, value)
 	native.forget(self:family(name)._native, 1, value);
 end
 
--- Lines on the page that all of the pack may have with one host, with each further one, and what is left for series that come
--- later than those of storage.
-local most_lines, most_of_host, kept_free = 350, 90, 60;
+-- Lines on the page that all of the pack may have with one host, and with each further one; those that are kept free for series
+-- that are made whether there is room or not, such as durations of what other servers send; and those for series that come late.
+local most_lines, most_of_host, kept_always, kept_for_late = 350, 90, 27, 40;
 
 -- Whether there is room for a series of this family beyond those that are always there.
-function pack_methods:has_room(name)
+function pack_methods:has_room(name, is_late)
 	local most = most_lines + most_of_host * (math.max(self._host_count, 1) - 1);
-	return self._lines + lines_of(self, name) + kept_free <= most;
+	return self._lines + lines_of(self, name) + kept_always + (is_late and 0 or kept_for_late) <= most;
 end
 
 -- Makes the series of all combinations of values that the labels after `depth` can have.

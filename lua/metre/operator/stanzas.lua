@@ -85,10 +85,10 @@ local function count_errors(pack)
 		end
 	end
 	return function (kind, condition)
-		if not known[condition] then
+		local of_kind = metrics[kind];
+		if not known[condition] or not of_kind[condition] and not pack:has_room(name, true) then
 			condition = "other";
 		end
-		local of_kind = metrics[kind];
 		local metric = of_kind[condition];
 		if not metric then
 			metric = pack:metric(name, kind, condition);
@@ -99,7 +99,7 @@ local function count_errors(pack)
 end
 
 -- Returns the filter. All stanzas pass it, and protecting it would cost as much as all that it does: so nothing in it can raise an
--- error. Whatever is an error goes to count_error(), and what another source has asked for to that.
+-- error. Whatever is an error goes to count_error(), and what is no stanza to the function that `watched` has by its name.
 local function new_filter(counts, count_error, watched)
 	local by_type = session_types.by_type(counts);
 	return function (stanza, session)

@@ -12,8 +12,6 @@ local durations, errors = "prosody_storage_operation_duration_seconds", "prosody
 
 -- Series of durations that have a store's name, and how many of them stores can have that nobody here knows.
 local most, most_unknown = 14, 6;
--- Series of errors that a host can have before there is an error; further ones come with the first error.
-local most_of_host = 12;
 local known = {
 	accounts = true; archive = true; muc_log = true; offline = true; pep = true; pubsub = true; roster = true; vcard = true;
 };
@@ -54,7 +52,7 @@ return function (pack)
 		return label;
 	end
 
-	-- Metrics by label and operation.
+	-- Metrics by label and operation. What there is no room for is together with others: of the same operation first, of all last.
 	local metrics, count, unknown = {}, 0, 0;
 	local function has_room(label)
 		return count < most and (known[label] or unknown < most_unknown) and pack:has_room(durations);
@@ -71,16 +69,19 @@ return function (pack)
 			end
 			count = count + 1;
 			unknown = unknown + (known[label] and 0 or 1);
+		elseif operation ~= "other" and not pack:has_room(durations) then
+			return duration_of("other", "other");
 		end
 		metric = pack:metric(durations, label, operation);
 		metrics[key] = metric;
 		return metric, label;
 	end
+	duration_of("other", "other");
 
 	-- By name: hosts with their metrics of errors.
 	local hosts = {};
 	pack:on_host("storage", function (name)
-		hosts[name] = { name = name, errors = {}, count = 0 };
+		hosts[name] = { name = name, errors = {} };
 	end, function (name)
 		hosts[name].errors = nil; -- stores may be used even then
 		hosts[name] = nil;
@@ -89,18 +90,20 @@ return function (pack)
 		local key = label .. " " .. operation;
 		local metric = host.errors[key];
 		if not metric then
-			host.count = host.count + 1;
+			if label ~= "other" and not pack:has_room(errors, true) then
+				return errors_of(host, "other", operation);
+			end
 			metric = pack:metric(errors, host.name, label, operation);
 			host.errors[key] = metric;
 		end
 		return metric;
 	end
 
-	-- At the first call of an operation, with its errors beginning at zero.
+	-- At the first call of an operation, with its errors beginning at zero if there is room before there are any.
 	local begin = pack:guard("storage", function (call, seconds)
 		local duration, label = duration_of(call.label, call.operation);
 		local host = call.driver.host;
-		if host.errors and host.count < most_of_host then
+		if host.errors and pack:has_room(errors) then
 			errors_of(host, label, call.operation);
 		end
 		call.duration, call.sample, call.counted_as = duration, duration.sample, label;
