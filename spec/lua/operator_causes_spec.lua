@@ -156,7 +156,7 @@ describe("causes of failures with other servers", function ()
 	end);
 
 	it("are a connection's if it ends without a word before it had any use", function ()
-		for _, reason in ipairs { false, "closed" } do
+		for _, reason in ipairs { false, "closed", "unexpected eof while reading" } do
 			assert.equal("connection", (causes.classify({ type = "s2sout_unauthed" }, reason)));
 			for _, kind in ipairs { "s2sout", "s2sin", "s2sin_unauthed" } do
 				assert.is_nil((causes.classify({ type = kind }, reason)));
@@ -168,7 +168,12 @@ describe("causes of failures with other servers", function ()
 
 	it("are found in errors that are objects", function ()
 		local function of_sasl(condition, text)
-			return (causes.classify({ type = "s2sout_unauthed"; external_auth = "failed" }, { condition = condition; text = text }));
+			local reason = { condition = condition; text = text };
+			local session = { type = "s2sout_unauthed"; external_auth = "failed"; external_auth_failure_reason = reason };
+			local cause = causes.classify(session, reason);
+			-- Dialback was tried next, and the other server had had enough.
+			assert.equal(cause, (causes.classify(session, "unexpected eof while reading")));
+			return cause;
 		end
 		assert.equal("rejected", of_sasl "not-authorized");
 		assert.equal("rejected", of_sasl("not-authorized", "Peer certificate rejected"));

@@ -12,10 +12,12 @@ local function server(remotes, ...)
 		fault = function (what) table.insert(faults, what); end;
 	}, stats);
 	require "metre.operator.s2s"(pack);
-	local self = { prosody = prosody, pack = pack };
+	local self = { prosody = prosody, pack = pack, stats = stats };
 	for _, host in ipairs { ... } do
-		prosody.hosts[host] = { host = host, type = "local", events = events.new() };
+		local session = { host = host, type = "local", events = events.new(), modules = { s2s = {} } };
+		prosody.hosts[host] = session;
 		pack:add_host(host);
+		session.events.fire_event("module-loaded", { module = "s2s", host = host });
 	end
 	-- All of this family that isn't zero, as { ["label label"] = value }.
 	function self.values(name)
@@ -86,6 +88,16 @@ describe("connections with other servers", function ()
 		}, s.values "failures");
 	end);
 
+	it("are measured from the beginning, on hosts that have them", function ()
+		local s = server(10, "a.example");
+		s.prosody.hosts["quiet.example"] = { host = "quiet.example", type = "local", events = events.new(), modules = {} };
+		s.pack:add_host("quiet.example");
+		s.values "failures";
+		local page = s.stats.metric_registry:render();
+		assert.truthy(page:find('prosody_s2s_failures_total{host="a.example",direction="out",cause="dns"} 0', 1, true));
+		assert.is_nil(page:find("quiet.example", 1, true));
+	end);
+
 	it("are no failures if they end in order, or as this server does", function ()
 		local s = server(10, "a.example");
 		local out = s.out("x.example");
@@ -153,6 +165,17 @@ describe("other servers that fail", function ()
 		s.established(s.out("three.example"));
 		assert.same({ ["one.example refused"] = 1; ["two.example refused"] = 2 }, s.values "remote_failing");
 		assert.same({ [""] = 2 }, s.values "remotes_failing");
+	end);
+
+	it("have answered if they connect and take stanzas back", function ()
+		local s = server(2, "a.example");
+		s.fails("one.example", 1);
+		local session = { direction = "incoming"; type = "s2sin"; from_host = "one.example"; to_host = "a.example" };
+		s.prosody.events.fire_event("s2sin-established", { session = session });
+		assert.same({ ["one.example refused"] = 1 }, s.values "remote_failing");
+		session.outgoing = true;
+		s.prosody.events.fire_event("s2sin-established", { session = session });
+		assert.same({}, s.values "remote_failing");
 	end);
 
 	it("are not named if nobody wants that", function ()

@@ -63,6 +63,14 @@ class Authority:
         new.rename(certificate)
         return not_after(openssl("x509", "-in", certificate, "-noout", "-enddate"))
 
+    def tls(self, host, version, asks=ssl.CERT_NONE):
+        """How a server speaks TLS that trusts nobody, and asks for a certificate or doesn't."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.directory / f"{host}.crt", self.directory / f"{host}.key")
+        context.minimum_version = context.maximum_version = version
+        context.verify_mode = asks
+        return context
+
     def options(self, host):
         """For `ssl` of a host."""
         return f'ssl = {{ certificate = "{self.directory}/{host}.crt"; key = "{self.directory}/{host}.key"; cafile = "{self.certificate}" }}'
@@ -124,7 +132,8 @@ class Names:
 
 
 class Server(socketserver.ThreadingTCPServer):
-    """Another server that does one thing to all who connect: `answers` are what it says after it was told something."""
+    """Another server that does the same to all who connect: `answers` are what it says after it was told something, or how it speaks TLS
+    from then on."""
 
     allow_reuse_address = daemon_threads = True
 
@@ -136,10 +145,14 @@ class Server(socketserver.ThreadingTCPServer):
             def handle(self):
                 with contextlib.suppress(OSError):
                     for answer in answers_all:
-                        self.request.recv(4000)
-                        self.request.sendall(answer)
+                        if isinstance(answer, ssl.SSLContext):
+                            self.request = answer.wrap_socket(self.request, server_side=True)
+                        else:
+                            self.request.recv(4000)
+                            self.request.sendall(answer)
                     if not closes:
                         over.wait(DEADLINE)
+                self.request.close()
 
         super().__init__(("127.0.0.1", free_port()), Handler)
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()

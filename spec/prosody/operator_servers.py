@@ -1,4 +1,4 @@
-"""Servers and components that write XML by hand, for tests of the operator pack."""
+"""Servers and components that write XML by hand, and a ledger that doesn't wait, for tests of the operator pack."""
 
 import contextlib
 import hashlib
@@ -8,7 +8,7 @@ import socket
 import threading
 
 from harness import HOST
-from operator_clients import Stream
+from operator_clients import Ledger, Stream
 
 HEADER = ("<?xml version='1.0'?><stream:stream xmlns='{}' xmlns:stream='http://etherx.jabber.org/streams' "
           "xmlns:db='jabber:server:dialback' version='1.0' {}>")
@@ -74,3 +74,14 @@ class Remote:
         stream.ask(HEADER.format("jabber:server", f"from='{self.name}' to='{HOST}'"), "</stream:features>")
         stream.ask(f"<db:result from='{self.name}' to='{HOST}'>key</db:result>", "<db:result[^>]*type='valid'")
         return stream
+
+
+class Collected(Ledger):
+    """What has moved by now: the exporter alone has Prosody collect once a second at most."""
+
+    def __init__(self, prosody, *families):
+        super().__init__(prosody, *(f"prosody_{family}" for family in families))
+
+    def _look(self):
+        self.prosody.page()
+        return super()._look()

@@ -141,10 +141,14 @@ class Reloads(unittest.TestCase):
         with Exporting(modules=["mam", "offline"]).serves() as prosody:
             prosody.add_users(2)
 
+            def look():
+                prosody.page()  # Has Prosody collect; stanzas may wait for that.
+                return prosody.samples()
+
             def talk():
-                before = counts(prosody.samples())
+                before = counts(look())
                 asyncio.run(conversation(prosody))
-                return increases(before, prosody.samples())
+                return increases(before, look())
             talk()
             expected = talk()
             for module in ("c2s", "saslauth", "smacks", "mam", "offline", "roster", "presence", "message"):

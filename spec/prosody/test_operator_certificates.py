@@ -103,6 +103,13 @@ class Certificates(unittest.TestCase):
             expected["https"] = (served(self.https_port), new_web)
             self.assertEqual(known(prosody), expected)
 
+        with self.subTest("only one module reloaded"):
+            again = self.authority.make("delta.example", 100)
+            prosody.shell('module:reload("tls", "delta.example")')
+            expected["delta.example c2s"] = (again, again)
+            self.assertEqual(known(prosody), expected)
+            self.assertEqual(self._served_to("delta.example"), again)
+
         with self.subTest("no certificate in the file"):
             path = self.authority.directory / "alpha.example.crt"
             certificate = path.read_text()

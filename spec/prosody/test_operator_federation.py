@@ -3,16 +3,21 @@
 import asyncio
 import collections
 import contextlib
+import socket
 import unittest
+from ssl import CERT_REQUIRED, TLSVersion
 
-from federation import Authority, Federating, Names, Server, answering
+from federation import STREAM, Authority, Federating, Names, Server, answering
 from harness import DEADLINE, Client, free_port, wait_for
 
 OURS = ("prosody_s2s_failures", "prosody_s2s_bounced_stanzas", "prosody_s2s_connect_duration_seconds_count", "prosody_s2s_remote")
-STREAM_TO_TLS = (
-    b"<stream:stream xmlns='jabber:server' xmlns:stream='http://etherx.jabber.org/streams' id='1' version='1.0'>"
-    b"<stream:features><starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/></stream:features>",
-)
+
+
+def features(text):
+    return f"<stream:features>{text}</stream:features>".encode()
+
+
+STREAM_TO_TLS = (STREAM + features("<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"),)
 PROCEED = b"<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"
 
 
@@ -48,13 +53,27 @@ async def bounced(client, domain):
 
 class Unreachable(unittest.TestCase):
     """Servers with which nobody can talk."""
+    maxDiff = None
 
     def test_each_has_its_cause(self):
         with contextlib.ExitStack() as stack:
-            names = Names()
+            names, authority = Names(), Authority()
             stack.callback(names.close)
+            stack.callback(authority.close)
+            for host in ("alpha.example", "other.example"):
+                authority.make(host)
+            tls12, tls13, untrusting = (authority.tls("other.example", *how) for how in (
+                (TLSVersion.TLSv1_2, CERT_REQUIRED), (TLSVersion.TLSv1_3, CERT_REQUIRED), (TLSVersion.TLSv1_3,)))
             servers = {
-                "silent.example": Server(closes=False),
+                "untrusting12.example": Server(*STREAM_TO_TLS, PROCEED, tls12, STREAM),
+                "untrusting13.example": Server(*STREAM_TO_TLS, PROCEED, tls13, STREAM),
+                "external.example": Server(
+                    *STREAM_TO_TLS, PROCEED, untrusting, STREAM + features(
+                        "<mechanisms xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><mechanism>EXTERNAL</mechanism></mechanisms>"),
+                    b"<failure xmlns='urn:ietf:params:xml:ns:xmpp-sasl'><not-authorized/></failure>"),
+                "dialback.example": Server(
+                    *STREAM_TO_TLS, PROCEED, untrusting, STREAM + features("<dialback xmlns='urn:xmpp:features:dialback'/>"),
+                    b"<result xmlns='jabber:server:dialback' from='dialback.example' to='alpha.example' type='invalid'/>"),
                 "closing.example": Server(),
                 "error.example": answering(b"host-unknown"),
                 "policy.example": answering(b"policy-violation"),
@@ -62,19 +81,16 @@ class Unreachable(unittest.TestCase):
                 "unwilling.example": Server(*STREAM_TO_TLS, b"<failure xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>"),
             }
             causes = {
-                "silent.example": "timeout", "closing.example": "connection", "error.example": "stream", "policy.example": "policy",
-                "garbage.example": "tls", "unwilling.example": "tls", "closed.example": "refused", "unknown.invalid": "dns",
+                "closing.example": "connection", "error.example": "stream", "policy.example": "policy",
+                "untrusting12.example": "rejected", "untrusting13.example": "rejected", "external.example": "rejected",
+                "dialback.example": "authentication", "garbage.example": "tls", "unwilling.example": "tls", "closed.example": "refused", "unknown.invalid": "dns",
             }
             for domain, server in servers.items():
                 stack.callback(server.close)
                 names.ports[domain] = server.port
             names.ports["closed.example"] = free_port()
-            authority = Authority()
-            stack.callback(authority.close)
-            authority.make("alpha.example")
             prosody = stack.enter_context(Federating(
-                names, {"alpha.example": authority.options("alpha.example")}, options="s2s_timeout = 5",
-                config="operator = { remotes = 3 };",
+                names, {"alpha.example": authority.options("alpha.example")}, config="operator = { remotes = 3 };",
             ))
             prosody.serves()
             asyncio.run(self._try(prosody, causes))
@@ -105,9 +121,9 @@ class Unreachable(unittest.TestCase):
             # Twice: it is the worst of all.
             await bounced(client, "closed.example")
             self.assertEqual(state(prosody), {
-                **expected, "failures alpha.example out refused": 2, "bounced_stanzas alpha.example": 9, "remotes_failing": 8,
+                **expected, "failures alpha.example out refused": 2, "bounced_stanzas alpha.example": 12, "remotes_failing": 11,
                 "remote_failing closed.example refused": 2, "remote_failing closing.example connection": 1,
-                "remote_failing error.example stream": 1,
+                "remote_failing dialback.example authentication": 1,
             })
 
     @staticmethod
@@ -123,6 +139,37 @@ class Unreachable(unittest.TestCase):
             if name.startswith("prosody_mod_s2s__") and not name.endswith("_created") and value != before.get((name, labels), 0)
         }
         self.assertEqual(own, {"prosody_mod_s2s__initiated_total"})
+
+
+class Silence(unittest.TestCase):
+    """Servers that connect, or let others connect, and say nothing then."""
+
+    def test_both_directions_take_too_long(self):
+        with contextlib.ExitStack() as stack:
+            names, silent = Names(), Server(closes=False)
+            stack.callback(names.close)
+            stack.callback(silent.close)
+            names.ports["silent.example"] = silent.port
+            prosody = stack.enter_context(Federating(names, {"alpha.example": ""}, options="s2s_timeout = 1"))
+            prosody.serves()
+            asyncio.run(self._try(prosody))
+
+    async def _try(self, prosody):
+        async with client_of(prosody, "alpha.example") as client:
+            await bounced(client, "silent.example")
+            expected = {
+                "failures alpha.example out timeout": 1, "bounced_stanzas alpha.example": 1,
+                "remotes_failing": 1, "remote_failing silent.example timeout": 1,
+            }
+            self.assertEqual(state(prosody), expected)
+            for to, counts in (("alpha.example", 1), ("elsewhere.example", 0)):
+                with socket.create_connection(("127.0.0.1", prosody.s2s_port), DEADLINE) as stranger:
+                    stranger.sendall(STREAM.replace(b"id='1'", f"from='stranger.example' to='{to}'".encode()))
+                    while stranger.recv(4000):
+                        pass
+                if counts:
+                    expected["failures alpha.example in timeout"] = 1
+                self.assertEqual(state(prosody), expected)
 
 
 class Federation(unittest.TestCase):

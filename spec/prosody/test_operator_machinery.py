@@ -4,21 +4,10 @@ import re
 import unittest
 
 from harness import HOST, ROOMS, ROOT, VERSION, Exporting, free_port, wait_for
-from operator_clients import Ledger, Stream
-from operator_servers import SECRET, Component
+from operator_clients import Stream
+from operator_servers import SECRET, Collected, Component
 
 EXTERNAL = f"external.{HOST}"
-
-
-class Collected(Ledger):
-    """What has moved by now: the exporter alone has Prosody collect once a second at most."""
-
-    def __init__(self, prosody, *families):
-        super().__init__(prosody, *(f"prosody_{family}" for family in families))
-
-    def _look(self):
-        self.prosody.page()
-        return super()._look()
 
 
 class Machinery(unittest.TestCase):

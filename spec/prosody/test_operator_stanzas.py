@@ -5,13 +5,13 @@ import unittest
 
 from harness import HOST, Exporting, free_port, wait_for
 from operator_clients import ENABLE, Bosh, Ledger, Stream, WebSocket
-from operator_servers import SECRET, Component, Remote
+from operator_servers import SECRET, Collected, Component, Remote
 
 EXTERNAL = f"external.{HOST}"
-FAMILIES = ("prosody_stanzas", "prosody_stanza_errors", "prosody_stanza_processing")
+FAMILIES = ("stanzas", "stanza_errors", "stanza_processing")
 
 
-class Stanzas(Ledger):
+class Stanzas(Collected):
     """What has moved of stanzas: some series come with their first sample."""
 
     def __init__(self, prosody):
@@ -36,7 +36,7 @@ class Stanzas(Ledger):
                 self.before = after
             return last == expected
         try:
-            wait_for("what moves", as_expected, 20)
+            wait_for("what moves", as_expected)
         except TimeoutError:
             raise AssertionError(f"moved: {last}, and not: {expected}") from None
 
@@ -223,3 +223,32 @@ class Off(unittest.TestCase):
             names = {name for name, _ in prosody.samples()}
             self.assertFalse([name for name in names if re.match("prosody_(stanza|traffic)", name)])
             self.assertIn("prosody_modules", names)
+
+    def test_no_durations(self):
+        port = free_port()
+        external = f"component_ports = {{ {port} }}\nComponent '{EXTERNAL}'\ncomponent_secret = '{SECRET}'"
+        with Exporting(config="operator = { processing = false };", options=external) as prosody:
+            prosody.add_users(1)
+            prosody.serves()
+            stanzas = Stanzas(prosody)
+            client, component = Stream(prosody.c2s_port), Component(port, EXTERNAL)
+            address = client.log_in()
+            stanzas.expect(iq=(1, 1, 0))
+            component.send(f"<message to='{address}' from='{EXTERNAL}'><body>hello</body></message>")
+            client.hear("hello")
+            stanzas.expect(message=({"component": 1}, 1, 0))
+            client.ask("<presence/>", "<presence")
+            stanzas.expect(presence=(1, 1, 0))
+            client.close()
+            stanzas.expect()
+
+    def test_durations_alone(self):
+        with Exporting(config="operator = { stanzas = false };") as prosody:
+            prosody.add_users(1)
+            prosody.serves()
+            client = Stream(prosody.c2s_port)
+            client.log_in()
+            names = {name for name, _ in prosody.samples()}
+            self.assertNotIn("prosody_stanzas_total", names)
+            samples = prosody.samples()
+            self.assertEqual(samples["prosody_stanza_processing_duration_seconds_count", (("kind", "iq"), ("session", "c2s"))], 1)

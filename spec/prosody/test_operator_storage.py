@@ -320,7 +320,8 @@ class Users(unittest.TestCase):
             prosody.serves()
             wait_for("the first count", lambda: stored(prosody).get((USERS, HOST)) == 1500)
             samples = stored(prosody)
-            self.assertEqual({key[2]: value for key, value in samples.items() if key[:2] == (ACTIVE, HOST)}, {"1d": 0, "7d": 0, "30d": 0})
+            active = {key[2]: value for key, value in samples.items() if key[:2] == (ACTIVE, HOST)}
+            self.assertEqual(active, {"1d": 0, "7d": 0, "30d": 0})
             self.assertEqual({key for key in samples if key[0] == ACTIVE and key[1] != HOST}, set())
             self.assertEqual({key[1] for key in samples if key[0] == USERS}, {HOST, "unknown.localhost"})
             day = 86400

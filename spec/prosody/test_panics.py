@@ -55,7 +55,8 @@ class Panics(unittest.TestCase):
         self.assertGreater(prosody.samples()[ROOM_HITS], 0)
 
     def test_every_native_function(self):
-        with with_panics() as prosody:
+        # A fault that is logged is counted by what metre hooks into the log, which would panic, too.
+        with with_panics("operator = false;") as prosody:
             prosody.add_users(2)
             prosody.serves()
             wait_for("all to have panicked", lambda: "all have panicked" in prosody.log())

@@ -102,6 +102,7 @@ local conditions = {
 	["internal-server-error"] = "stream";
 	["invalid-namespace"] = "stream";
 	["invalid-xml"] = "stream";
+	["nonmatching-hosts"] = "stream";
 	["not-well-formed"] = "stream";
 	["reset"] = "stream";
 	["restricted-xml"] = "stream";
@@ -124,6 +125,9 @@ local regular = {
 	["system-shutdown"] = true;
 };
 
+-- What event loops and OpenSSL say of connections that the other side has closed.
+local ends = { closed = true, ["unexpected eof while reading"] = true };
+
 -- Failures of SASL EXTERNAL that say: not with this certificate.
 local refusals = {
 	["account-disabled"] = true;
@@ -140,27 +144,33 @@ local function of_condition(condition, text)
 	return conditions[condition];
 end
 
+-- The cause if SASL EXTERNAL has failed on an outgoing connection, by what the other server has said then.
+local function of_external(session)
+	local failure = session.external_auth == "failed" and session.external_auth_failure_reason;
+	if failure then
+		return refusals[failure.condition] and "rejected" or "authentication";
+	end
+end
+
 -- The cause why a session ended, as one of the values of prosody_s2s_failures, or nil if that was no failure. The second result is a
 -- text that nobody has seen yet.
 local function classify(session, reason)
 	local is_established = session.type == "s2sout" or session.type == "s2sin";
 	if type(reason) == "table" then
 		local condition, text = tostring(reason.condition), reason.text and tostring(reason.text);
-		if session.external_auth == "failed" then
-			return refusals[condition] and "rejected" or "authentication";
-		end
-		local cause = of_condition(condition, text) or text and find(texts, text:lower());
+		local cause = of_external(session) or of_condition(condition, text) or text and find(texts, text:lower());
 		return cause or "other", not cause and condition .. " (" .. (text or "") .. ")" or nil;
-	elseif not reason or reason == "closed" then
+	end
+	reason = reason and tostring(reason);
+	if not reason or ends[reason] then
 		-- Somebody has connected and gone without a word; a connection of ours has had no use before it was complete.
-		return session.type == "s2sout_unauthed" and "connection" or nil;
+		return session.type == "s2sout_unauthed" and (of_external(session) or "connection") or nil;
 	end
 
-	reason = tostring(reason);
 	local condition, text = reason:match("^(%l[%l-]*) %((.*)%)$");
 	condition = condition or reason;
 	local cause = of_condition(condition, text);
-	if is_established and (regular[condition] or reason:find("unexpected eof", 1, true)) then
+	if is_established and regular[condition] then
 		return nil;
 	elseif reason:find("^This server has stopped serving") then
 		return nil;

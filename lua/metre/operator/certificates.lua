@@ -53,6 +53,7 @@ end
 -- What mod_tls has a certificate for on each host: clients, servers, or both.
 local is_xmpp = { c2s = true, s2s = true, xmpp = true };
 
+-- Whether clients and servers are shown the same one.
 local function has_one_for_all(services)
 	local c2s, s2s = services.c2s, services.s2s;
 	return c2s and s2s and c2s.path == s2s.path and c2s.not_after == s2s.not_after;

@@ -74,7 +74,7 @@ families.prosody_smacks_resumptions = {
 
 families.prosody_stanzas = {
 	type = "counter"; labels = { "direction", "session", "kind" };
-	help = "Stanzas from and to sessions";
+	help = "Stanzas that were received from sessions, and those sent to them";
 	values = { direction = { "in", "out" }; session = sessions; kind = kinds };
 };
 families.prosody_stanza_errors = {

@@ -62,11 +62,15 @@ end
 
 local function archives(pack)
 	local users = pack:all_of_modules("prosody_archive_messages", { mam = true }, "user");
-	pack:hook_hosts("archived messages", "archive-message-added", function (_, host)
-		if users[host] then
-			users[host]:add(1);
-		end
-	end, first);
+	pack:on_host("archived messages", function (host, session)
+		-- For each message twice. Nothing in it can raise, so it needs no protection, which would be most of its cost.
+		session.events.add_handler("archive-message-added", function ()
+			local user = users[host];
+			if user then
+				user:add(1);
+			end
+		end, first);
+	end);
 
 	-- mod_muc_mam tells by what it adds to the message.
 	local rooms = pack:all_of_modules("prosody_archive_messages", { muc_mam = true }, "room");

@@ -1,7 +1,8 @@
--- How long it takes until all that handles a stanza has returned, and a line in the log for the slow ones.
+-- Stanzas that are received; how long it takes until all that handles one has returned, and a line in the log for the slow ones.
 --
 -- Prosody's function is called plainly: handlers may yield in it and raise errors through it. A stanza whose handlers have raised
--- an error isn't measured.
+-- an error isn't measured. What is done for every stanza isn't protected, which would cost as much again: nothing in it can raise
+-- an error where Prosody's function wouldn't do so, too.
 
 local families = require "metre.operator.families";
 local log = require "metre.log";
@@ -33,7 +34,7 @@ local function payload_of(stanza)
 	return " with " .. xmlns:sub(1, most_of_namespace):gsub("[^%w:/#._+-]", "?");
 end
 
--- Returns a function that logs a stanza that was slow.
+-- Returns a function that logs a slow stanza.
 local function slow_logger(pack)
 	local began, lines, left_out = -each, 0, 0;
 	local function our_host(origin)
@@ -45,7 +46,7 @@ local function slow_logger(pack)
 		end
 		return "no host";
 	end
-	return function (series, seconds, origin, stanza)
+	return function (record, seconds, origin, stanza)
 		local now = pack.now();
 		if now - began >= each then
 			if left_out > 0 then
@@ -58,68 +59,118 @@ local function slow_logger(pack)
 			return;
 		end
 		lines = lines + 1;
-		log("info", "Slow stanza: %s of type %s%s from a session (%s) of %s took %.3f s", series.kind, type_of(stanza),
-			payload_of(stanza), series.session, our_host(origin), seconds);
+		log("info", "Slow stanza: %s of type %s%s from a session (%s) of %s took %.3f s", record.kind, type_of(stanza),
+			payload_of(stanza), record.session, our_host(origin), seconds);
+	end;
+end
+
+local name = "prosody_stanza_processing_duration_seconds";
+
+-- What belongs to a stanza, in tables by session and kind: the `number` that was received, and the metric for the `duration`, which
+-- comes with the first sample, as most servers have no components and histograms have many lines.
+local function new_records(received)
+	local records = received or {};
+	for _, session in ipairs(families[name].values.session) do
+		records[session] = records[session] or {};
+		for _, kind in ipairs(families[name].values.kind) do
+			local record = records[session][kind] or { number = 0 };
+			record.session, record.kind = session, kind;
+			records[session][kind] = record;
+		end
+	end
+	return records;
+end
+
+-- Prosody makes some itself: presences of sessions that have ended, errors for those who wait for another server.
+local function is_received(origin)
+	return not origin.destroyed and not origin.dummy;
+end
+
+-- Prosody's function, and around it what counts.
+local function counting(process, by_type)
+	return function (origin, stanza, ...)
+		local record = by_type[origin.type][stanza.name];
+		if record and is_received(origin) then
+			record.number = record.number + 1;
+		end
+		return process(origin, stanza, ...);
+	end;
+end
+
+-- Prosody's function, and around it what counts and measures.
+local function measuring(pack, process, by_type)
+	-- The usual ones: what clients send and Prosody doesn't. Each has a duration.
+	local usual = session_types.with_default { c2s = {}; c2s_unauthed = {}; c2s_unbound = {} };
+	local sample;
+	local prepare = pack:guard("processing", function (record)
+		record.duration = pack:metric(name, record.session, record.kind);
+		sample = record.duration.sample;
+		if record.session == "c2s" and record.kind ~= "presence" then
+			for _, kinds in pairs(usual) do
+				kinds[record.kind] = record;
+			end
+		end
+	end);
+	local now = pack.now;
+	local function after(record, began, ...)
+		sample(record.duration, now() - began);
+		return ...;
+	end
+
+	local slow = pack.options.slow_log;
+	if slow then
+		local log_slow = pack:guard("processing", slow_logger(pack));
+		local unlogged = process;
+		local function logged(began, origin, stanza, record, ...)
+			local seconds = now() - began;
+			if seconds >= slow then
+				log_slow(record, seconds, origin, stanza);
+			end
+			return ...;
+		end
+		process = function (origin, stanza, ...)
+			local record = by_type[origin.type][stanza.name];
+			if not record then
+				return unlogged(origin, stanza, ...);
+			end
+			return logged(now(), origin, stanza, record, unlogged(origin, stanza, ...));
+		end;
+	end
+
+	local function unusual(origin, stanza, ...)
+		local record = by_type[origin.type][stanza.name];
+		if not record then
+			return process(origin, stanza, ...);
+		end
+		if is_received(origin) then
+			record.number = record.number + 1;
+		end
+		if not record.duration then
+			prepare(record);
+		end
+		if not record.duration then
+			return process(origin, stanza, ...);
+		end
+		return after(record, now(), process(origin, stanza, ...));
+	end
+
+	return function (origin, stanza, ...)
+		local record = usual[origin.type][stanza.name];
+		if not record then
+			return unusual(origin, stanza, ...);
+		end
+		record.number = record.number + 1;
+		return after(record, now(), process(origin, stanza, ...));
 	end;
 end
 
 return function (pack)
-	if not pack.options.processing then
+	local prosody, options = pack.prosody, pack.options;
+	if not options.processing and not options.stanzas then
 		return;
 	end
-	local name = "prosody_stanza_processing_duration_seconds";
-	local by_session = {};
-	for _, session in ipairs(families[name].values.session) do
-		by_session[session] = {};
-		for _, kind in ipairs(families[name].values.kind) do
-			by_session[session][kind] = { session = session; kind = kind };
-		end
-	end
-	local by_type = {};
-	for type, session in pairs(session_types) do
-		by_type[type] = by_session[session];
-	end
-
-	local now = pack.now;
-	local slow = pack.options.slow_log;
-	local log_slow = slow and pack:guard("processing", slow_logger(pack));
-	-- With the first sample: most servers have no components, and histograms have many lines.
-	local make_metric = pack:guard("processing", function (series)
-		series.metric = pack:metric(name, series.session, series.kind);
-	end);
-	-- stanzas.lua counts what comes from components here.
-	local received_from_component = pack.received_from_component;
-
-	-- Nothing in these two can raise but what Prosody's own function raises, which looks at the same fields. So they are not
-	-- protected: that would cost more than what they do.
-	local function after(series, began, origin, stanza, ...)
-		local seconds = now() - began;
-		if not series.metric then
-			make_metric(series);
-		end
-		local metric = series.metric;
-		if metric then
-			metric:sample(seconds);
-		end
-		if slow and seconds >= slow then
-			log_slow(series, seconds, origin, stanza);
-		end
-		return ...;
-	end
-	local process = pack.prosody.core_process_stanza;
+	local by_type = session_types.by_type(new_records(pack.received_stanzas));
+	local process = prosody.core_process_stanza;
 	-- Modules take it when they are loaded, which is later.
-	pack.prosody.core_process_stanza = function (origin, stanza, ...)
-		local kinds = by_type[origin.type];
-		local series = kinds and kinds[stanza.name];
-		if not series then
-			return process(origin, stanza, ...);
-		end
-		if received_from_component and origin.type == "component" then
-			received_from_component(stanza, origin);
-		end
-		if stanza.attr.xmlns then
-			return process(origin, stanza, ...);
-		end
-		return after(series, now(), origin, stanza, process(origin, stanza, ...));
-	end;
+	prosody.core_process_stanza = options.processing and measuring(pack, process, by_type) or counting(process, by_type);
 end;

@@ -23,8 +23,11 @@ return function (pack)
 
 	pack:hook_hosts("push", "cloud_notify/push", function (event, host)
 		local attr = event.notification_stanza.attr;
-		if not metrics[host] then -- by another module than Prosody's
+		if not metrics[host] and pack:host_label(host) == host then -- by a module that isn't known
 			metrics[host] = pack:all(name, host);
+		end
+		if not metrics[host] then
+			return;
 		end
 		metrics[host].sent:add(1);
 		if attr.id and attr.to then

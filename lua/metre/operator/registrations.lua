@@ -7,11 +7,11 @@ return function (pack)
 	local name = "prosody_user_registrations";
 	local metrics = pack:all_of_modules(name, { invites_register = true; register_ibr = true });
 	pack:hook_hosts("registrations", "user-registering", function (event, host)
-		local of_host = metrics[host];
-		if not of_host then -- by a module that isn't known
-			of_host = pack:all(name, host);
-			metrics[host] = of_host;
+		if not metrics[host] and pack:host_label(host) == host then -- by a module that isn't known
+			metrics[host] = pack:all(name, host);
 		end
-		of_host[event.allowed and "true" or "false"]:add(1);
+		if metrics[host] then
+			metrics[host][event.allowed and "true" or "false"]:add(1);
+		end
 	end, last);
 end;

@@ -43,19 +43,32 @@ local function count_bounced(queue)
 end
 
 return function (pack)
-	local failures_by_host, bounced_by_host = {}, {};
-	pack:on_host("s2s", function (host)
-		local failures = {};
-		for direction, names in pairs(expected) do
-			failures[direction] = {};
-			for _, cause in ipairs(names) do
-				failures[direction][cause] = pack:metric("prosody_s2s_failures", host, direction, cause);
+	local failures_by_host = {};
+	-- Hosts that talk with other servers.
+	local bounced_by_host = pack:all_of_modules("prosody_s2s_bounced_stanzas", { s2s = true });
+	pack:on_host("s2s", nil, function (host)
+		failures_by_host[host] = nil;
+	end);
+
+	-- What fails on a host, which is there from its beginning on.
+	local function failures_of(host)
+		local failures = failures_by_host[host];
+		if not failures then
+			failures = {};
+			for direction, names in pairs(expected) do
+				failures[direction] = {};
+				for _, cause in ipairs(names) do
+					failures[direction][cause] = pack:metric("prosody_s2s_failures", host, direction, cause);
+				end
 			end
+			failures_by_host[host] = failures;
 		end
-		failures_by_host[host] = failures;
-		bounced_by_host[host] = pack:metric("prosody_s2s_bounced_stanzas", host);
-	end, function (host)
-		failures_by_host[host], bounced_by_host[host] = nil, nil;
+		return failures;
+	end
+	pack:on_collection("s2s", function ()
+		for host in pairs(bounced_by_host) do
+			failures_of(host);
+		end
 	end);
 
 	local remotes = new_remotes(pack);
@@ -90,6 +103,13 @@ return function (pack)
 		remotes.has_answered(session.to_host);
 	end);
 
+	-- With mod_s2s_bidi an incoming connection carries stanzas the other way, too.
+	pack:hook("s2s", "s2sin-established", function (event)
+		if event.session.outgoing then
+			remotes.has_answered(event.session.from_host);
+		end
+	end);
+
 	-- Sessions that Prosody 13 ends as the other server doesn't acknowledge what it gets. What it says then is what others say whose
 	-- stream was idle.
 	local silent = setmetatable({}, { __mode = "k" });
@@ -107,8 +127,7 @@ return function (pack)
 		local is_out = session.direction == "outgoing";
 		local host = is_out and session.from_host or session.to_host;
 		-- Strangers who want none of our hosts are no failure of these.
-		local failures = host and failures_by_host[host];
-		if is_stopping or not failures then
+		if is_stopping or not host or not bounced_by_host[host] then
 			return;
 		end
 		local cause, unseen = causes.classify(session, reason);
@@ -120,7 +139,8 @@ return function (pack)
 			log("debug", "A connection with another server has failed for a cause that is not known: %s", causes.cleaned(unseen));
 		end
 
-		local of_direction, direction = failures[is_out and "out" or "in"], is_out and "out" or "in";
+		local direction = is_out and "out" or "in";
+		local of_direction = failures_of(host)[direction];
 		if not of_direction[cause] then
 			of_direction[cause] = pack:metric("prosody_s2s_failures", host, direction, cause);
 		end

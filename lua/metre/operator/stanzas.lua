@@ -1,21 +1,15 @@
 -- Stanzas that sessions receive and send, and the errors among those that they send.
 --
--- Filters see them, one function for each direction that all sessions share: a session is initialised twice if it is one of
--- another server, and it gets the filters of a new one when it is resumed; a function that is there already isn't added. The
--- filter of what comes is the first, the filter of what goes is the last, so that whatever another filter drops was received
--- but not sent. Sessions of external components have no filters, nor has what Prosody 0.12 has kept for another server.
+-- What is sent passes a filter, one function that all sessions share: a session is initialised twice if it is one of another
+-- server, and gets the filters of a new one when it is resumed; a function that is there already isn't added. It is the last of
+-- all filters, so that whatever another one drops was not sent. Sessions of external components have no filters, nor has what
+-- Prosody 0.12 has kept for another server. What is received is counted where it is handled, in processing.lua: a filter for
+-- that would cost as much again.
 
 local families = require "metre.operator.families";
 local session_types = require "metre.operator.session_types";
 
-local type = type;
-
 local first, last = math.huge, -math.huge;
-
--- Namespaces of streams, which some stanzas carry.
-local stream_namespaces = {
-	["jabber:client"] = true; ["jabber:server"] = true; ["jabber:component:accept"] = true;
-};
 
 local xmlns_errors = "urn:ietf:params:xml:ns:xmpp-stanzas";
 local condition_in_text = "<([%l-]+) xmlns=[\"']" .. xmlns_errors:gsub("%-", "%%-") .. "[\"']";
@@ -32,13 +26,31 @@ local likely = {
 		.. "remote-server-timeout resource-constraint service-unavailable undefined-condition unexpected-request";
 };
 
--- From tables by the label of a session one by its type.
-local function by_type(by_session)
-	local result = {};
-	for type, session in pairs(session_types) do
-		result[type] = by_session[session];
+-- Counts are kept here and go to the metrics once a second and when somebody looks: that costs a quarter for each stanza.
+-- Returns tables by session and kind.
+local function new_counts(pack, metrics)
+	local counts, all = {}, {};
+	for session, of_session in pairs(metrics) do
+		counts[session] = {};
+		for kind, metric in pairs(of_session) do
+			local count = { metric = metric; number = 0 };
+			counts[session][kind] = count;
+			table.insert(all, count);
+		end
 	end
-	return result;
+	local function flush()
+		for _, count in ipairs(all) do
+			local number = count.number;
+			if number > 0 then
+				count.number = 0;
+				count.metric:add(number);
+			end
+		end
+		return 1;
+	end
+	pack:on_collection("stanzas", flush);
+	pack:later("stanzas", 1, flush);
+	return counts;
 end
 
 -- The condition of an error, or nil.
@@ -86,22 +98,30 @@ local function count_errors(pack)
 	end;
 end
 
--- External components: what they send goes straight to Prosody's router, what they get is written by their `send`.
-local function count_components(pack, received_filter, sent_filter)
-	if pack.options.processing then
-		-- There is a function in front of the router already; two would cost more.
-		pack.received_from_component = received_filter;
-	else
-		local process = pack.prosody.core_process_stanza;
-		-- Modules take it when they are loaded, which is later.
-		pack.prosody.core_process_stanza = function (origin, stanza, ...)
-			if origin.type == "component" then
-				received_filter(stanza, origin);
+-- Returns the filter. All stanzas pass it, and protecting it would cost as much as all that it does: so nothing in it can raise an
+-- error. Whatever is an error goes to count_error(), and what another source has asked for to that.
+local function new_filter(counts, count_error, watched)
+	local by_type = session_types.by_type(counts);
+	return function (stanza, session)
+		-- Filters of others may have left a boolean of it.
+		if not stanza or stanza == true then
+			return stanza;
+		end
+		local count = by_type[session.type][stanza.name];
+		if count then
+			count.number = count.number + 1;
+			if stanza.attr.type == "error" then
+				count_error(stanza);
 			end
-			return process(origin, stanza, ...);
-		end;
-	end
-	-- Prosody's own handler, which is later, takes `send` as it is then.
+		elseif watched[stanza.name] then
+			watched[stanza.name](stanza, session);
+		end
+		return stanza;
+	end;
+end
+
+-- What external components get is written by their `send`. Prosody's own handler, which is later, takes it as it is then.
+local function count_for_components(pack, count)
 	local counted = setmetatable({}, { __mode = "k" });
 	pack:hook_hosts("stanzas", "stanza/jabber:component:accept:handshake", function (event)
 		local session = event.origin;
@@ -111,7 +131,8 @@ local function count_components(pack, received_filter, sent_filter)
 		counted[session] = true;
 		local send = session.send;
 		function session.send(data)
-			return send(sent_filter(data, session));
+			count(data, session);
+			return send(data);
 		end
 	end, first);
 end
@@ -138,54 +159,16 @@ return function (pack)
 		return;
 	end
 	local metrics = pack:all("prosody_stanzas");
-	local received, sent = by_type(metrics["in"]), by_type(metrics.out);
+	pack.received_stanzas = new_counts(pack, metrics["in"]);
 	local count_error = count_errors(pack);
-	local watched = pack.watched;
-
-	local count_sent_error = pack:guard("stanzas", function (stanza)
+	local filter = new_filter(new_counts(pack, metrics.out), pack:guard("stanzas", function (stanza)
 		count_error(stanza.name, condition_of(stanza));
-	end);
-
-	-- BEGIN of what each stanza passes
-
-	-- Nothing in these two can raise, so they are not protected, which would cost as much again: what is received comes from
-	-- Prosody's parser, and what other filters have left is looked at.
-	local function received_filter(stanza, session)
-		local kinds = received[session.type];
-		local metric = kinds and kinds[stanza.name];
-		if metric then
-			local xmlns = stanza.attr.xmlns;
-			if not xmlns or stream_namespaces[xmlns] then
-				metric:add(1);
-			end
-		end
-		return stanza;
-	end
-	local function sent_filter(stanza, session)
-		local kinds = sent[session.type];
-		local metric = kinds and type(stanza) == "table" and kinds[stanza.name];
-		local attr = metric and stanza.attr;
-		if attr then
-			local xmlns = attr.xmlns;
-			if not xmlns or stream_namespaces[xmlns] then
-				metric:add(1);
-				if attr.type == "error" then
-					count_sent_error(stanza);
-				end
-			end
-		elseif type(stanza) == "table" and watched[stanza.name] then
-			watched[stanza.name](stanza, session);
-		end
-		return stanza;
-	end
-
-	-- END of what each stanza passes
+	end), pack.watched);
 
 	local filters = require "util.filters";
 	filters.add_filter_hook(pack:guard("stanzas", function (session)
-		filters.add_filter(session, "stanzas/in", received_filter, first);
-		filters.add_filter(session, "stanzas/out", sent_filter, last);
+		filters.add_filter(session, "stanzas/out", filter, last);
 	end));
-	count_components(pack, received_filter, sent_filter);
+	count_for_components(pack, filter);
 	count_queued(pack, metrics.out.s2s, count_error);
 end;

@@ -94,13 +94,14 @@ return function (pack)
 	end
 
 	-- At the first call of an operation, with its errors beginning at zero.
-	local begin = pack:guard("storage", function (call)
+	local begin = pack:guard("storage", function (call, seconds)
 		local duration, label = duration_of(call.label, call.operation);
 		local host = call.driver.host;
 		if host.errors then
 			errors_of(host, label, call.operation);
 		end
 		call.duration, call.sample, call.counted_as = duration, duration.sample, label;
+		duration:sample(seconds);
 	end);
 	local failed = pack:guard("storage", function (call, err)
 		local host = call.driver.host;

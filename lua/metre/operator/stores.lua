@@ -23,8 +23,9 @@ local is_part = { find = true; set_keys = true; trim = true };
 -- What other modules hold may go, and what is ours with it. Both are weak: Lua 5.1 would keep what refers to its own key.
 local weak = { __mode = "kv" };
 
--- now: a clock. begin(call): sets call.duration, a metric, and call.sample, its method, which is told how long an operation has
--- taken. failed(call, err): told when one has answered with an error. Neither raises. `call` has label, operation and driver.
+-- now: a clock. begin(call, seconds): told how long an operation has taken, for the first time. It sets call.duration, a metric,
+-- and call.sample, its method, which are told from then on. failed(call, err): told when an operation has answered with an
+-- error. Neither raises. `call` has label, operation and driver.
 -- Returns watch(driver, label, store), which is to be called for each store that a driver has opened; `driver` is a table with
 -- the tables `metatables` and `calls`: all that use it, as keys.
 local function new(now, begin, failed)
@@ -36,12 +37,11 @@ local function new(now, begin, failed)
 	-- Nothing in here can raise, so it is not protected: modules themselves call metrics plainly.
 	local function after(call, began, ...)
 		local seconds = now() - began;
-		if not call.sample then
-			begin(call);
-		end
 		local sample = call.sample;
 		if sample then
 			sample(call.duration, seconds);
+		else
+			begin(call, seconds);
 		end
 		local ok, err = ...;
 		if err ~= nil and not ok then

@@ -12,9 +12,14 @@ return function (pack)
 	local filters = require "util.filters";
 	local metrics = pack:all("prosody_traffic_bytes");
 	local function filter_of(direction)
+		local by_session = {};
+		for session, metric in pairs(metrics[direction]) do
+			by_session[session] = { metric = metric };
+		end
+		local by_type = session_types.by_type(by_session);
 		local count = pack:guard("traffic", function (data, session)
-			local metric = data and metrics[direction][session_types[session.type]];
-			if metric then
+			local metric = by_type[session.type].metric;
+			if metric and data then
 				metric:add(#data);
 			end
 		end);
