@@ -1,6 +1,7 @@
 """Logging in, as the operator pack counts it: with raw clients, over TCP, BOSH and WebSocket, with backends that are slow or fail."""
 
 import asyncio
+import time
 import unittest
 
 from harness import HOST, Exporting, clients
@@ -100,7 +101,11 @@ class Logins(unittest.TestCase):
         Stream(self.prosody.c2s_port).drop()
         self.expect({})
 
+    def duration(self):
+        return self.prosody.samples()["prosody_c2s_login_duration_seconds_sum", ()]
+
     def test_other_ways(self):
+        before, began = self.duration(), time.monotonic()
         async def real_client():
             async with clients(self.prosody, 1):
                 pass
@@ -120,15 +125,23 @@ class Logins(unittest.TestCase):
             way.bind("a")
             self.expect(logins())
             way.close()
+        taken = self.duration() - before
+        self.assertGreater(taken, 0)
+        self.assertLess(taken, time.monotonic() - began)
 
     def test_before_sasl(self):
-        def query(password, resource="old"):
-            return (f"<iq type='set' id='{password}'><query xmlns='jabber:iq:auth'><username>user1</username><password>{password}</password>"
-                    f"<resource>{resource}</resource></query></iq>")
+        def query(password, user="user1"):
+            return (f"<iq type='set' id='{password}'><query xmlns='jabber:iq:auth'><username>{user}</username><password>{password}</password>"
+                    "<resource>old</resource></query></iq>")
+        client = self.stream("secure.test")
+        client.ask(query("metre"), "<not-acceptable")
+        self.expect(attempts("encryption-required", "secure.test"))
         client = self.stream()
         client.ask("<iq type='get' id='1'><query xmlns='jabber:iq:auth'><username>user1</username></query></iq>", "type='result'")
         self.expect({})
-        client.ask(query("wrong"), "not-authorized")
+        client.ask(query("metre", "who@"), "<bad-request")
+        self.expect(attempts("malformed-request"))
+        client.ask(query("wrong"), "<not-authorized")
         self.expect(attempts("not-authorized"))
         client.ask(query("metre"), "type='result'")
         self.expect(logins())

@@ -90,6 +90,12 @@ class Tls(unittest.TestCase):
         client.auth("user1", answer="<encryption-required")
         self.expect({"c2s_auth_attempts_total{secure.test,encryption-required}": 1, "c2s_auth_duration_seconds_count{secure.test}": 1})
         client.close()
+        # This failure has nothing to do with logging in.
+        client = Stream(self.direct, trusting())
+        client.open()
+        client.ask("<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>", "<failure")
+        client.ends()
+        self.expect({})
 
     def test_what_works(self):
         for way in self.ways():
