@@ -150,11 +150,18 @@ class Document(unittest.TestCase):
             again.ask(f"<resume xmlns='urn:xmpp:sm:3' h='0' previd='{token}'/>", answer)
             return again
         sleeper = resume("sleep", ("prosody_sessions", (("host", HOST), ("state", "hibernating"))), "<resumed")
-        resume("the end", ("prosody_sessions_closed_total", (("cause", "hibernation"), ("host", HOST))), "<failed")
+        sleeper = resume("the end", ("prosody_sessions_closed_total", (("cause", "hibernation"), ("host", HOST))), "<failed")
+        # It acknowledges nothing.
+        address = sleeper.bind("awake")
+        sleeper.ask(ENABLE, "<enabled")
+        client.send(message(address, "awake?"))
+        sleeper.hear("awake[?]")
 
     def _messages(self, client):
         """To those who are offline, with push; to nobody; to other servers. One looks into the archive, and somebody registers."""
-        client.ask(f"<iq type='set' id='p'><enable xmlns='urn:xmpp:push:0' jid='{PUSH}' node='n'/></iq>", "id=['\"]p")
+        other = self._client("user2")
+        other.ask(f"<iq type='set' id='p'><enable xmlns='urn:xmpp:push:0' jid='{PUSH}' node='n'/></iq>", "id=['\"]p")
+        other.close()
         client.send(message(f"user2@{HOST}", "later"))
         client.ask(message(f"nobody@{HOST}", "hello"), "<service-unavailable")
         client.ask("<iq type='set' id='a'><query xmlns='urn:xmpp:mam:2'/></iq>", "<fin ")
@@ -198,6 +205,6 @@ class Document(unittest.TestCase):
             open_ones[:] = [query for query in open_ones if not is_answered(query)]
             return not open_ones
         try:
-            wait_for("answers", are_answered, 15)
+            wait_for("answers", are_answered)
         except TimeoutError:
             self.fail("no answers: " + "\n".join(open_ones))
