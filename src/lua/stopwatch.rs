@@ -6,21 +6,19 @@
 use super::call::{push_instead, run, Stop};
 use super::link::linked;
 use super::metric::Metric;
-use super::number::number_at;
 use super::preconditions::room;
 use super::update;
 use crate::model::{Kind, Number};
 use mlua::ffi::{self, lua_State};
+use nix::time::{clock_gettime, ClockId};
 use std::ffi::{c_int, CStr};
-use std::sync::OnceLock;
-use std::time::Instant;
+use std::ptr;
 
 const NO_TIME: &CStr = c"metre: a time of now() expected";
 
-/// Seconds that only go up.
+/// Seconds that only go up. Linux always has this clock.
 fn seconds() -> f64 {
-    static BEGAN: OnceLock<Instant> = OnceLock::new();
-    BEGAN.get_or_init(Instant::now).elapsed().as_secs_f64()
+    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(0.0, |time| time.tv_sec() as f64 + time.tv_nsec() as f64 * 1e-9)
 }
 
 /// `now()`: seconds that only go up, since nobody knows when.
@@ -70,10 +68,10 @@ unsafe extern "C-unwind" fn stop(state: *mut lua_State) -> c_int {
     unsafe {
         run(state, "stopwatch", || {
             let results = ffi::lua_gettop(state) - 1;
-            let Some(began) = (results >= 0).then(|| number_at(state, 1)).flatten() else {
+            if ffi::lua_type(state, 1) != ffi::LUA_TNUMBER {
                 return Err(NO_TIME.into());
-            };
-            let took = Number::Float(seconds() - began.as_f64());
+            }
+            let took = Number::Float(seconds() - ffi::lua_tonumberx(state, 1, ptr::null_mut()));
             if let Some(metric) = Metric::at(state, ffi::lua_upvalueindex(1), Kind::Histogram) {
                 if let Err(Stop::Panicked) = update::sample(metric, took) {
                     // Whatever waits for the results gets them.

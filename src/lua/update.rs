@@ -229,8 +229,14 @@ fn run_any<U: Update>(metric: Metric<'_>, number: Number) -> Result<Option<Resul
 }
 
 /// Puts a sample into a histogram as its method does, but says nothing of one that isn't taken plainly.
+#[inline(always)]
 pub(super) fn sample(metric: Metric<'_>, sample: Number) -> Result<(), Stop> {
-    run_any::<HistogramSample>(metric, sample).map(drop)
+    match metric {
+        Metric::Handle(handle) => handle
+            .with(|family, record| HistogramSample::run(record, sample, family).is_ok())
+            .map(drop),
+        Metric::Lease(_) => run_any::<HistogramSample>(metric, sample).map(drop),
+    }
 }
 
 /// Logs what became of the second argument.
