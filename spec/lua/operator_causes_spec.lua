@@ -194,6 +194,17 @@ describe("causes of failures with other servers", function ()
 		assert.same({ "other", "weird-condition (x)" }, { causes.classify({ type = "s2sin" }, "weird-condition (x)") });
 	end);
 
+	it("are looked for at the beginning of what may be as long as a stanza", function ()
+		local long = ("s"):rep(500000) .. " certificate";
+		for _, reason in ipairs { "moonphase (" .. long .. ")", long, { condition = "moonphase", text = long } } do
+			local cause, unseen = causes.classify({ type = "s2sin_unauthed" }, reason);
+			assert.equal("other", cause);
+			assert.truthy(#unseen < 1100);
+		end
+		assert.equal("policy", (causes.classify({ type = "s2sin" }, "policy-violation (" .. long .. ")")));
+		assert.equal("rejected", (causes.classify({ type = "s2sin" }, "moonphase (no certificate" .. long .. ")")));
+	end);
+
 	it("are logged without addresses and control characters, and cut", function ()
 		assert.equal("from ... ? or so", causes.cleaned("from juliet@example.org/balcony \n or so"));
 		assert.equal(100, #causes.cleaned(("x"):rep(1000)));

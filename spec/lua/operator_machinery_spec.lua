@@ -3,7 +3,7 @@
 local events = require "util.events";
 
 -- A Prosody with events and hosts alone, in which one source of the pack is.
-local function server(source, options)
+local function server(source, options, kind)
 	local prosody = { hosts = {}, events = events.new(), core_process_stanza = function () return "done"; end };
 	local stats = assert(require "metre".new { self_metrics = false, process_metrics = false });
 	local faults = {};
@@ -13,13 +13,15 @@ local function server(source, options)
 	}, stats);
 	local self = { prosody = prosody, pack = pack };
 	require("metre.operator." .. source)(pack);
-	local host = { host = "a.example", type = "component", events = events.new(), modules = {} };
-	prosody.hosts["a.example"] = host;
-	pack:add_host("a.example");
-	self.host = host;
+	function self.add()
+		self.host = { host = "a.example", type = kind or "component", events = events.new(), modules = {} };
+		prosody.hosts["a.example"] = self.host;
+		pack:add_host("a.example");
+	end
+	self.add();
 	function self.fire(event, data)
 		-- What a handler of the pack's returns would end the event.
-		assert.is_nil(host.events.fire_event(event, data));
+		assert.is_nil(self.host.events.fire_event(event, data));
 	end
 	-- Nothing else is to happen to a host that is gone.
 	function self.remove()
@@ -89,6 +91,32 @@ describe("registrations", function ()
 	end);
 end);
 
+describe("sessions of users", function ()
+	it("are not those of a host that has gone and come back, which end later", function ()
+		local it = server("sessions", nil, "local");
+		local function expect(sessions, users, opened, closed)
+			assert.same({ ["a.example connected"] = sessions }, it.values "prosody_sessions");
+			assert.same({ ["a.example"] = users }, it.values "prosody_users_online");
+			assert.same({ ["a.example"] = opened }, it.values "prosody_sessions_opened");
+			assert.same({ ["a.example connection"] = closed }, it.values "prosody_sessions_closed");
+		end
+		local old, new = { username = "user" }, { username = "user" };
+		it.fire("resource-bind", { session = old });
+		expect(1, 1, 1);
+		it.remove();
+		it.add();
+		it.fire("resource-bind", { session = new });
+		expect(1, 1, 1);
+		it.fire("smacks-hibernation-start", { origin = old });
+		it.fire("smacks-hibernation-end", { resumed = old });
+		it.fire("resource-unbind", { session = old });
+		expect(1, 1, 1);
+		it.fire("resource-unbind", { session = new });
+		it.fire("resource-unbind", { session = new });
+		expect(nil, nil, 1, 1);
+	end);
+end);
+
 describe("rooms", function ()
 	it("are counted where only their list is known, and occupants before there are too many changes", function ()
 		local it = server("muc");
@@ -139,7 +167,7 @@ describe("stanzas", function ()
 		filters.initialize(session);
 		local left;
 		filters.add_filter(session, "stanzas/out", function () return left; end, -1e300);
-		for _, value in ipairs { true, "text", {}, { name = "message", attr = {} }, { name = "r", attr = {} }, false } do
+		for _, value in ipairs { true, "text", 5, {}, { name = "message" }, { name = "r", attr = {} }, print, false } do
 			left = value;
 			assert.equal(value, session.filter("stanzas/out", {}));
 		end
@@ -171,5 +199,27 @@ describe("stanzas", function ()
 			session.filter("stanzas/out", stanza);
 		end
 		assert.same({ ["presence other"] = 3, ["presence conflict"] = 1 }, it.values "prosody_stanza_errors");
+	end);
+end);
+
+describe("a login from before SASL", function ()
+	it("is answered by the next stanza, whatever else is sent before", function ()
+		package.loaded["core.sessionmanager"] = { destroy_session = function () end };
+		local it = server("auth", { stanzas = true }, "local");
+		package.loaded["core.sessionmanager"] = nil;
+		local sent = {};
+		local function send(data)
+			table.insert(sent, data);
+			return #sent;
+		end
+		local session = { type = "c2s_unauthed", host = "a.example", send = send };
+		local query = { get_child = function () return {}; end };
+		it.fire("stanza/iq/jabber:iq:auth:query", { origin = session, stanza = { tags = { query } } });
+		assert.equal(1, session.send(" "));
+		local answer = { attr = { type = "error" }, tags = { { name = "error", tags = { { name = "bad-request" } } } } };
+		assert.equal(2, session.send(answer));
+		assert.same({ " ", answer }, sent);
+		assert.equal(send, session.send);
+		assert.same({ ["a.example malformed-request"] = 1 }, it.values "prosody_c2s_auth_attempts");
 	end);
 end);

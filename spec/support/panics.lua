@@ -45,6 +45,7 @@ local function calls(native, metre)
 		{ "add", function () held.gauge:add(1); end };
 		{ "sample", function () held.histogram:sample(1); end };
 		{ "sample", function () held.summary:sample(1); end };
+		{ "stopwatch", function () assert(native.stop_of(held.histogram)(native.now(), 7) == 7); end };
 		{ "reset", function () held.counter:reset(); end };
 		{ "notice", function () held.counter:add(-1 - number); end };
 		{ "metric.__index", function () return counter.data.value; end };

@@ -7,7 +7,7 @@
 //! Each file uses files further up alone:
 //! 1. the tools: `preconditions`, `tables`, `text`, `number`; `call`, how a raw function begins and ends; `recent`;
 //! 2. what Lua holds: `block`, `handle`, `lease`, `metric` (either of the two);
-//! 3. what metrics can do: `notice`, `link`, `update`, `samples`; `bucket`, `view`, for those who read;
+//! 3. what metrics can do: `notice`, `link`, `update`, `stopwatch`, `samples`; `bucket`, `view`, for those who read;
 //! 4. from families to metrics: `objects`, `label_text`, `label`, `iterate`; `register`, a family's Lua side;
 //! 5. the calls through mlua: `collector`, `guard`, `config`, `provider`.
 //!
@@ -78,6 +78,7 @@ mod provider;
 mod recent;
 mod register;
 mod samples;
+mod stopwatch;
 mod tables;
 mod text;
 mod update;

@@ -5,7 +5,7 @@ use super::call::{on_panic, run};
 use super::objects::{self, Series};
 use super::preconditions::{begins, room};
 use super::tables::{keep_methods, key, make_weak, protect, push_methods, set_function};
-use super::{bucket, iterate, label, notice, samples, update, view};
+use super::{bucket, iterate, label, notice, samples, stopwatch, update, view};
 use crate::model::{Kind, Number};
 use crate::store::{FamilySpec, FamilyWriter, Repair, Store};
 use mlua::ffi::{self, lua_State};
@@ -20,7 +20,7 @@ static FAMILIES: u8 = 0;
 /// # Errors
 /// When Lua is out of memory.
 pub(super) fn functions(lua: &Lua) -> LuaResult<LuaTable> {
-    let raw: [(&CStr, ffi::lua_CFunction); 10] = [
+    let raw: [(&CStr, ffi::lua_CFunction); 12] = [
         (c"on_notice", notice::on_notice),
         (c"on_panic", on_panic),
         (c"with_labels_of", label::with_labels_of),
@@ -31,6 +31,8 @@ pub(super) fn functions(lua: &Lua) -> LuaResult<LuaTable> {
         (c"expire", iterate::expire),
         (c"forget", iterate::forget),
         (c"metric", metric),
+        (c"now", stopwatch::now),
+        (c"stop_of", stopwatch::stop_of),
     ];
     // SAFETY:
     // - `exec_raw` runs this as a protected C function, so with room for `LUA_MINSTACK` values, and takes what is left

@@ -207,19 +207,35 @@ unsafe fn update_any<U: Update>(state: *mut lua_State) -> Outcome {
     unsafe {
         let metric = any_metric(state, U::KIND)?;
         let taken = match number_at(state, 2) {
-            Some(number) => metric.update(|family, record| {
-                let taken = U::run(record, number, family);
-                if let (true, Ok(taken)) = (U::IS_SAMPLE, taken) {
-                    updates::samples::into_window(record, number, taken, &family.family);
-                }
-                taken
-            })?,
+            Some(number) => run_any::<U>(metric, number)?,
             None => Some(Err(Refused::NotANumber)),
         };
         if !matches!(taken, Some(Ok(Taken::Plainly))) {
             tell(state, metric, U::METHOD, taken);
         }
         Ok(0)
+    }
+}
+
+/// Runs the update for whatever kind of metric.
+fn run_any<U: Update>(metric: Metric<'_>, number: Number) -> Result<Option<Result<Taken, Refused>>, Stop> {
+    metric.update(|family, record| {
+        let taken = U::run(record, number, family);
+        if let (true, Ok(taken)) = (U::IS_SAMPLE, taken) {
+            updates::samples::into_window(record, number, taken, &family.family);
+        }
+        taken
+    })
+}
+
+/// Puts a sample into a histogram as its method does, but says nothing of one that isn't taken plainly.
+#[inline(always)]
+pub(super) fn sample(metric: Metric<'_>, sample: Number) -> Result<(), Stop> {
+    match metric {
+        Metric::Handle(handle) => handle
+            .with(|family, record| HistogramSample::run(record, sample, family).is_ok())
+            .map(drop),
+        Metric::Lease(_) => run_any::<HistogramSample>(metric, sample).map(drop),
     }
 }
 

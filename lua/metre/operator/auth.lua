@@ -97,14 +97,14 @@ return function (pack)
 	-- END of what can't fail
 
 	pack.watched.failure = pack:guard("logins", function (stanza, session)
-		if session.type == "c2s_unauthed" and sasl[stanza.attr.xmlns] then
+		if session.type == "c2s_unauthed" and stanza.attr and sasl[stanza.attr.xmlns] then
 			ended(session, condition_of(stanza));
 		end
 	end);
 	-- Else the filter that counts stanzas calls them.
 	if not pack.options.stanzas then
 		local function filter(stanza, session)
-			local look = pack.watched[stanza.name];
+			local look = type(stanza) == "table" and pack.watched[stanza.name];
 			if look then
 				look(stanza, session);
 			end
@@ -124,7 +124,7 @@ return function (pack)
 		end
 	end, first);
 
-	-- From before SASL: what is sent next is the answer.
+	-- From before SASL: the next stanza that is sent is the answer.
 	local answered = pack:guard("logins", function (session, answer)
 		if answer.attr.type == "result" then
 			ended(session, "success");
@@ -140,8 +140,10 @@ return function (pack)
 			begins(event);
 			local send = session.send;
 			function session.send(answer, ...)
-				session.send = send;
-				answered(session, answer);
+				if type(answer) == "table" then
+					session.send = send;
+					answered(session, answer);
+				end
 				return send(answer, ...);
 			end
 		end

@@ -136,6 +136,9 @@ local refusals = {
 	["not-authorized"] = true;
 };
 
+-- So much is looked at of what another server says, which may be as long as a stanza.
+local most = 1000;
+
 -- The cause of what another server has said: it speaks of certificates only if ours is not good enough.
 local function of_condition(condition, text)
 	if text and (text:lower():find("certificate", 1, true) or text:lower():find("self-signed", 1, true)) then
@@ -157,7 +160,7 @@ end
 local function classify(session, reason)
 	local is_established = session.type == "s2sout" or session.type == "s2sin";
 	if type(reason) == "table" then
-		local condition, text = tostring(reason.condition), reason.text and tostring(reason.text);
+		local condition, text = tostring(reason.condition), reason.text and tostring(reason.text):sub(1, most);
 		local cause = of_external(session) or of_condition(condition, text) or text and find(texts, text:lower());
 		return cause or "other", not cause and condition .. " (" .. (text or "") .. ")" or nil;
 	end
@@ -168,7 +171,7 @@ local function classify(session, reason)
 	end
 
 	local condition, text = reason:match("^(%l[%l-]*) %((.*)%)$");
-	condition = condition or reason;
+	condition, text, reason = condition or reason, text and text:sub(1, most), reason:sub(1, most);
 	local cause = of_condition(condition, text);
 	if is_established and regular[condition] then
 		return nil;

@@ -11,7 +11,7 @@ local function offline(pack)
 	local outcomes = pack:all_of_modules("prosody_offline_messages", { offline = true, mam = true });
 
 	-- Whoever keeps a message says so to the one who asks, and to nobody else.
-	local count_handled = pack:guard("offline messages", function (host, is_kept)
+	local count_handled = pack:guard("messages", function (host, is_kept)
 		local outcome = outcomes[host];
 		if outcome then
 			outcome[is_kept and "stored" or "refused"]:add(1);
@@ -23,7 +23,7 @@ local function offline(pack)
 	end
 
 	-- What mod_offline sends to a session while it delivers: nothing else has this server's own note of a delay.
-	local count_delivered = pack:guard("offline messages", function (stanza, session)
+	local count_delivered = pack:guard("messages", function (stanza, session)
 		local delay = stanza.name == "message" and stanza:get_child("delay", "urn:xmpp:delay");
 		local outcome = delay and delay.attr.from == session.host and outcomes[session.host];
 		if outcome then
@@ -34,12 +34,12 @@ local function offline(pack)
 		count_delivered(stanza, session);
 		return stanza;
 	end
-	local begin = pack:guard("offline messages", function (host, session)
+	local begin = pack:guard("messages", function (host, session)
 		if outcomes[host] and session and session.filters then
 			filters.add_filter(session, "stanzas/out", filter, first);
 		end
 	end);
-	local finish = pack:guard("offline messages", function (session)
+	local finish = pack:guard("messages", function (session)
 		if session then
 			filters.remove_filter(session, "stanzas/out", filter);
 		end
@@ -49,7 +49,7 @@ local function offline(pack)
 		return ...;
 	end
 
-	pack:on_host("offline messages", function (host, session)
+	pack:on_host("messages", function (host, session)
 		session.events.add_wrapper("message/offline/handle", function (handlers, name, event)
 			return handled(host, handlers(name, event));
 		end);
@@ -62,7 +62,7 @@ end
 
 local function archives(pack)
 	local users = pack:all_of_modules("prosody_archive_messages", { mam = true }, "user");
-	pack:on_host("archived messages", function (host, session)
+	pack:on_host("messages", function (host, session)
 		-- For each message twice. Nothing in it can raise, so it needs no protection, which would be most of its cost.
 		session.events.add_handler("archive-message-added", function ()
 			local user = users[host];
@@ -74,7 +74,7 @@ local function archives(pack)
 
 	-- mod_muc_mam tells by what it adds to the message.
 	local rooms = pack:all_of_modules("prosody_archive_messages", { muc_mam = true }, "room");
-	pack:hook_hosts("archived messages", "muc-add-history", function (event, host)
+	pack:hook_hosts("messages", "muc-add-history", function (event, host)
 		local stanza = event.stanza;
 		if rooms[host] and stanza.name == "message" and stanza:get_child_with_attr("stanza-id", sid, "by", event.room.jid) then
 			rooms[host]:add(1);

@@ -71,12 +71,12 @@ end
 
 local function watch_components(pack)
 	local hosts, metrics = {}, {};
-	pack:on_host("components", function (host, session)
+	pack:on_host("modules", function (host, session)
 		hosts[host] = session.type == "component" and session.modules or nil;
 	end, function (host)
 		hosts[host], metrics[host] = nil, nil;
 	end);
-	pack:on_collection("components", function ()
+	pack:on_collection("modules", function ()
 		for host, modules in pairs(hosts) do
 			local component = modules.component;
 			if component and not metrics[host] then

@@ -170,6 +170,25 @@ function pack_methods:all_of_modules(name, modules, value)
 	return by_host;
 end
 
+-- The clock that functions of stop_of() go by, in seconds.
+pack_methods.began = native.now;
+
+-- A function stop(began, ...) for a histogram's metric of this family: puts the time since `began` into it, and returns what follows.
+-- If that begins with nil or false and an error, failed(error) is called before, if given.
+function pack_methods:stop_of(name, metric, failed)
+	if self:family(name)._native then
+		return native.stop_of(metric, failed);
+	end
+	-- The operator wants none of these times.
+	return function (_, ...)
+		local ok, err = ...;
+		if failed and not ok and err ~= nil then
+			failed(err);
+		end
+		return ...;
+	end;
+end
+
 -- END of series
 
 -- BEGIN of hooks

@@ -101,28 +101,22 @@ end
 local function measuring(pack, process, by_type)
 	-- The usual ones: what clients send and Prosody doesn't. Each has a duration.
 	local usual = session_types.with_default { c2s = {}; c2s_unauthed = {}; c2s_unbound = {} };
-	local sample;
 	local prepare = pack:guard("processing", function (record)
-		record.duration = pack:metric(name, record.session, record.kind);
-		sample = record.duration.sample;
+		record.stop = pack:stop_of(name, pack:metric(name, record.session, record.kind));
 		if record.session == "c2s" and record.kind ~= "presence" then
 			for _, kinds in pairs(usual) do
 				kinds[record.kind] = record;
 			end
 		end
 	end);
-	local now = pack.now;
-	local function after(record, began, ...)
-		sample(record.duration, now() - began);
-		return ...;
-	end
+	local began = pack.began;
 
 	local slow = pack.options.slow_log;
 	if slow then
 		local log_slow = pack:guard("processing", slow_logger(pack));
-		local unlogged = process;
-		local function logged(began, origin, stanza, record, ...)
-			local seconds = now() - began;
+		local unlogged, now = process, pack.now;
+		local function logged(from, origin, stanza, record, ...)
+			local seconds = now() - from;
 			if seconds >= slow then
 				log_slow(record, seconds, origin, stanza);
 			end
@@ -145,13 +139,13 @@ local function measuring(pack, process, by_type)
 		if is_received(origin) then
 			record.number = record.number + 1;
 		end
-		if not record.duration then
+		if not record.stop then
 			prepare(record);
 		end
-		if not record.duration then
+		if not record.stop then
 			return process(origin, stanza, ...);
 		end
-		return after(record, now(), process(origin, stanza, ...));
+		return record.stop(began(), process(origin, stanza, ...));
 	end
 
 	return function (origin, stanza, ...)
@@ -160,7 +154,7 @@ local function measuring(pack, process, by_type)
 			return unusual(origin, stanza, ...);
 		end
 		record.number = record.number + 1;
-		return after(record, now(), process(origin, stanza, ...));
+		return record.stop(began(), process(origin, stanza, ...));
 	end;
 end
 

@@ -1,6 +1,7 @@
 -- Sessions of users: how many there are, how many users they are of, how long it takes to have one, and why they end.
 --
--- On a session: metre_state is the state as which it is counted.
+-- On a session: metre_state is the state as which it is counted, metre_users the table in which its user is. That is another one
+-- when the host has gone and come back, which a client that is slow to go may see.
 
 -- Why a session ends whose stream was closed like this (see streams.lua); "error" for what is not here.
 local causes = {
@@ -71,13 +72,15 @@ return function (pack)
 
 	pack:hook_hosts("sessions", "resource-bind", function (event, host)
 		local session, of_host = event.session, users[host];
-		if not of_host or session.metre_state then
+		local username = session.username;
+		if not of_host or not username or session.metre_users then
 			return;
 		end
+		session.metre_users = of_host;
 		move(host, session, "connected");
 		opened[host]:add(1);
-		local count = (of_host[session.username] or 0) + 1;
-		of_host[session.username] = count;
+		local count = (of_host[username] or 0) + 1;
+		of_host[username] = count;
 		if count == 1 then
 			online[host]:add(1);
 		end
@@ -89,11 +92,12 @@ return function (pack)
 
 	pack:hook_hosts("sessions", "resource-unbind", function (event, host)
 		local session, of_host = event.session, users[host];
-		if not of_host or not session.metre_state then
+		if not of_host or session.metre_users ~= of_host then
 			return;
 		end
 		closed[host][cause_of(session)]:add(1);
 		move(host, session, nil);
+		session.metre_users = nil;
 		local count = of_host[session.username] - 1;
 		of_host[session.username] = count > 0 and count or nil;
 		if count == 0 then
@@ -102,14 +106,15 @@ return function (pack)
 	end, first);
 
 	pack:hook_hosts("sessions", "smacks-hibernation-start", function (event, host)
-		if event.origin.metre_state and users[host] then
-			move(host, event.origin, "hibernating");
+		local session, of_host = event.origin, users[host];
+		if of_host and session.metre_users == of_host then
+			move(host, session, "hibernating");
 		end
 	end, first);
 
 	pack:hook_hosts("sessions", "smacks-hibernation-end", function (event, host)
-		local session = event.resumed;
-		if session and session.metre_state and users[host] then
+		local session, of_host = event.resumed, users[host];
+		if of_host and session and session.metre_users == of_host then
 			move(host, session, "connected");
 			session.metre_closed = nil;
 			resumptions[host]:add(1);

@@ -8,6 +8,7 @@
 
 local families = require "metre.operator.families";
 local session_types = require "metre.operator.session_types";
+local type = type;
 
 local first, last = math.huge, -math.huge;
 
@@ -55,7 +56,7 @@ end
 
 -- The condition of an error, or nil.
 local function condition_of(stanza)
-	local children = stanza.tags;
+	local children = stanza.tags or {};
 	for i = 1, #children do
 		if children[i].name == "error" then
 			local parts = children[i].tags;
@@ -103,14 +104,15 @@ end
 local function new_filter(counts, count_error, watched)
 	local by_type = session_types.by_type(counts);
 	return function (stanza, session)
-		-- Filters of others may have left a boolean of it.
-		if not stanza or stanza == true then
+		-- Filters of others may have made anything of it.
+		if type(stanza) ~= "table" then
 			return stanza;
 		end
 		local count = by_type[session.type][stanza.name];
 		if count then
 			count.number = count.number + 1;
-			if stanza.attr.type == "error" then
+			local attr = stanza.attr;
+			if attr and attr.type == "error" then
 				count_error(stanza);
 			end
 		elseif watched[stanza.name] then
@@ -130,9 +132,9 @@ local function count_for_components(pack, count)
 		end
 		counted[session] = true;
 		local send = session.send;
-		function session.send(data)
+		function session.send(data, ...)
 			count(data, session);
-			return send(data);
+			return send(data, ...);
 		end
 	end, first);
 end

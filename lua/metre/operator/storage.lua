@@ -100,23 +100,25 @@ return function (pack)
 	end
 
 	-- At the first call of an operation, with its errors beginning at zero if there is room before there are any.
-	local begin = pack:guard("storage", function (call, seconds)
+	local failed = pack:guard("storage", function (call, err)
+		local host = call.driver.host;
+		if host.errors and not answers[type(err) == "table" and rawget(err, "condition") or err] then
+			errors_of(host, call.counted_as, call.operation):add(1);
+		end
+	end);
+	local prepare = pack:guard("storage", function (call)
 		local duration, label = duration_of(call.label, call.operation);
 		local host = call.driver.host;
 		if host.errors and pack:has_room(errors) then
 			errors_of(host, label, call.operation);
 		end
-		call.duration, call.sample, call.counted_as = duration, duration.sample, label;
-		duration:sample(seconds);
-	end);
-	local failed = pack:guard("storage", function (call, err)
-		local host = call.driver.host;
-		if call.sample and host.errors and not answers[type(err) == "table" and rawget(err, "condition") or err] then
-			errors_of(host, call.counted_as, call.operation):add(1);
-		end
+		call.counted_as = label;
+		call.stop = pack:stop_of(durations, duration, function (err)
+			failed(call, err);
+		end);
 	end);
 
-	local watch = stores.new(pack.now, begin, failed);
+	local watch = stores.new(pack.began, prepare);
 	local watch_opened = pack:guard("storage", function (driver, name, store)
 		if type(store) == "table" then
 			watch(driver, label_of(name), store);
@@ -139,7 +141,7 @@ return function (pack)
 		if driver then
 			driver.host = hosts[host];
 			for call in pairs(driver.calls) do
-				call.sample = nil; -- all begins anew
+				call.stop = nil; -- all begins anew
 			end
 			return;
 		end

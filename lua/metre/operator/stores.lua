@@ -23,48 +23,48 @@ local is_part = { find = true; set_keys = true; trim = true };
 -- What other modules hold may go, and what is ours with it. Both are weak: Lua 5.1 would keep what refers to its own key.
 local weak = { __mode = "kv" };
 
--- now: a clock. begin(call, seconds): told how long an operation has taken, for the first time. It sets call.duration, a metric,
--- and call.sample, its method, which are told from then on. failed(call, err): told when an operation has answered with an
--- error. Neither raises. `call` has label, operation and driver.
+-- began: the clock of pack:stop_of(). prepare(call): asked before an operation ends for the first time; it sets call.stop, a function
+-- as pack:stop_of() makes them. It doesn't raise. `call` has label, operation and driver.
 -- Returns watch(driver, label, store), which is to be called for each store that a driver has opened; `driver` is a table with
 -- the tables `metatables` and `calls`: all that use it, as keys.
-local function new(now, begin, failed)
+local function new(began, prepare)
 	-- Of what we have put in the place of others: what was there, and with what label.
 	local ours = setmetatable({}, { __mode = "k" });
 	-- The store that is asked for what has parts, and by whom. It stays if that raises, until the next one has answered.
 	local inside, inside_thread = nil, nil;
 
 	-- Nothing in here can raise, so it is not protected: modules themselves call metrics plainly.
-	local function after(call, began, ...)
-		local seconds = now() - began;
-		local sample = call.sample;
-		if sample then
-			sample(call.duration, seconds);
-		else
-			begin(call, seconds);
+	local function after(call, from, ...)
+		local stop = call.stop;
+		if not stop then
+			prepare(call);
+			stop = call.stop;
+			if not stop then
+				return ...;
+			end
 		end
-		local ok, err = ...;
-		if err ~= nil and not ok then
-			failed(call, err);
-		end
-		return ...;
+		return stop(from, ...);
 	end
 
-	local function after_parts(call, began, ...)
+	local function after_parts(call, from, ...)
 		inside = nil;
-		return after(call, began, ...);
+		return after(call, from, ...);
 	end
 
 	local function simple(call, method)
 		return function (...)
-			return after(call, now(), method(...));
+			local stop = call.stop;
+			if stop then
+				return stop(began(), method(...));
+			end
+			return after(call, began(), method(...));
 		end;
 	end
 
 	local function with_parts(call, method)
 		return function (...)
 			inside, inside_thread = (...), (running());
-			return after_parts(call, now(), method(...));
+			return after_parts(call, began(), method(...));
 		end;
 	end
 
@@ -73,7 +73,7 @@ local function new(now, begin, failed)
 			if inside and rawequal(inside, (...)) and inside_thread == running() then
 				return method(...);
 			end
-			return after(call, now(), method(...));
+			return after(call, began(), method(...));
 		end;
 	end
 

@@ -19,7 +19,7 @@ return function (pack)
 		local by_type = session_types.by_type(by_session);
 		local count = pack:guard("traffic", function (data, session)
 			local metric = by_type[session.type].metric;
-			if metric and data then
+			if metric and type(data) == "string" then
 				metric:add(#data);
 			end
 		end);
