@@ -65,7 +65,7 @@ families.prosody_c2s_streams_closed = {
 };
 families.prosody_smacks_resumptions = {
 	type = "counter"; labels = { "host" };
-	help = "Sessions that clients have resumed";
+	help = "How often clients have resumed a session";
 };
 
 -- END of sessions
@@ -145,7 +145,7 @@ families.prosody_s2s_remote_failing = {
 families.prosody_dns_seconds = {
 	type = "histogram"; unit = "seconds"; labels = { "qclass", "qtype" };
 	buckets = { 1 / 1024, 1 / 256, 1 / 64, 1 / 16, 1 / 4, 1, 4 };
-	help = "DNS lookups";
+	help = "Time that DNS lookups take";
 };
 
 -- END of other servers
@@ -182,7 +182,7 @@ families.prosody_modules = {
 };
 families.prosody_component_connected = {
 	type = "gauge"; labels = { "host" };
-	help = "Whether an external component is connected";
+	help = "Whether an external component is connected: 1 if it is, else 0";
 };
 families.prosody_muc_rooms = {
 	type = "gauge"; labels = { "host" };
@@ -226,11 +226,11 @@ families.prosody_start_time_seconds = {
 };
 families.prosody_lua_heap_bytes = {
 	type = "gauge"; unit = "bytes";
-	help = "Memory that Lua has for Prosody's values";
+	help = "Memory of Prosody's Lua heap";
 };
 families.prosody_info = {
 	type = "gauge"; labels = { "version" };
-	help = "Prosody's version, as a label of a 1";
+	help = "Always 1; the label tells Prosody's version";
 };
 families.prosody_config_reloads = {
 	type = "counter";
@@ -242,7 +242,7 @@ families.prosody_config_last_reload_timestamp_seconds = {
 };
 families.prosody_log_messages = {
 	type = "counter"; labels = { "level" };
-	help = "Lines of the log";
+	help = "Lines that were logged, by level";
 	values = { level = { "warn", "error" } };
 };
 
