@@ -102,14 +102,18 @@ function pack_methods:forget(name, value)
 	native.forget(self:family(name)._native, 1, value);
 end
 
--- Lines on the page that all of the pack may have with one host, and with each further one; those that are kept free for series
--- that are made whether there is room or not, such as durations of what other servers send; and those for series that come late.
-local most_lines, most_of_host, kept_always, kept_for_late = 350, 90, 27, 40;
+-- Lines on the page that all of the pack may have with one host, and with each further one.
+local most_lines, most_of_host = 350, 90;
+
+-- Lines that are kept free for series that are made whether there is room or not: durations of what other servers send, and on each
+-- host causes of failures of s2s that aren't expected. And those for series that come late.
+local kept_always, kept_of_host, kept_for_late = 24, 6, 40;
 
 -- Whether there is room for a series of this family beyond those that are always there.
 function pack_methods:has_room(name, is_late)
 	local most = most_lines + most_of_host * (math.max(self._host_count, 1) - 1);
-	return self._lines + lines_of(self, name) + kept_always + (is_late and 0 or kept_for_late) <= most;
+	local kept = kept_always + kept_of_host * self._host_count + (is_late and 0 or kept_for_late);
+	return self._lines + lines_of(self, name) + kept <= most;
 end
 
 -- Makes the series of all combinations of values that the labels after `depth` can have.
