@@ -50,7 +50,7 @@ function pack_methods:family(name)
 	if not family then
 		local spec = assert(families[name], name);
 		local short = spec.unit and name:sub(1, -#spec.unit - 2) or name;
-		family = register(self.registry, spec.type, short, spec.unit, spec.help, spec.labels or {},
+		family = register(self.registry, spec.type, short, spec.unit or "", spec.help, spec.labels or {},
 			spec.buckets and { buckets = spec.buckets }, {
 				leaves = spec.labels and can_leave[spec.labels[1]];
 				uncreated = true;
