@@ -177,10 +177,10 @@ class Bosh(Connection):
         self.post("type='terminate'")
 
 
-def self_signed(directory, name=HOST):
+def self_signed(directory, name=HOST, days=30):
     """Makes a key and a certificate that nobody trusts."""
     key, certificate = f"{directory}/{name}.key", f"{directory}/{name}.crt"
-    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", certificate, "-days", "30", "-subj",
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", certificate, "-days", str(days), "-subj",
                     f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}"], check=True, capture_output=True)
     return key, certificate
 
