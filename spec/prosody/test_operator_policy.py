@@ -5,9 +5,12 @@ import collections
 import re
 import unittest
 
-from harness import Exporting, wait_for
+from harness import HOST, Exporting, wait_for
+from operator_clients import Stream
 from operator_tools import FAMILIES, complaints, conversation, family_of, of_pack, run
 from statsd_servers import Listener
+
+CONNECTED, ONLINE = ("prosody_sessions", (("host", HOST), ("state", "connected"))), ("prosody_users_online", (("host", HOST),))
 
 
 class Everywhere(unittest.TestCase):
@@ -59,6 +62,25 @@ class Everywhere(unittest.TestCase):
                 self.assertEqual({name: count for name, count in series.items() if count > most}, {}, rule)
                 # They are logged as of any module's families.
                 self.assertEqual([line for line in complaints(prosody) if "beyond the max_series" not in line], [])
+
+    def test_idle_gauges_of_sessions_come_back_as_they_are(self):
+        with Exporting("collect_min_interval = 0;", config='rule = { { match = "prosody_*", type = "gauge", idle_ttl = 1 } };') as prosody:
+            prosody.add_users(2)
+            prosody.serves()
+            clients = []
+
+            def log_in(user):
+                clients.append(Stream(prosody.c2s_port))
+                clients[-1].log_in(user, f"number{len(clients)}")
+            log_in("user1")
+            wait_for("them to go", lambda: not {CONNECTED, ONLINE} & prosody.samples().keys())
+
+            def come_back():
+                """What is there after one more session, unless it has gone again on a busy machine."""
+                log_in("user2")
+                samples = prosody.samples()
+                return {CONNECTED, ONLINE} <= samples.keys() and [samples[CONNECTED], samples[ONLINE]]
+            self.assertEqual(wait_for("them to come back", come_back), [len(clients), 2])
 
     def test_statsd_and_registry(self):
         listening = Listener()

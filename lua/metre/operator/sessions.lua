@@ -47,13 +47,19 @@ return function (pack)
 	local sessions = pack:all_of_hosts("prosody_sessions", has_users);
 	local online = pack:all_of_hosts("prosody_users_online", has_users);
 
-	-- How many sessions each user has, by host.
-	local users = {};
+	-- How many sessions each user has, by host; and what the gauges say, which begin at zero again if a rule takes idle ones away.
+	local users, numbers = {}, {};
 	pack:on_host("sessions", function (host, host_session)
 		users[host] = has_users(host, host_session) and {} or nil;
+		numbers[host] = { connected = 0; hibernating = 0; online = 0 };
 	end, function (host)
-		users[host] = nil;
+		users[host], numbers[host] = nil, nil;
 	end);
+	local function add(gauge, host, what, step)
+		local of_host = numbers[host];
+		of_host[what] = of_host[what] + step;
+		gauge:set(of_host[what]);
+	end
 
 	-- Counts a session in another state; nil: not at all.
 	local function move(host, session, state)
@@ -62,10 +68,10 @@ return function (pack)
 			return;
 		end
 		if old then
-			gauges[old]:add(-1);
+			add(gauges[old], host, old, -1);
 		end
 		if state then
-			gauges[state]:add(1);
+			add(gauges[state], host, state, 1);
 		end
 		session.metre_state = state;
 	end
@@ -82,7 +88,7 @@ return function (pack)
 		local count = (of_host[username] or 0) + 1;
 		of_host[username] = count;
 		if count == 1 then
-			online[host]:add(1);
+			add(online[host], host, "online", 1);
 		end
 		local connected = session.metre_connected or session.conn and session.conn.metre_connected;
 		if connected then
@@ -101,7 +107,7 @@ return function (pack)
 		local count = of_host[session.username] - 1;
 		of_host[session.username] = count > 0 and count or nil;
 		if count == 0 then
-			online[host]:add(-1);
+			add(online[host], host, "online", -1);
 		end
 	end, first);
 
