@@ -30,11 +30,8 @@ return function (pack)
 	local sessionmanager = require "core.sessionmanager";
 	local now = pack.now;
 
-	local function has_users(_, host_session)
-		return host_session.type == "local";
-	end
-	local attempts = pack:all_of_hosts("prosody_c2s_auth_attempts", has_users);
-	local durations = pack:all_of_hosts("prosody_c2s_auth_duration_seconds", has_users);
+	local attempts = pack:all_of_hosts("prosody_c2s_auth_attempts");
+	local durations = pack:all_of_hosts("prosody_c2s_auth_duration_seconds");
 
 	local function ended(session, result)
 		local began, counters = session.metre_auth, attempts[session.host];

@@ -137,11 +137,11 @@ function pack_methods:all(name, ...)
 end
 
 -- As all(), for a family whose first label is `host`: returns a table by host, with what all() returns for that host. It has the
--- hosts for which is_wanted(host, session) is true, as long as they are there.
-function pack_methods:all_of_hosts(name, is_wanted)
+-- hosts of users (components have none), as long as they are there.
+function pack_methods:all_of_hosts(name)
 	local by_host = {};
 	self:on_host(name, function (host, session)
-		if is_wanted(host, session) then
+		if session.type == "local" then
 			by_host[host] = self:all(name, host);
 		end
 	end, function (host)
