@@ -435,8 +435,8 @@ describe("messages in the operator pack", function ()
 		local session, sent = { host = "a" }, {};
 		local filter = filters.initialize(session);
 		local function stanza(name, from)
-			return { name = name, get_child = function (_, child, xmlns)
-				return from and child == "delay" and xmlns == "urn:xmpp:delay" and { attr = { from = from } };
+			return { name = name, get_child_with_attr = function (_, child, xmlns, key, value)
+				return from and child == "delay" and xmlns == "urn:xmpp:delay" and key == "from" and value == from;
 			end };
 		end
 		local function send(...)

@@ -235,7 +235,10 @@ class Messages(unittest.TestCase):
             return {key[2]: value for key, value in watch.moved().items() if key[0] == OFFLINE}
         async with clients(prosody, 1) as (romeo,):
             for body in ("one", "two", "too many"):
-                romeo.send_message(mto=f"user2@{HOST}", mbody=body, mtype="chat")
+                message = romeo.make_message(mto=f"user2@{HOST}", mbody=body, mtype="chat")
+                if body == "two":
+                    message.append(ET.Element("{urn:xmpp:delay}delay", {"from": "a.gateway", "stamp": "2026-01-01T00:00:00Z"}))
+                message.send()
             # To nobody, to oneself, and what is kept for nobody.
             romeo.send_message(mto=f"nobody@{HOST}", mbody="x", mtype="chat")
             romeo.send_message(mto=f"user1@{HOST}", mbody="myself", mtype="chat")

@@ -27,14 +27,11 @@ local function condition_of(failure)
 end
 
 return function (pack)
-	local filters, sessionmanager = require "util.filters", require "core.sessionmanager";
+	local sessionmanager = require "core.sessionmanager";
 	local now = pack.now;
 
-	local function has_users(_, host_session)
-		return host_session.type == "local";
-	end
-	local attempts = pack:all_of_hosts("prosody_c2s_auth_attempts", has_users);
-	local durations = pack:all_of_hosts("prosody_c2s_auth_duration_seconds", has_users);
+	local attempts = pack:all_of_hosts("prosody_c2s_auth_attempts");
+	local durations = pack:all_of_hosts("prosody_c2s_auth_duration_seconds");
 
 	local function ended(session, result)
 		local began, counters = session.metre_auth, attempts[session.host];
@@ -101,21 +98,6 @@ return function (pack)
 			ended(session, condition_of(stanza));
 		end
 	end);
-	-- Else the filter that counts stanzas calls them.
-	if not pack.options.stanzas then
-		local function filter(stanza, session)
-			local look = type(stanza) == "table" and pack.watched[stanza.name];
-			if look then
-				look(stanza, session);
-			end
-			return stanza;
-		end
-		filters.add_filter_hook(pack:guard("logins", function (session)
-			if session.type == "c2s_unauthed" then
-				filters.add_filter(session, "stanzas/out", filter);
-			end
-		end));
-	end
 
 	pack:hook_hosts("logins", "authentication-success", function (event)
 		local session = event.session;

@@ -22,16 +22,18 @@ local function offline(pack)
 		return ...;
 	end
 
-	-- What mod_offline sends to a session while it delivers: nothing else has this server's own note of a delay.
+	-- What mod_offline sends to a session while it delivers: nothing else has this server's own note of a delay. Whoever has sent the
+	-- message may have put another one before it.
 	local count_delivered = pack:guard("messages", function (stanza, session)
-		local delay = stanza.name == "message" and stanza:get_child("delay", "urn:xmpp:delay");
-		local outcome = delay and delay.attr.from == session.host and outcomes[session.host];
-		if outcome then
+		local outcome = outcomes[session.host];
+		if outcome and stanza:get_child_with_attr("delay", "urn:xmpp:delay", "from", session.host) then
 			outcome.delivered:add(1);
 		end
 	end);
 	local function filter(stanza, session)
-		count_delivered(stanza, session);
+		if type(stanza) == "table" and stanza.name == "message" then
+			count_delivered(stanza, session);
+		end
 		return stanza;
 	end
 	local begin = pack:guard("messages", function (host, session)

@@ -36,21 +36,18 @@ return function (pack)
 		return session.hibernating and "hibernation" or "connection";
 	end
 
-	local function has_users(_, host_session)
-		return host_session.type == "local";
-	end
-	local opened = pack:all_of_hosts("prosody_sessions_opened", has_users);
-	local closed = pack:all_of_hosts("prosody_sessions_closed", has_users);
-	local resumptions = pack:all_of_hosts("prosody_smacks_resumptions", has_users);
+	local opened = pack:all_of_hosts("prosody_sessions_opened");
+	local closed = pack:all_of_hosts("prosody_sessions_closed");
+	local resumptions = pack:all_of_hosts("prosody_smacks_resumptions");
 	local login_duration = pack:metric("prosody_c2s_login_duration_seconds");
 
-	local sessions = pack:all_of_hosts("prosody_sessions", has_users);
-	local online = pack:all_of_hosts("prosody_users_online", has_users);
+	local sessions = pack:all_of_hosts("prosody_sessions");
+	local online = pack:all_of_hosts("prosody_users_online");
 
 	-- How many sessions each user has, by host; and what the gauges say, which begin at zero again if a rule takes idle ones away.
 	local users, numbers = {}, {};
 	pack:on_host("sessions", function (host, host_session)
-		users[host] = has_users(host, host_session) and {} or nil;
+		users[host] = host_session.type == "local" and {} or nil;
 		numbers[host] = { connected = 0; hibernating = 0; online = 0 };
 	end, function (host)
 		users[host], numbers[host] = nil, nil;

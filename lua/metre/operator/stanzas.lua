@@ -4,7 +4,7 @@
 -- server, and gets the filters of a new one when it is resumed; a function that is there already isn't added. It is the last of
 -- all filters, so that whatever another one drops was not sent. Sessions of external components have no filters, nor has what
 -- Prosody 0.12 has kept for another server. What is received is counted where it is handled, in processing.lua: a filter for
--- that would cost as much again.
+-- that would cost as much again. The filter is there even if no stanzas are counted, as logins need it.
 
 local families = require "metre.operator.families";
 local session_types = require "metre.operator.session_types";
@@ -100,7 +100,7 @@ local function count_errors(pack)
 end
 
 -- Returns the filter. All stanzas pass it, and protecting it would cost as much as all that it does: so nothing in it can raise an
--- error. Whatever is an error goes to count_error(), and what is no stanza to the function that `watched` has by its name.
+-- error. Whatever is an error goes to count_error(), and what isn't counted to the function that `watched` has by its name.
 local function new_filter(counts, count_error, watched)
 	local by_type = session_types.by_type(counts);
 	return function (stanza, session)
@@ -157,13 +157,10 @@ local function count_queued(pack, sent, count_error)
 end
 
 return function (pack)
-	if not pack.options.stanzas then
-		return;
-	end
-	local metrics = pack:all("prosody_stanzas");
-	pack.received_stanzas = new_counts(pack, metrics["in"]);
-	local count_error = count_errors(pack);
-	local filter = new_filter(new_counts(pack, metrics.out), pack:guard("stanzas", function (stanza)
+	local is_counted = pack.options.stanzas;
+	local metrics = is_counted and pack:all("prosody_stanzas");
+	local count_error = is_counted and count_errors(pack);
+	local filter = new_filter(is_counted and new_counts(pack, metrics.out) or {}, pack:guard("stanzas", function (stanza)
 		count_error(stanza.name, condition_of(stanza));
 	end), pack.watched);
 
@@ -171,6 +168,9 @@ return function (pack)
 	filters.add_filter_hook(pack:guard("stanzas", function (session)
 		filters.add_filter(session, "stanzas/out", filter, last);
 	end));
-	count_for_components(pack, filter);
-	count_queued(pack, metrics.out.s2s, count_error);
+	if is_counted then
+		pack.received_stanzas = new_counts(pack, metrics["in"]);
+		count_for_components(pack, filter);
+		count_queued(pack, metrics.out.s2s, count_error);
+	end
 end;
