@@ -16,10 +16,10 @@ return function (pack)
 	end);
 
 	local start, heap = pack:metric("prosody_start_time_seconds"), pack:metric("prosody_lua_heap_bytes");
+	pack:hook("process", "server-started", function ()
+		start:set(prosody.start_time);
+	end, 1000);
 	pack:on_collection("process", function ()
-		if prosody.start_time then
-			start:set(prosody.start_time);
-		end
 		heap:set(collectgarbage("count") * 1024);
 	end);
 end;
