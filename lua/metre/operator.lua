@@ -6,7 +6,7 @@
 local lifecycle = require "metre.lifecycle";
 
 local sources = {
-	"auth";
+	"logins";
 	"process";
 	"sessions";
 	"streams";

@@ -205,7 +205,7 @@ end);
 describe("a login from before SASL", function ()
 	it("is answered by the next stanza, whatever else is sent before", function ()
 		package.loaded["core.sessionmanager"] = { destroy_session = function () end };
-		local it = server("auth", { stanzas = true }, "local");
+		local it = server("logins", { stanzas = true }, "local");
 		package.loaded["core.sessionmanager"] = nil;
 		local sent = {};
 		local function send(data)
