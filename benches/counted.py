@@ -85,11 +85,17 @@ class Counted(Exporting):
         return int(re.search(r"^totals: (\d+)", out, re.MULTILINE)[1]) / times, allocated / times
 
     def send(self, count):
-        sender, receiver = self.clients
+        sender, receiver = self.clients[:2]
         batch = 20
         # No more at once than Prosody reads at once, so that each run takes the same turns.
         for _ in range(count // batch):
             sender.send_messages(receiver, batch)
+
+    def log_in(self, count):
+        """From the connection to the session; these stay."""
+        for _ in range(count):
+            number = len(self.clients)
+            self.clients.append(RawClient("user3", self.c2s_port, resource=number, is_present=False))
 
     def log_in_and_out(self, count):
         for _ in range(count):

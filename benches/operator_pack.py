@@ -25,7 +25,8 @@ CONFIGS = {"on": "", "off": OFF}
 WORK = {
     "a message": ([], 3500, 5500),
     "a message, with mod_mam": (["mam"], 6000, 13_000),
-    "a login and logout": ([], 12_000, 110_000),
+    "a login": ([], 12_000, 60_000),
+    "all of a session: login, roster, presence, logout": ([], "", 130_000),
 }
 
 
@@ -40,10 +41,11 @@ def count(config, seed, library, modules):
         if modules:
             return {"a message, with mod_mam": messages}, rate
         prosody.log_in_and_out(40)
-        logins = [prosody.count(prosody.log_in_and_out, LOGINS) for _ in range(PARTS)]
+        sessions = [prosody.count(prosody.log_in_and_out, LOGINS) for _ in range(PARTS)]
+        logins = [prosody.count(prosody.log_in, LOGINS) for _ in range(PARTS)]
         if complaints := prosody.complaints():
             raise AssertionError(complaints)
-        return {"a message": messages, "a login and logout": logins}, rate
+        return {"a message": messages, "a login": logins, "all of a session: login, roster, presence, logout": sessions}, rate
 
 
 def count_all():

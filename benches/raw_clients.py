@@ -10,19 +10,21 @@ OPENING = "<stream:stream to='%s' xmlns='jabber:client' xmlns:stream='http://eth
 
 
 class RawClient:
-    """A client, logged in and present."""
+    """A client, logged in, and present unless it shall not be."""
 
-    def __init__(self, user, port, host=HOST):
-        self.name = f"{user}@{host}/raw"
+    def __init__(self, user, port, host=HOST, resource="raw", is_present=True):
+        self.name = f"{user}@{host}/{resource}"
         self.socket = socket.create_connection(("127.0.0.1", port), DEADLINE)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         password = base64.b64encode(f"\0{user}\0{PASSWORD}".encode()).decode()
         self.ask(OPENING % host, "</stream:features>")
         self.ask(f"<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>{password}</auth>", "<success")
         self.ask(OPENING % host, "</stream:features>")
-        self.ask("<iq type='set' id='bind'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>raw</resource></bind></iq>", "</iq>")
-        self.ask("<iq type='get' id='roster'><query xmlns='jabber:iq:roster'/></iq>", "<query")
-        self.ask("<presence/>", "<presence")
+        bind = f"<bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>{resource}</resource></bind>"
+        self.ask(f"<iq type='set' id='bind'>{bind}</iq>", "</iq>")
+        if is_present:
+            self.ask("<iq type='get' id='roster'><query xmlns='jabber:iq:roster'/></iq>", "<query")
+            self.ask("<presence/>", "<presence")
 
     def ask(self, text, awaited):
         """Says something and returns the answer, which has these words in it."""
