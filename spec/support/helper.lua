@@ -5,7 +5,7 @@ package.path = package.path .. ";/usr/lib/prosody/?.lua";
 if _VERSION == "Lua 5.4" then
 	package.cpath = package.cpath .. ";/usr/lib/prosody/?.so";
 else
-	-- Debian builds the parts of Prosody that are in C for Lua 5.4 alone. This is what util.statistics, util.logger and metre
+	-- Debian builds the parts of Prosody that are in C for Lua 5.4 alone. This is what util.statistics and util.logger
 	-- need of them.
 	package.preload["util.time"] = function ()
 		return { now = os.time, monotonic = os.clock };

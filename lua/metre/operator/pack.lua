@@ -2,7 +2,7 @@
 
 local lifecycle = require "metre.lifecycle";
 local log = require "metre.log";
-local monotonic = require "util.time".monotonic;
+local native = require "metre.native";
 local series = require "metre.operator.series";
 local t_insert = table.insert;
 
@@ -143,7 +143,7 @@ local function new(prosody, provider, stats)
 		registry = stats.metric_registry;
 		stats = stats;
 		-- Seconds that only go up, for durations.
-		now = monotonic;
+		now = native.now;
 		-- What looks at elements that sessions are sent besides stanzas, by name: f(element, session).
 		watched = {};
 		_families = {};

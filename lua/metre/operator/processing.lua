@@ -109,12 +109,12 @@ local function measuring(pack, process, by_type)
 			end
 		end
 	end);
-	local began = pack.began;
+	local now = pack.now;
 
 	local slow = pack.options.slow_log;
 	if slow then
 		local log_slow = pack:guard("processing", slow_logger(pack));
-		local unlogged, now = process, pack.now;
+		local unlogged = process;
 		local function logged(from, origin, stanza, record, ...)
 			local seconds = now() - from;
 			if seconds >= slow then
@@ -145,7 +145,7 @@ local function measuring(pack, process, by_type)
 		if not record.stop then
 			return process(origin, stanza, ...);
 		end
-		return record.stop(began(), process(origin, stanza, ...));
+		return record.stop(now(), process(origin, stanza, ...));
 	end
 
 	return function (origin, stanza, ...)
@@ -154,7 +154,7 @@ local function measuring(pack, process, by_type)
 			return unusual(origin, stanza, ...);
 		end
 		record.number = record.number + 1;
-		return record.stop(began(), process(origin, stanza, ...));
+		return record.stop(now(), process(origin, stanza, ...));
 	end;
 end
 

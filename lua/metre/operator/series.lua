@@ -152,11 +152,8 @@ function methods:all_of_modules(name, modules, value)
 	return by_host;
 end
 
--- The clock that functions of stop_of() go by, in seconds.
-methods.began = native.now;
-
--- A function stop(began, ...) for a histogram's metric of this family: puts the time since `began` into it, and returns what follows.
--- If that begins with nil or false and an error, failed(error) is called before, if given.
+-- A function stop(began, ...) for a histogram's metric of this family: puts the time since `began`, a time of pack.now(), into it, and
+-- returns what follows. If that begins with nil or false and an error, failed(error) is called before, if given.
 function methods:stop_of(name, metric, failed)
 	if self:family(name)._native then
 		return native.stop_of(metric, failed);

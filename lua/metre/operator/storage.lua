@@ -99,13 +99,13 @@ return function (pack)
 		return metric;
 	end
 
-	-- At the first call of an operation, with its errors beginning at zero if there is room before there are any.
 	local failed = pack:guard("storage", function (call, err)
 		local host = call.driver.host;
 		if host.errors and not answers[type(err) == "table" and rawget(err, "condition") or err] then
 			errors_of(host, call.counted_as, call.operation):add(1);
 		end
 	end);
+	-- At the first call of an operation, with its errors beginning at zero if there is room before there are any.
 	local prepare = pack:guard("storage", function (call)
 		local duration, label = duration_of(call.label, call.operation);
 		local host = call.driver.host;
@@ -118,7 +118,7 @@ return function (pack)
 		end);
 	end);
 
-	local watch = stores.new(pack.began, prepare);
+	local watch = stores.new(pack.now, prepare);
 	local watch_opened = pack:guard("storage", function (driver, name, store)
 		if type(store) == "table" then
 			watch(driver, label_of(name), store);

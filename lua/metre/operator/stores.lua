@@ -23,11 +23,11 @@ local is_part = { find = true; set_keys = true; trim = true };
 -- What other modules hold may go, and what is ours with it. Both are weak: Lua 5.1 would keep what refers to its own key.
 local weak = { __mode = "kv" };
 
--- began: the clock of pack:stop_of(). prepare(call): asked before an operation ends for the first time; it sets call.stop, a function
+-- now: the clock of pack:stop_of(). prepare(call): asked before an operation ends for the first time; it sets call.stop, a function
 -- as pack:stop_of() makes them. It doesn't raise. `call` has label, operation and driver.
 -- Returns watch(driver, label, store), which is to be called for each store that a driver has opened; `driver` is a table with
 -- the tables `metatables` and `calls`: all that use it, as keys.
-local function new(began, prepare)
+local function new(now, prepare)
 	-- Of what we have put in the place of others: what was there, and with what label.
 	local ours = setmetatable({}, { __mode = "k" });
 	-- The store that is asked for what has parts, and by whom. It stays if that raises, until the next one has answered.
@@ -55,16 +55,16 @@ local function new(began, prepare)
 		return function (...)
 			local stop = call.stop;
 			if stop then
-				return stop(began(), method(...));
+				return stop(now(), method(...));
 			end
-			return after(call, began(), method(...));
+			return after(call, now(), method(...));
 		end;
 	end
 
 	local function with_parts(call, method)
 		return function (...)
 			inside, inside_thread = (...), (running());
-			return after_parts(call, began(), method(...));
+			return after_parts(call, now(), method(...));
 		end;
 	end
 
@@ -73,7 +73,7 @@ local function new(began, prepare)
 			if inside and rawequal(inside, (...)) and inside_thread == running() then
 				return method(...);
 			end
-			return after(call, began(), method(...));
+			return after(call, now(), method(...));
 		end;
 	end
 

@@ -1,7 +1,6 @@
 -- How many accounts there are, and how many of them are used. Only if the operator wants it: all accounts are looked at, once
 -- an hour and in small slices, between which Prosody does its other work.
 
-local lifecycle = require "metre.lifecycle";
 local log = require "metre.log";
 
 -- Seconds: until the first count, until the next one, of a slice, and between slices.
@@ -117,8 +116,9 @@ return function (pack)
 		if metrics and session then
 			count(host, metrics, session);
 		end
-	end, { error = function (_, err)
-		log("warn", "Users could not be counted, which is tried again in an hour: %s", lifecycle.text(err):match("^[^\n]*"));
+	end, { error = function ()
+		-- What the error says may name a user.
+		log("warn", "Users could not be counted, as their store has failed; tried again in an hour");
 	end });
 
 	pack:later("users", delay, function ()
