@@ -25,7 +25,7 @@ CONFIGS = {"on": "", "off": OFF}
 WORK = {
     "a message": ([], 3500, 5500),
     "a message, with mod_mam": (["mam"], 6000, 13_000),
-    "a login": ([], 12_000, 60_000),
+    "a login": ([], 12_000, 40_000),
     "all of a session: login, roster, presence, logout": ([], "", 130_000),
 }
 
