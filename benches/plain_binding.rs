@@ -70,6 +70,7 @@ impl Registry {
             thresholds: buckets.into_iter().map(number).collect::<LuaResult<_>>()?,
             leaves: false,
             uncreated: false,
+            names_others: false,
         };
         let (writer, _) = self.0.register(spec).map_err(LuaError::runtime)?;
         Ok(Family {

@@ -50,7 +50,7 @@ const TABLES: &[(&str, &[&str])] = &[
         "statsd",
         &[
             "server", "prefix", "flush_interval", "max_datagram", "resolve_interval", "tags", "rename_tags",
-            "constant_tags", "container", "histograms", "max_samples_per_second", "self_metrics",
+            "constant_tags", "container", "histograms", "max_samples_per_second", "self_metrics", "remotes",
         ],
     ),
     (

@@ -70,6 +70,7 @@ local function register(self, kind, name, unit, description, label_keys, extra, 
 		buckets = buckets and problems:buckets(buckets);
 		leaves = of_pack and of_pack.leaves;
 		uncreated = of_pack and of_pack.uncreated;
+		names_others = of_pack and of_pack.names_others;
 	};
 	local fields = {
 		family_name = full_name;

@@ -203,6 +203,23 @@ describe("metre's own metrics", function ()
 		end);
 	end);
 
+	it("name other servers only if that is asked for", function ()
+		for _, remotes in ipairs { true, false } do
+			with_pusher({ remotes = remotes }, function (stats, server)
+				local register = require "metre.registry".register;
+				local of_pack = { leaves = true, uncreated = true, names_others = true };
+				local family = register(stats.metric_registry, "gauge", "failing", "", "", { "remote" }, nil, of_pack);
+				family:with_labels("example_com"):set(3);
+				stats.metric_registry:gauge("g"):with_labels():set(1);
+				stats:flush();
+				local totals = server:count({});
+				assert.equal(1, totals["prosody.g|g"]);
+				assert.equal(remotes and 3 or nil, totals["prosody.failing.example_com|g"]);
+				assert.truthy(stats.metric_registry:render():find('failing{remote="example_com"} 3', 1, true));
+			end);
+		end
+	end);
+
 	it("say what was left out, and why", function ()
 		with_pusher({ max_datagram = 64 }, function (stats)
 			local registry = stats.metric_registry;

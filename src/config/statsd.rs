@@ -49,6 +49,8 @@ pub struct Statsd {
     pub max_samples_per_second: u32,
     /// Whether metre's own metrics are pushed too.
     pub self_metrics: bool,
+    /// Whether what names other servers is pushed too.
+    pub remotes: bool,
 }
 
 impl Default for Statsd {
@@ -66,6 +68,7 @@ impl Default for Statsd {
             histograms: Histograms::Buckets,
             max_samples_per_second: 1000,
             self_metrics: false,
+            remotes: false,
         }
     }
 }
@@ -178,6 +181,7 @@ impl Config {
             resolve_interval: statsd.resolve_interval,
             max_samples_per_second: statsd.max_samples_per_second,
             self_metrics: statsd.self_metrics,
+            remotes: statsd.remotes,
             lines: Options {
                 prefix: if prefix.is_empty() { prefix } else { prefix + "." },
                 tags: statsd.tags,

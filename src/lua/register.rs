@@ -101,10 +101,11 @@ unsafe fn make_methods(state: *mut lua_State, kind: Kind) {
     }
 }
 
-/// `register{kind=…, name=…, unit=…, help=…, label_keys={…}, buckets={…}, leaves=…, uncreated=…}`: the family's
-/// userdata, a list of what had to be repaired, and whether its series go; or `false` and why (as a word and as a
+/// `register{kind=…, name=…, unit=…, help=…, label_keys={…}, buckets={…}, leaves=…, uncreated=…,
+/// names_others=…}`: the family's userdata, a list of what had to be repaired, and whether its series go; or `false` and why (as a word and as a
 /// sentence) if the policy wants no such family. With `leaves` its series go when [`iterate::forget`] says so; with
-/// `uncreated` they have no `_created` samples. All other fields but the two lists are strings.
+/// `uncreated` they have no `_created` samples; with `names_others` destinations get it only if they ask for that. All
+/// other fields but the two lists are strings.
 ///
 /// # Errors
 /// When a field has another type, or Lua is out of memory.
@@ -136,6 +137,7 @@ pub(super) fn register(lua: &Lua, store: &Store, spec: &LuaTable) -> LuaResult<L
         thresholds,
         leaves: spec.raw_get("leaves")?,
         uncreated: spec.raw_get("uncreated")?,
+        names_others: spec.raw_get("names_others")?,
     });
     let (mut writer, repairs) = match registered {
         Ok(registered) => registered,

@@ -91,6 +91,8 @@ pub struct FamilyFields {
     pub leaves: bool,
     /// Whether the page is without its `_created` samples.
     pub uncreated: bool,
+    /// Whether its labels name others than this server.
+    pub names_others: bool,
     /// Whether it is one of metre's own families, which no module registered.
     pub own: bool,
 }

@@ -26,6 +26,8 @@ pub struct FamilySpec {
     pub leaves: bool,
     /// Whether the page is without its `_created` samples, whatever it has of other families.
     pub uncreated: bool,
+    /// Whether its labels name others than this server: then a destination gets it only if it asks for that.
+    pub names_others: bool,
 }
 
 impl FamilySpec {
@@ -40,6 +42,7 @@ impl FamilySpec {
             thresholds: Vec::new(),
             leaves: false,
             uncreated: false,
+            names_others: false,
         }
     }
 
@@ -163,6 +166,7 @@ pub(super) fn fields(
         clamps: spec.kind.is_of_samples() && !policy.allow_negative.unwrap_or(!is_never_negative(&wanted)),
         leaves: spec.leaves,
         uncreated: spec.uncreated,
+        names_others: spec.names_others,
         own: false,
     };
     (fields, repairs)

@@ -100,6 +100,7 @@ pub fn statsd_options(server: &str) -> StatsdOptions {
         resolve_interval: Duration::from_secs(60),
         max_samples_per_second: 1000,
         self_metrics: false,
+        remotes: false,
         lines: statsd::Options::default(),
     }
 }

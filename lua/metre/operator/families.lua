@@ -139,7 +139,7 @@ families.prosody_s2s_remotes_failing = {
 	help = "Other servers with which the last attempt failed";
 };
 families.prosody_s2s_remote_failing = {
-	type = "gauge"; labels = { "remote", "cause" };
+	type = "gauge"; labels = { "remote", "cause" }; names_others = true;
 	help = "Failures in a row of the other servers that fail most";
 };
 families.prosody_dns_seconds = {

@@ -21,6 +21,7 @@ function methods:family(name)
 			spec.buckets and { buckets = spec.buckets }, {
 				leaves = spec.labels and can_leave[spec.labels[1]];
 				uncreated = true;
+				names_others = spec.names_others;
 			});
 		self._families[name] = family;
 	end

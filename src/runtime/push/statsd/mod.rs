@@ -35,6 +35,8 @@ pub struct StatsdOptions {
     pub max_samples_per_second: u32,
     /// Whether metre's own metrics are pushed as well.
     pub self_metrics: bool,
+    /// Whether families whose labels name other servers are pushed as well.
+    pub remotes: bool,
     /// What lines look like.
     pub lines: statsd::Options,
 }
@@ -102,6 +104,10 @@ impl StatsdPusher {
         }
     }
 
+    fn is_pushed(&self, family: &Family) -> bool {
+        (!family.own || self.options.self_metrics) && (!family.names_others || self.options.remotes)
+    }
+
     fn push_all(&mut self, wait: Wait<'_>) -> ControlFlow<()> {
         let pass = self.store.journal().map(Journal::begin_pass);
         self.push_each(wait)?;
@@ -120,10 +126,9 @@ impl StatsdPusher {
         let again = self.connections > 0 && self.connections != connections;
 
         let families = self.push_replaced(wait)?;
-        let pushed = |family: &&Arc<Family>| !family.own || self.options.self_metrics;
         let (gauges, others): (Vec<_>, Vec<_>) = families
             .values()
-            .filter(pushed)
+            .filter(|family| self.is_pushed(family))
             .partition(|family| family.kind == Kind::Gauge);
         // All of them at once, since modules set several in one collection.
         let snapshots: Vec<FamilySnapshot> = self.store.consistently(|| {
@@ -180,7 +185,7 @@ impl StatsdPusher {
     fn push_replaced(&mut self, wait: Wait<'_>) -> ControlFlow<(), Arc<Families>> {
         loop {
             while let Some(family) = self.leaving.last().map(Arc::clone) {
-                if !family.own || self.options.self_metrics {
+                if self.is_pushed(&family) {
                     let gauges = (family.kind == Kind::Gauge).then(|| FamilySnapshot::of(&family));
                     self.push_family(&family, gauges.as_ref(), false, wait)?;
                 }
