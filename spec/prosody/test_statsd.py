@@ -39,7 +39,7 @@ def statsd_log(prosody):
 class WithProsodysOwnAsOracle(unittest.TestCase):
     def observe(self, provider):
         with Listener() as listener:
-            keys = f'statsd_server = "127.0.0.1"; statsd_port = {listener.port}; collect_interval = 3600;'
+            keys = f'statsd_server = "127.0.0.1"; statsd_port = {listener.port}; collect_interval = 3600; operator = false;'
             config = f"statistics_config = {{ {keys} }}"
             # Collections come at chosen moments: mod_c2s makes a gauge for each state in which one meets a session.
             options = f'statistics_interval = "manual" {config}'
