@@ -101,6 +101,11 @@ class Stream(Connection):
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.socket.close()
 
+    def __del__(self):
+        # Many clients have nothing more to say when a test ends.
+        if hasattr(self, "socket"):
+            self.socket.close()
+
 
 class WebSocket(Stream):
     def __init__(self, port):
