@@ -62,6 +62,7 @@ fuzz_target!(|bytes: &[u8]| {
             export: None,
             page: exposition::Options::default(),
             self_metrics: false,
+            remotes: true,
             process_metrics: false,
         },
         "none",
@@ -123,6 +124,7 @@ fn options(input: &mut Input<'_>, server: Endpoint) -> StatsdOptions {
         resolve_interval: Duration::from_secs(3600),
         max_samples_per_second: 1000,
         self_metrics: false,
+        remotes: true,
         lines,
     }
 }

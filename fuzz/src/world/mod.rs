@@ -147,6 +147,7 @@ impl World {
             thresholds: input.thresholds(),
             leaves: input.one_in(3),
             uncreated: input.one_in(4),
+            names_others: false,
         };
         if input.one_in(8) {
             // One of metre's own, which gives way to modules'.
