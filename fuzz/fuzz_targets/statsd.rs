@@ -62,7 +62,6 @@ fuzz_target!(|bytes: &[u8]| {
             export: None,
             page: exposition::Options::default(),
             self_metrics: false,
-            remotes: true,
             process_metrics: false,
         },
         "none",
