@@ -5,7 +5,6 @@
 local lifecycle = require "metre.lifecycle";
 local native = require "metre.native";
 local report = lifecycle.report;
-local operator = require "metre.operator";
 local registry = require "metre.registry";
 
 local stats_methods = {};
@@ -55,7 +54,9 @@ local function make(config, statsd)
 		_native = provider;
 	}, stats_mt);
 	lifecycle.attach(provider, function () return registry.expire(stats.metric_registry); end);
-	operator.attach(provider, stats);
+	if lifecycle.is_server() and provider.operator then -- nobody else need load it
+		lifecycle.protected(function () require "metre.operator".attach(provider, stats); end)();
+	end
 	return stats;
 end
 

@@ -110,12 +110,18 @@ local function expire_by_timer(provider, expire)
 	end);
 end
 
+-- Whether this is Prosody itself, and not prosodyctl or another program.
+local function is_server()
+	local prosody = rawget(_G, "prosody");
+	return prosody ~= nil and prosody.process_type == "prosody";
+end
+
 -- expire: looks at some series; whether there are more.
 local function attach(provider, expire)
-	local prosody = rawget(_G, "prosody");
-	if not prosody or prosody.process_type ~= "prosody" then
+	if not is_server() then
 		return;
 	end
+	local prosody = rawget(_G, "prosody");
 	-- Loaded by now: there may be no descriptor for that when it is needed.
 	local watch = require "metre.watch".watch;
 	prosody.events.add_handler("server-started", protected(function ()
@@ -167,6 +173,7 @@ end
 
 return {
 	attach = attach;
+	is_server = is_server;
 	config_directory = config_directory;
 	log_notices = log_notices;
 	protected = protected;

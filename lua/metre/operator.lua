@@ -30,7 +30,9 @@ local sources = {
 -- and 0 of host-activated.
 local before_all = 1000;
 
-local function hook_all(prosody, provider, stats)
+-- For Prosody itself. provider: the native one; stats: what Prosody has got of metre.
+local function attach(provider, stats)
+	local prosody = rawget(_G, "prosody");
 	-- Loaded by now: there may be no descriptor for that when it is needed.
 	local loaded = {};
 	for i, name in ipairs(sources) do
@@ -57,14 +59,6 @@ local function hook_all(prosody, provider, stats)
 	hook("stats-update", function ()
 		pack:collect();
 	end);
-end
-
--- provider: the native one; stats: what Prosody has got of metre. Does nothing outside of Prosody.
-local function attach(provider, stats)
-	local prosody = rawget(_G, "prosody");
-	if prosody and prosody.process_type == "prosody" and provider.operator then
-		lifecycle.protected(hook_all)(prosody, provider, stats);
-	end
 end
 
 return {
